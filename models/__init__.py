@@ -1,0 +1,1 @@
+"""The DCFM network: ``config``, ``dcfm``, ``backbone``, ``fusion``, ``head``, ``checkpoint``, ``official``."""

@@ -1,0 +1,1 @@
+"""Offline training and evaluation: ``datasets``, ``clip_pairs``, ``losses``, ``metrics``, ``module``, ``evaluate``."""
