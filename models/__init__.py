@@ -1,1 +1,4 @@
-"""The DCFM network: ``config``, ``dcfm``, ``backbone``, ``fusion``, ``head``, ``checkpoint``, ``official``."""
+"""The DCFM network.
+
+``config``, ``labels``, ``dcfm``, ``backbone``, ``fusion``, ``head``, ``checkpoint``, ``official``.
+"""

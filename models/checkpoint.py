@@ -1,0 +1,154 @@
+"""The checkpoint format: one safetensors file that rebuilds the network alone.
+
+Tensors are the network's state dict (float32 or float16). The metadata holds
+
+- `format_version`: '1', the only version so far. Newer versions are refused.
+- `config`: JSON of `DCFMConfig`, with class names and palette.
+- `training`: JSON record of how the weights came to be; free keys. The node reads `image_height`.
+
+Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import json
+import os
+from os import PathLike
+from pathlib import Path
+import tempfile
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+import torch
+
+from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.dcfm import DCFM
+
+FORMAT_VERSION = 1
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used; the message says which file and lists every mismatch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointMetadata:
+    """What a checkpoint says of itself."""
+
+    config: DCFMConfig
+    training: dict[str, object]
+    format_version: int
+
+
+def default_checkpoint() -> Path:
+    """Path of the weights that are shipped with the package."""
+    return Path(__file__).resolve().parent / 'weights' / 'default.safetensors'
+
+
+def save_checkpoint(
+    path: str | PathLike[str],
+    net: DCFM,
+    training: Mapping[str, object] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a network to one file; a crash half-way leaves the old file as it was.
+
+    Args:
+        path: Target, usually '*.safetensors'. Its folder must exist.
+        net: The network; config, class names and palette are taken from it.
+        training: JSON-able record of data, command, steps, figures.
+        dtype: Floating-point type of the stored tensors; None keeps the network's.
+    """
+    path = Path(path)
+    tensors = {}
+    for key, value in net.state_dict().items():
+        stored = value.detach().cpu()
+        is_float = stored.is_floating_point()
+        tensors[key] = stored.to(dtype if dtype and is_float else stored.dtype).contiguous()
+    metadata = {
+        'format_version': str(FORMAT_VERSION),
+        'config': json.dumps(net.config.to_dict()),
+        'training': json.dumps(dict(training or {})),
+    }
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_metadata(path: str | PathLike[str]) -> CheckpointMetadata:
+    """Read what a checkpoint says of itself, without its weights.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If it is not a checkpoint of this package, or of a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'no such checkpoint file: {path}')
+    try:
+        with safe_open(path, framework='pt') as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        msg = f'{path} is not a whole safetensors file (truncated or foreign): {error}'
+        raise CheckpointError(msg) from None
+    return _parse(path, metadata)
+
+
+def load_checkpoint(path: str | PathLike[str], device: str | torch.device = 'cpu') -> DCFM:
+    """Rebuild the network that a checkpoint holds.
+
+    Args:
+        path: File written by `save_checkpoint`.
+        device: Where to put the weights.
+
+    Returns:
+        The network in eval mode, float32.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If the file is not a checkpoint, is truncated, of a newer version, or its
+            tensors do not fit its configuration; every mismatch is listed.
+    """
+    path = Path(path)
+    metadata = read_metadata(path)
+    try:
+        net = DCFM(metadata.config)
+        with safe_open(path, framework='pt') as file:
+            given = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f'{path} cannot be loaded: {error}') from None
+    expected = net.state_dict()
+    problems = [f'missing: {key}' for key in expected if key not in given]
+    problems += [f'unexpected: {key}' for key in given if key not in expected]
+    for key in expected.keys() & given.keys():
+        if (found := tuple(given[key].shape)) != (wanted := tuple(expected[key].shape)):
+            problems.append(f'shape of {key}: {found}, expected {wanted}')
+    if problems:
+        listed = '\n  '.join(sorted(problems))
+        raise CheckpointError(f'{path} does not fit its configuration:\n  {listed}')
+    net.load_state_dict(given)
+    return net.to(device).eval()
+
+
+def _parse(path: Path, metadata: Mapping[str, str]) -> CheckpointMetadata:
+    version = metadata.get('format_version')
+    if version is None or 'config' not in metadata:
+        msg = f'{path} is a safetensors file, but not a dcfm_ros checkpoint: its metadata has '
+        raise CheckpointError(f'{msg}no format_version and config, only {sorted(metadata)}')
+    if not version.isdecimal() or not 1 <= int(version) <= FORMAT_VERSION:
+        supported = f'supported are versions 1 to {FORMAT_VERSION}'
+        raise CheckpointError(f'{path} has checkpoint format {version!r}; {supported}')
+    try:
+        config = DCFMConfig.from_dict(json.loads(metadata['config']))
+        training = dict(json.loads(metadata.get('training', '{}')))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f'{path} has an unreadable header: {error}') from None
+    return CheckpointMetadata(config=config, training=training, format_version=int(version))

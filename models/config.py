@@ -1,0 +1,156 @@
+"""`DCFMConfig`: all that is needed to build the network. Travels in every checkpoint; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from dcfm_ros.models import labels
+
+MIT_BACKBONES = ('mit_b0', 'mit_b1', 'mit_b2', 'mit_b3', 'mit_b4', 'mit_b5')
+RESNET_BACKBONES = ('resnet18', 'resnet50', 'resnet101')
+HEADS = ('linear', 'mlp', 'conv')
+INDEPENDENT_STAGES = ('patch', 'block', 'stage')
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCFMConfig:
+    """Architecture, class names and colours of one DCFM network.
+
+    Raises:
+        ValueError: If a value is outside what its field says.
+    """
+
+    backbone: str
+    """'mit_b0'..'mit_b5', 'resnet18', 'resnet50', 'resnet101', or 'timm:<name>' for any timm
+    network that offers `features_only`."""
+    num_classes: int
+    """Classes of the mask, 2 to 255 (mask value 255 means unlabelled)."""
+    head: str = 'linear'
+    """'linear' (1x1 conv), 'mlp' (1x1 conv, BN, ReLU, 1x1 conv) or 'conv' (3x3 conv to
+    `head_channels`, BN, ReLU, 1x1 conv): `head_nums` 0, 1, 2 of the paper's code."""
+    head_channels: int = 256
+    """Hidden width of the 'conv' head."""
+    fuse_channels: int = 256
+    """Width of the all-MLP fuse that ends a MiT or timm encoder (channels)."""
+    common_channels: int = 0
+    """C_F, channels of the common feature. 0: as the paper (MiT and timm: `fuse_channels` with no
+    projection; ResNet-18: 320; ResNet-50/101: 1280)."""
+    independent_stage: str = 'block'
+    """Where a MiT's independent feature is taken: 'patch' (patch embedding only), 'block' (and the
+    first block; the paper) or 'stage' (all of stage 1). Other backbones ignore it."""
+    pyramid_pooling: bool = True
+    """Pyramid pooling (PPM) on top of a ResNet. Other backbones ignore it."""
+    dropout: float = 0.1
+    """Channel dropout before the classifier and in the all-MLP fuse, training only, in [0, 1)."""
+    drop_path: float = 0.1
+    """Stochastic depth of a MiT, rising linearly to this rate, training only, in [0, 1)."""
+    align_before_norm: bool = False
+    """Resize the independent feature before (True) or after (False; paper and released figures)
+    its normalisation. Differs for ResNet only; the released *training* code used True."""
+    key_uses_common: bool = True
+    """Ablation (paper Table V): False feeds a keyframe's head the independent feature alone."""
+    key_uses_independent: bool = True
+    """Ablation: False feeds a keyframe's head the common feature alone."""
+    nonkey_uses_common: bool = True
+    """Ablation: False feeds a non-key frame's head the independent feature alone."""
+    nonkey_uses_independent: bool = True
+    """Ablation: False feeds a non-key frame's head the keyframe's common feature alone."""
+    class_names: tuple[str, ...] = ()
+    """One name per class; empty: 'class 0', 'class 1', ..."""
+    palette: tuple[tuple[int, int, int], ...] = ()
+    """One RGB colour (0 to 255) per class; empty: generated."""
+
+    def __post_init__(self) -> None:
+        self._check_architecture()
+        names = tuple(self.class_names) or labels.generic_names(self.num_classes)
+        palette = tuple((int(r), int(g), int(b)) for r, g, b in self.palette)
+        palette = palette or labels.generic_palette(self.num_classes)
+        for field, value in (('class_names', names), ('palette', palette)):
+            if len(value) != self.num_classes:
+                msg = f'`{field}` must have one entry per class ({self.num_classes}), '
+                raise ValueError(f'{msg}got {len(value)}')
+        if not all(0 <= value <= 255 for colour in palette for value in colour):
+            raise ValueError(f'`palette` must hold values from 0 to 255, got {palette}')
+        object.__setattr__(self, 'class_names', names)
+        object.__setattr__(self, 'palette', palette)
+
+    def _check_architecture(self) -> None:
+        known = MIT_BACKBONES + RESNET_BACKBONES
+        is_timm = self.backbone.startswith('timm:') and len(self.backbone) > len('timm:')
+        if self.backbone not in known and not is_timm:
+            allowed = f'one of {", ".join(known)} or timm:<name>'
+            raise ValueError(f'`backbone` must be {allowed}, got {self.backbone!r}')
+        if not 2 <= self.num_classes <= labels.UNLABELLED:
+            raise ValueError(f'`num_classes` must be from 2 to 255, got {self.num_classes}')
+        if self.head not in HEADS:
+            raise ValueError(f'`head` must be one of {", ".join(HEADS)}, got {self.head!r}')
+        if self.independent_stage not in INDEPENDENT_STAGES:
+            allowed = ', '.join(INDEPENDENT_STAGES)
+            got = repr(self.independent_stage)
+            raise ValueError(f'`independent_stage` must be one of {allowed}, got {got}')
+        for field in ('head_channels', 'fuse_channels'):
+            if getattr(self, field) < 1:
+                raise ValueError(f'`{field}` must be at least 1, got {getattr(self, field)}')
+        if self.common_channels < 0:
+            raise ValueError(f'`common_channels` must be at least 0, got {self.common_channels}')
+        for field in ('dropout', 'drop_path'):
+            if not 0.0 <= getattr(self, field) < 1.0:
+                raise ValueError(f'`{field}` must be in [0, 1), got {getattr(self, field)}')
+        for frame in ('key', 'nonkey'):
+            names = (f'{frame}_uses_common', f'{frame}_uses_independent')
+            if not any(getattr(self, name) for name in names):
+                raise ValueError(f'one of `{names[0]}` and `{names[1]}` must be True, got neither')
+
+    @classmethod
+    def preset(cls, name: str) -> DCFMConfig:
+        """The configuration of a published network (and 'vspw_mit_b0', for tests), by name.
+
+        Raises:
+            ValueError: If there is no preset of that name; the message lists all.
+        """
+        dataset, _, backbone = name.partition('_')
+        if name not in PRESETS:
+            raise ValueError(f'`name` must be one of {", ".join(PRESETS)}, got {name!r}')
+        return cls(backbone=backbone, **_DATASETS[dataset])  # type: ignore[arg-type]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values only, fit for JSON; `from_dict` takes them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> DCFMConfig:
+        """Build a configuration from plain values.
+
+        Raises:
+            ValueError: If a key is unknown (all are listed), or a value is not allowed.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(f'unknown keys {unknown}; known are {known}')
+        if missing := [key for key in ('backbone', 'num_classes') if key not in values]:
+            raise ValueError(f'missing keys {missing}')
+        return cls(**values)  # type: ignore[arg-type]
+
+
+_DATASETS: dict[str, dict[str, object]] = {
+    'vspw': {'num_classes': 124, 'head': 'linear', 'class_names': labels.VSPW_NAMES},
+    'cityscapes': {
+        'num_classes': 19,
+        'head': 'mlp',
+        'class_names': labels.CITYSCAPES_NAMES,
+        'palette': labels.CITYSCAPES_PALETTE,
+    },
+    'camvid': {
+        'num_classes': 11,
+        'head': 'mlp',
+        'class_names': labels.CAMVID_NAMES,
+        'palette': labels.CAMVID_PALETTE,
+    },
+}
+
+PRESETS = (
+    'vspw_mit_b0', 'vspw_mit_b2', 'vspw_mit_b5', 'cityscapes_mit_b1', 'cityscapes_resnet18',
+    'cityscapes_resnet50', 'cityscapes_resnet101', 'camvid_resnet50',
+)  # fmt: skip
+"""Names that `DCFMConfig.preset` knows: <dataset>_<backbone>, paper Table I and dcfm code."""

@@ -1,0 +1,132 @@
+"""The DCFM network as four stages that training, evaluation and the robot compose.
+
+Shapes: B batch, K classes, H W image, C_F common channels, C_f independent channels,
+h w common grid (MiT and timm: H/4, W/4; ResNet: H/8, W/8).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+import torch.nn.functional as F
+
+from dcfm_ros.models.backbone import Independent, build_encoder
+from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.fusion import FeatureFusion, align
+from dcfm_ros.models.head import build_head
+
+
+class DCFM(nn.Module):
+    """Deep Common Feature Mining, the network of the paper's Eq. 1 to 7.
+
+    Holds weights only; what is remembered from frame to frame is kept by the engine.
+    """
+
+    def __init__(self, config: DCFMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = build_encoder(config)
+        channels = self.encoder.out_channels
+        default = {'resnet18': 320, 'resnet50': 1280, 'resnet101': 1280}.get(config.backbone, 0)
+        self.common_channels = config.common_channels or default or channels
+        self.common_projection: nn.Module = nn.Identity()
+        if config.common_channels or default:
+            self.common_projection = nn.Conv2d(channels, self.common_channels, 1, bias=False)
+        self.fusion = FeatureFusion(self.common_channels, self.encoder.independent_channels)
+        self.head = build_head(config, self.common_channels)
+        self.mean: Tensor
+        self.std: Tensor
+        for part in (self.common_projection, self.fusion, self.head):
+            part.apply(_init_weights)
+        # Part of the network, so that training and robot cannot disagree about normalisation;
+        # float64, so that the network is exact in float64 too.
+        for name, values in (('mean', (0.485, 0.456, 0.406)), ('std', (0.229, 0.224, 0.225))):
+            buffer = torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1)
+            self.register_buffer(name, buffer, persistent=False)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in the order of the mask values."""
+        return self.config.class_names
+
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        """One RGB colour per class, in the order of the mask values."""
+        return self.config.palette
+
+    def encode_independent(self, image: Tensor) -> Independent:
+        """Run the shallow encoder, as on every frame (Eq. 2).
+
+        Args:
+            image: RGB in [0, 1], (B, 3, H, W); normalisation happens inside.
+        """
+        mean, std = self.mean.to(image.dtype), self.std.to(image.dtype)
+        return self.encoder.shallow((image - mean) / std)
+
+    def encode_common(self, independent: Independent) -> Tensor:
+        """Continue to the deep common feature, as on keyframes (Eq. 1).
+
+        Returns:
+            L2-normalised common feature, (B, C_F, h, w): what a non-key frame reuses.
+        """
+        return normalise(self.common_projection(self.encoder.deep(independent.state)))
+
+    def fuse(
+        self, common: Tensor, independent: Independent, *, is_keyframe: bool = True
+    ) -> Tensor:
+        """Fuse a keyframe's common feature with a frame's own independent feature (Eq. 3, 5).
+
+        Args:
+            common: From `encode_common` of this frame or of an earlier or later keyframe.
+            independent: From `encode_independent` of this frame.
+            is_keyframe: Chooses the ablation switches that apply; no effect on the full model.
+
+        Returns:
+            L2-normalised fused feature, (B, C_F, h, w).
+        """
+        grid = (common.shape[-2], common.shape[-1])
+        if self.config.align_before_norm:
+            feature = normalise(align(independent.feature, grid))
+        else:
+            feature = align(normalise(independent.feature), grid)
+        frame = 'key' if is_keyframe else 'nonkey'
+        if not getattr(self.config, f'{frame}_uses_independent'):
+            return common
+        if not getattr(self.config, f'{frame}_uses_common'):
+            padding = self.common_channels - feature.shape[1]
+            return F.pad(feature, (0, 0, 0, 0, 0, padding))
+        return normalise(self.fusion(common, feature))
+
+    def classify(self, fused: Tensor) -> Tensor:
+        """Class logits on the feature grid, (B, K, h, w)."""
+        return self.head(fused)  # type: ignore[no-any-return]
+
+    def decode(self, fused: Tensor, size: tuple[int, int]) -> Tensor:
+        """Class logits at `size` = (H, W), (B, K, H, W) (Eq. 4, 6)."""
+        return F.interpolate(self.classify(fused), size, mode='bilinear', align_corners=False)
+
+    def forward(self, reference: Tensor, image: Tensor) -> Tensor:
+        """Segment `image` as a non-key frame of the keyframe `reference`.
+
+        Args:
+            reference: RGB in [0, 1], (B, 3, H, W); the keyframe.
+            image: RGB in [0, 1], (B, 3, H, W); the frame to segment.
+
+        Returns:
+            Logits, (B, K, H, W).
+        """
+        common = self.encode_common(self.encode_independent(reference))
+        fused = self.fuse(common, self.encode_independent(image), is_keyframe=False)
+        return self.decode(fused, (image.shape[-2], image.shape[-1]))
+
+
+def normalise(feature: Tensor) -> Tensor:
+    """Divide every pixel's feature vector by its L2 norm (at least 1e-12)."""
+    return F.normalize(feature, dim=1, eps=1e-12)
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode='fan_in', nonlinearity='relu')
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
