@@ -1,0 +1,112 @@
+"""The network in PyTorch, arranged so that a non-key frame does as little as the algebra allows.
+
+Shapes: H W camera image, K classes, C_F common channels, C_f independent channels, h w grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import copy
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+
+from dcfm_ros.backends.folding import fold_batch_norms, folded_weights
+from dcfm_ros.models.backbone import Independent
+from dcfm_ros.models.dcfm import DCFM, normalise
+from dcfm_ros.models.fusion import align
+
+
+class TorchBackend:
+    """Runs the stages of a DCFM on one device.
+
+    The fusion is one 1x1 convolution over [common ; half independent], that is
+    W_a common + W_b independent. W_a common + bias, batch norm folded, is what `encode_common`
+    returns and the engine caches; a non-key frame adds W_b independent: about a tenth of the work.
+    Networks with ablation switches off have no such sum and run their plain stages.
+    """
+
+    name = 'torch'
+
+    def __init__(self, net: DCFM, device: torch.device) -> None:
+        self.device = device
+        self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device)
+        config = net.config
+        uses = [getattr(config, f'{a}_uses_{b}') for a in ('key', 'nonkey') for b in _FEATURES]
+        self._plain = not all(uses) or config.align_before_norm
+        if not self._plain:
+            fusion = self.net.fusion
+            weight, bias = folded_weights(fusion.conv.weight, fusion.conv.bias, fusion.norm)
+            split = net.common_channels
+            self._weight_common = weight[:, :split].contiguous()
+            self._weight_independent = weight[:, split:].contiguous()
+            self._bias = bias
+        dtype = next(self.net.parameters()).dtype
+        probe = torch.zeros(1, 3, 64, 64, dtype=dtype, device=device)
+        fold_batch_norms(self.net, lambda: self._run_plain(probe))
+        self.net.to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def to_input(self, image: NDArray[np.uint8]) -> Tensor:
+        """RGB (H, W, 3) uint8 -> (1, 3, H, W) in [0, 1] on the device."""
+        dtype = next(self.net.parameters()).dtype
+        tensor = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None]
+        return tensor.to(dtype, memory_format=torch.channels_last).div_(255)
+
+    @torch.inference_mode()
+    def encode_independent(self, tensor: Tensor) -> Independent:
+        """Shallow encoder; on every frame."""
+        return self.net.encode_independent(tensor)
+
+    @torch.inference_mode()
+    def encode_common(self, independent: Independent) -> Tensor:
+        """Deep encoder and the common half of the fusion; on keyframes, for the cache."""
+        common = self.net.encode_common(independent)
+        if self._plain:
+            return common
+        return F.conv2d(common, self._weight_common, self._bias)
+
+    @torch.inference_mode()
+    def decode(
+        self, cached: Sequence[Tensor], independent: Independent, *, is_keyframe: bool
+    ) -> Tensor:
+        """Fuse with one cached feature, or with two and take the mean of the logits (Eq. 7).
+
+        Returns:
+            Logits on the feature grid, (1, K, h, w).
+        """
+        if self._plain:
+            fused = [self.net.fuse(c, independent, is_keyframe=is_keyframe) for c in cached]
+            return torch.stack([self.net.classify(f) for f in fused]).mean(0)
+        feature = independent.feature
+        half = feature[:, : self.net.fusion.kept_channels] / _norm(feature)
+        half = align(half, _grid(cached[0]))
+        own = F.conv2d(half, self._weight_independent)
+        fused = [(c + own).relu_() for c in cached]
+        if self.net.config.head != 'linear':
+            return torch.stack([self.net.classify(normalise(f)) for f in fused]).mean(0)
+        # A linear head commutes with the sum of two fused features, and with the normalisation of
+        # one, which then divides K channels instead of C_F.
+        if len(fused) == 1:
+            return self.net.classify(fused[0]) / _norm(fused[0])
+        return self.net.classify(torch.stack([normalise(f) for f in fused]).mean(0))
+
+    def _run_plain(self, tensor: Tensor) -> Tensor:
+        independent = self.net.encode_independent(tensor)
+        fused = self.net.fuse(self.net.encode_common(independent), independent)
+        return self.net.classify(fused)
+
+
+_FEATURES = ('common', 'independent')
+
+
+def _norm(feature: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(feature, dim=1, keepdim=True)
+    return norm.clamp_min(1e-12)
+
+
+def _grid(feature: Tensor) -> tuple[int, int]:
+    return feature.shape[-2], feature.shape[-1]

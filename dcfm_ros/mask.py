@@ -1,0 +1,86 @@
+"""Logits on the feature grid -> class mask and confidence at camera resolution.
+
+Resizing and argmax are one step: the K x H x W map (203 MB at 124 classes, 480x853) never exists.
+Shapes: K classes, h w feature grid, H W camera image.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+
+_ROWS_PER_CHUNK = 64
+
+
+def class_mask(logits: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Class of every pixel: argmax of the bilinearly resized logits.
+
+    Args:
+        logits: (1, K, h, w), K at most 255, on any device.
+        size: (H, W) of the mask.
+
+    Returns:
+        Class ids, (H, W) uint8.
+    """
+    if logits.is_cuda:
+        resized = [chunk.argmax(dim=0).to(torch.uint8) for chunk in _row_chunks(logits, size)]
+        return np.asarray(torch.cat(resized).cpu().numpy(), np.uint8)
+    planes = logits[0].float().contiguous().numpy()
+    best = _resize(planes[0], size)
+    mask = np.zeros(size, np.uint8)
+    for index in range(1, len(planes)):
+        plane = _resize(planes[index], size)
+        is_better = cv2.compare(plane, best, cv2.CMP_GT)  # 255 where true
+        # Ids rise, so the maximum keeps the latest class that was better.
+        cv2.max(mask, cv2.min(is_better, float(index)), mask)  # type: ignore[call-overload]
+        cv2.max(best, plane, best)
+    return mask
+
+
+def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Softmax probability of the class that `class_mask` chose.
+
+    Args:
+        logits: (1, K, h, w), on any device.
+        size: (H, W) of the map.
+
+    Returns:
+        Values in (0, 1], (H, W) float32.
+    """
+    if logits.is_cuda:
+        chunks = [chunk.softmax(dim=0).amax(dim=0) for chunk in _row_chunks(logits, size)]
+        return np.asarray(torch.cat(chunks).cpu().numpy(), np.float32)
+    planes = logits[0].float().contiguous().numpy()
+    best = np.full(size, -np.inf, np.float32)
+    for plane in planes:
+        cv2.max(best, _resize(plane, size), best)
+    total = np.zeros(size, np.float32)
+    for plane in planes:
+        total += cv2.exp(_resize(plane, size) - best)
+    return np.asarray(1.0 / total, np.float32)
+
+
+def _resize(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Bilinear with pixel centres at half, borders repeated: torch's align_corners=False."""
+    resized = cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.float32)
+
+
+def _row_chunks(logits: Tensor, size: tuple[int, int]) -> list[Tensor]:
+    """Resized logits in chunks of rows, each (K, rows, W); one exists at a time."""
+    height, width = size
+    grid_height = logits.shape[-2]
+    wide = F.interpolate(logits, (grid_height, width), mode='bilinear', align_corners=False)[0]
+    rows = torch.arange(height, device=logits.device, dtype=torch.float32)
+    source = ((rows + 0.5) * (grid_height / height) - 0.5).clamp_(0, grid_height - 1)
+    above = source.long()
+    below = (above + 1).clamp_(max=grid_height - 1)
+    weight = (source - above).to(logits.dtype)[:, None]
+    return (  # type: ignore[return-value]
+        torch.lerp(wide[:, above[rows]], wide[:, below[rows]], weight[rows])
+        for rows in (slice(r, r + _ROWS_PER_CHUNK) for r in range(0, height, _ROWS_PER_CHUNK))
+    )

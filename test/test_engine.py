@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.dcfm import DCFM
+
+BACKBONES = [
+    ('mit_b0', {'head': 'linear'}),
+    ('mit_b1', {'head': 'mlp'}),
+    ('mit_b0', {'head': 'conv'}),
+    ('mit_b0', {'independent_stage': 'stage'}),
+    ('mit_b0', {'independent_stage': 'patch'}),
+    ('resnet18', {'head': 'mlp'}),
+    ('resnet50', {'head': 'mlp'}),
+    ('resnet18', {'pyramid_pooling': False}),
+    ('resnet18', {'align_before_norm': True}),
+    ('timm:mobilenetv4_conv_small', {'fuse_channels': 64}),
+    ('timm:regnety_004', {'fuse_channels': 64}),
+    ('mit_b0', {'key_uses_independent': False}),
+    ('mit_b0', {'nonkey_uses_common': False}),
+]
+
+
+def make_net(backbone='timm:mobilenetv4_conv_small', num_classes=11, **options):
+    torch.manual_seed(0)
+    net = DCFM(DCFMConfig(backbone=backbone, num_classes=num_classes, **options))
+    # Batch norms as after a training, so that folding them has something to get wrong.
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+    return net.eval()
+
+
+def make_images(count=6, size=(67, 91), seed=0):
+    random = np.random.default_rng(seed)
+    base = random.integers(0, 256, (*size, 3))
+    noise = random.integers(-40, 40, (count, *size, 3))
+    return list(np.clip(base + noise, 0, 255).astype(np.uint8))
+
+
+def to_tensor(image):
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+
+
+@torch.no_grad()
+def plain_logits(net, keyframe, image, is_keyframe):
+    """The four public stages, one after another: the reference for everything fast."""
+    common = net.encode_common(net.encode_independent(to_tensor(keyframe)))
+    independent = net.encode_independent(to_tensor(image))
+    fused = net.fuse(common, independent, is_keyframe=is_keyframe)
+    return net.decode(fused, image.shape[:2])[0]
+
+
+def assert_same_mask(mask, logits):
+    """Equal, but for pixels whose two best classes differ by rounding only."""
+    expected = logits.argmax(0).numpy()
+    best = logits.topk(2, dim=0).values
+    is_tie = ((best[0] - best[1]) <= 1e-4 * logits.abs().max()).numpy()
+    assert is_tie.mean() < 0.02
+    np.testing.assert_array_equal(mask[~is_tie], expected[~is_tie])
+
+
+@pytest.mark.parametrize(('backbone', 'options'), BACKBONES)
+def test_fast_path_gives_the_mask_of_the_plain_stages(backbone, options):
+    net = make_net(backbone, **options)
+    engine = SegmentationEngine(net, device='cpu', schedule=3)
+    images = make_images(5)
+    for index, image in enumerate(images):
+        result = engine.step(image, index)
+        is_keyframe = index % 3 == 0
+        assert result.is_keyframe == is_keyframe
+        assert_same_mask(
+            result.mask, plain_logits(net, images[index - index % 3], image, is_keyframe)
+        )
+
+
+def test_interval_one_equals_the_network_frame_by_frame():
+    net = make_net()
+    engine = SegmentationEngine(net, device='cpu', schedule=1)
+    for index, image in enumerate(make_images(4)):
+        result = engine.step(image, index)
+        assert result.is_keyframe
+        assert result.keyframe_age == 0
+        assert_same_mask(result.mask, plain_logits(net, image, image, True))
+
+
+def test_non_key_frames_report_their_age():
+    engine = SegmentationEngine(make_net(), device='cpu', schedule=3)
+    results = [engine.step(image, i) for i, image in enumerate(make_images(7))]
+    assert [r.keyframe_age for r in results] == [0, 1, 2, 0, 1, 2, 0]
+    reasons = ['first', '', '', 'interval', '', '', 'interval']
+    assert [r.reason for r in results] == reasons
+
+
+def test_common_encoder_runs_once_per_keyframe(monkeypatch):
+    engine = SegmentationEngine(make_net(), device='cpu', schedule=4)
+    calls = []
+    deep = engine._backend.net.encoder.deep
+    monkeypatch.setattr(engine._backend.net.encoder, 'deep', lambda x: calls.append(1) or deep(x))
+    results = [engine.step(image, i) for i, image in enumerate(make_images(10))]
+    assert len(calls) == sum(r.is_keyframe for r in results) == 3
+
+
+def test_non_key_frame_has_no_common_stage():
+    engine = SegmentationEngine(make_net(), device='cpu', schedule=2)
+    key, nonkey = (engine.step(image, i) for i, image in enumerate(make_images(2)))
+    assert set(key.stage_ms) == {'preprocess', 'independent', 'common', 'decode', 'mask'}
+    assert set(nonkey.stage_ms) == set(key.stage_ms) - {'common'}
+
+
+def test_size_change_makes_a_keyframe():
+    engine = SegmentationEngine(make_net(), device='cpu', schedule=100)
+    engine.step(make_images(1, (64, 96))[0], 0)
+    result = engine.step(make_images(1, (48, 64))[0], 1)
+    assert result.reason == 'size_change'
+    assert result.mask.shape == (48, 64)
+
+
+def test_time_going_back_makes_a_keyframe():
+    engine = SegmentationEngine(make_net(), device='cpu', schedule=100)
+    first, second, third = make_images(3)
+    engine.step(first, 1000)
+    assert engine.step(second, 999).reason == 'time_jump'
+    assert engine.step(third, 1000).reason == ''
+
+
+def test_reset_makes_a_keyframe():
+    engine = SegmentationEngine(make_net(), device='cpu', schedule=100)
+    first, second = make_images(2)
+    engine.step(first, 0)
+    engine.reset()
+    assert engine.step(second, 1).reason == 'reset'
+
+
+def test_confidence_is_the_probability_of_the_mask():
+    net = make_net()
+    image = make_images(1)[0]
+    result = SegmentationEngine(net, device='cpu').step(image, 0)
+    expected = plain_logits(net, image, image, True).softmax(0).amax(0).numpy()
+    assert result.confidence.dtype == np.float32
+    np.testing.assert_allclose(result.confidence, expected, atol=1e-4)
+
+
+def test_inference_height_keeps_the_mask_at_camera_resolution():
+    engine = SegmentationEngine(make_net(), device='cpu', inference_height=48)
+    seen = []
+    encode = engine._backend.encode_independent
+    engine._backend.encode_independent = lambda x: seen.append(tuple(x.shape)) or encode(x)
+    assert engine.step(make_images(1, (96, 131))[0], 0).mask.shape == (96, 131)
+    assert engine.step(make_images(1, (32, 40))[0], 1).mask.shape == (32, 40)
+    assert seen == [(1, 3, 48, 66), (1, 3, 32, 40)]
+
+
+def test_the_network_given_is_left_as_it_was():
+    net = make_net()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    SegmentationEngine(net, device='cpu').step(make_images(1)[0], 0)
+    assert net.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize('backbone', ['timm:mobilenetv4_conv_small', 'timm:regnety_004'])
+def test_all_batch_norms_but_the_merged_one_are_folded(backbone):
+    engine = SegmentationEngine(make_net(backbone), device='cpu')
+    modules = dict(engine._backend.net.named_modules())
+    left = [n for n, m in modules.items() if isinstance(m, torch.nn.BatchNorm2d)]
+    # The all-MLP fuse merges its weights at run time.
+    assert left == ['encoder.fuse.norm']
+
+
+@pytest.mark.parametrize(
+    'image',
+    [
+        np.zeros((10, 10), np.uint8),
+        np.zeros((10, 10, 4), np.uint8),
+        np.zeros((10, 10, 3), np.float32),
+        np.zeros((0, 10, 3), np.uint8),
+        None,
+    ],
+)
+def test_bad_image_is_refused_and_leaves_the_stream_intact(image):
+    engine = SegmentationEngine(make_net(), device='cpu', schedule=100)
+    first, second = make_images(2)
+    engine.step(first, 0)
+    with pytest.raises(ValueError, match='`image` must'):
+        engine.step(image, 1)
+    assert engine.step(second, 2).keyframe_age == 1
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'device': 'gpu'}, '`device` must be auto, cpu, cuda'),
+        ({'device': 'cuda:99'}, 'absent'),
+        ({'backend': 'tensorrt'}, '`backend` must be one of auto, torch'),
+        ({'schedule': 0}, '`interval` must be a whole number from 1'),
+        ({'inference_height': -1}, '`inference_height` must be at least 0'),
+    ],
+)
+def test_bad_arguments_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        SegmentationEngine(make_net(), **{'device': 'cpu', **options})
+
+
+@pytest.mark.parametrize('head', ['linear', 'mlp'])
+@pytest.mark.parametrize('start', [0, 1])
+def test_clip_in_both_directions_equals_the_plain_mean(head, start):
+    net = make_net('mit_b0', head=head)
+    images = make_images(6)
+    engine = SegmentationEngine(net, device='cpu', schedule=3)
+    results = list(engine.segment_clip(images, start=start))
+    keyframes = list(range(start, 6, 3))
+    assert [i for i, r in enumerate(results) if r.is_keyframe] == keyframes
+    for index, result in enumerate(results):
+        near = [k for k in keyframes if index in range(k - 2, k + 3)]
+        if index in keyframes:
+            near = [index]
+        logits = [plain_logits(net, images[k], images[index], index in keyframes) for k in near]
+        assert_same_mask(result.mask, torch.stack(logits).mean(0))
+
+
+def test_clip_computes_every_keyframe_once():
+    engine = SegmentationEngine(make_net(), device='cpu', schedule=2)
+    results = list(engine.segment_clip(make_images(5), mode='past'))
+    assert ['common' in r.stage_ms for r in results] == [True, False, True, False, True]
+
+
+def test_clip_in_the_past_mode_equals_the_stream():
+    images = make_images(5)
+    engine = SegmentationEngine(make_net(), device='cpu', schedule=2)
+    stream = [engine.step(image, i).mask for i, image in enumerate(images)]
+    clip = [result.mask for result in engine.segment_clip(images, mode='past')]
+    np.testing.assert_array_equal(clip, stream)
+
+
+def test_clip_refuses_images_of_two_sizes():
+    engine = SegmentationEngine(make_net(), device='cpu')
+    with pytest.raises(ValueError, match='of one size'):
+        list(engine.segment_clip([*make_images(2), *make_images(1, (40, 40))]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_cuda_gives_the_masks_of_the_cpu():
+    net = make_net()
+    on_cpu = SegmentationEngine(net, device='cpu', schedule=2)
+    on_gpu = SegmentationEngine(net, device='cuda', schedule=2)
+    for index, image in enumerate(make_images(4, (240, 320))):
+        agree = on_cpu.step(image, index).mask == on_gpu.step(image, index).mask
+        assert agree.mean() > 0.99
+
+
+def test_float64_network_is_run_in_float64():
+    net = make_net().double()
+    result = SegmentationEngine(net, device='cpu').step(make_images(1)[0], 0)
+    assert result.logits.dtype == torch.float64
+
+
+def test_config_survives_as_a_value():
+    config = DCFMConfig.preset('camvid_resnet50')
+    assert DCFMConfig.from_dict(config.to_dict()) == config
+    assert dataclasses.replace(config, head='linear') != config
