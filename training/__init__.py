@@ -1,1 +1,5 @@
-"""Offline training and evaluation: ``datasets``, ``clip_pairs``, ``losses``, ``metrics``, ``module``, ``evaluate``."""
+"""Offline training and evaluation.
+
+The parts: ``datasets``, ``clip_pairs``, ``losses``, ``schedule``, ``module``, ``train``,
+``metrics``, ``evaluate``.
+"""

@@ -1,0 +1,148 @@
+"""The symmetric training loss of DCFM (paper Eq. 8 to 12).
+
+Shapes: B batch, K classes, H W image, C_F common channels, h w feature grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+
+from dcfm_ros.models.backbone import Independent
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.labels import UNLABELLED
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weights of the three terms; the defaults are those of the released code."""
+
+    keyframe: float = 1.0
+    """Of the cross-entropy of the labelled frame as a keyframe (L_I)."""
+    nonkey: float = 0.4
+    """Of the cross-entropy of the labelled frame as a non-key frame (L_B; lambda 1)."""
+    consistency: float = 10.0
+    """Of the masked distance between the two frames' fused features (L_con; lambda 2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymmetricLoss:
+    """The loss of one batch of pairs; every number is a scalar tensor."""
+
+    total: Tensor
+    keyframe: Tensor
+    nonkey: Tensor
+    consistency: Tensor
+    agreement: Tensor
+    """Share of the feature grid on which both frames are given the same class, in [0, 1]."""
+    keyframe_logits: Tensor
+    """Labelled frame as a keyframe, (B, K, H, W)."""
+    nonkey_logits: Tensor
+    """Labelled frame as a non-key frame of the reference frame, (B, K, H, W)."""
+    fused_labelled: Tensor
+    """Fused feature of the labelled frame as a keyframe, (B, C_F, h, w)."""
+    fused_nonkey: Tensor
+    """Fused feature of the labelled frame as a non-key frame, (B, C_F, h, w)."""
+
+
+def symmetric_loss(
+    net: DCFM,
+    reference_image: Tensor,
+    labelled_image: Tensor,
+    label: Tensor,
+    weights: LossWeights,
+    class_weights: Tensor | None = None,
+) -> SymmetricLoss:
+    """Both roles of the labelled frame, and the agreement of the pair.
+
+    The network sees the frame as a keyframe, and as a non-key frame whose keyframe is the
+    reference frame. The reference frame has no label; it is held to the labelled one only through
+    the consistency term.
+
+    Args:
+        net: The network to train.
+        reference_image: RGB in [0, 1], (B, 3, H, W).
+        labelled_image: RGB in [0, 1], (B, 3, H, W).
+        label: Class ids of the labelled frame, int64, (B, H, W); 255 is ignored.
+        weights: Weights of the terms.
+        class_weights: One weight per class of the cross-entropies, (K,); None: all 1.
+    """
+    images = torch.cat([reference_image, labelled_image])
+    independent = net.encode_independent(images)
+    common_reference, common_labelled = net.encode_common(independent).chunk(2)
+    (feature_reference, feature_labelled) = independent.feature.chunk(2)
+    (state_reference, state_labelled) = independent.state.chunk(2)
+    reference = Independent(feature_reference, state_reference)
+    labelled = Independent(feature_labelled, state_labelled)
+
+    # Three separate passes, in this order: batch norm and dropout see what the paper's code shows.
+    fused_labelled = net.fuse(common_labelled, labelled)
+    fused_reference = net.fuse(common_reference, reference)
+    fused_nonkey = net.fuse(common_reference, labelled, is_keyframe=False)
+    nonkey_logits = net.classify(fused_nonkey)
+    keyframe_logits = net.classify(fused_labelled)
+    reference_logits = net.classify(fused_reference)
+
+    mask = agreement_mask(keyframe_logits, reference_logits)
+    size = (label.shape[-2], label.shape[-1])
+    keyframe_logits = _upsample(keyframe_logits, size)
+    nonkey_logits = _upsample(nonkey_logits, size)
+    keyframe = cross_entropy(keyframe_logits, label, class_weights)
+    nonkey = cross_entropy(nonkey_logits, label, class_weights)
+    consistency = consistency_loss(fused_labelled, fused_reference, mask)
+    return SymmetricLoss(
+        total=weights.keyframe * keyframe
+        + weights.nonkey * nonkey
+        + weights.consistency * consistency,
+        keyframe=keyframe,
+        nonkey=nonkey,
+        consistency=consistency,
+        agreement=mask.mean(),
+        keyframe_logits=keyframe_logits,
+        nonkey_logits=nonkey_logits,
+        fused_labelled=fused_labelled,
+        fused_nonkey=fused_nonkey,
+    )
+
+
+def cross_entropy(logits: Tensor, label: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over the labelled pixels; 0 where there is none (Eq. 8, 9).
+
+    Args:
+        logits: (B, K, H, W).
+        label: Class ids, int64, (B, H, W); 255 is ignored.
+        class_weights: One weight per class, (K,); the mean is then the weighted one.
+    """
+    losses = F.cross_entropy(
+        logits, label, weight=class_weights, ignore_index=UNLABELLED, reduction='sum'
+    )
+    labelled = label != UNLABELLED
+    total = labelled.sum() if class_weights is None else class_weights[label[labelled]].sum()
+    # The sum is 0 where everything is ignored; so is then the loss, and its gradient.
+    return losses / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def agreement_mask(logits: Tensor, other_logits: Tensor) -> Tensor:
+    """1.0 where both maps name the same class, on the feature grid, (B, 1, h, w) (Eq. 10)."""
+    same = logits.argmax(dim=1, keepdim=True) == other_logits.argmax(dim=1, keepdim=True)
+    return same.to(logits.dtype)
+
+
+def consistency_loss(fused: Tensor, other_fused: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared difference of the masked features, over ALL elements (Eq. 11).
+
+    Gradient flows to both sides.
+
+    Args:
+        fused: L2-normalised fused feature, (B, C_F, h, w).
+        other_fused: The same of the other frame, (B, C_F, h, w).
+        mask: Where to compare, (B, 1, h, w).
+    """
+    return F.mse_loss(mask * fused, mask * other_fused)
+
+
+def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(logits, size, mode='bilinear', align_corners=False)

@@ -1,0 +1,168 @@
+"""mIoU and wIoU from one confusion matrix, video consistency (VC, paper Eq. 13) from windows.
+
+Shapes: N frames of a clip, K classes, H W image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.integer]
+
+EPS = 1e-15
+"""Added to every union, as the paper's code does; keeps an absent class at IoU 0."""
+
+
+class ConfusionMatrix:
+    """Pixel counts over all frames that were given, and what follows from them.
+
+    Counting first and dividing once at the end is what makes this the mIoU of a dataset, not a
+    mean over images.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        if num_classes < 1:
+            raise ValueError(f'`num_classes` must be at least 1, got {num_classes}')
+        self.num_classes = num_classes
+        self.counts: NDArray[np.int64] = np.zeros((num_classes, num_classes), np.int64)
+        """Rows are predictions, columns are labels."""
+        self._missed: NDArray[np.int64] = np.zeros(num_classes, np.int64)
+
+    def update(self, prediction: Mask, label: Mask) -> None:
+        """Count one frame.
+
+        Args:
+            prediction: Class ids, (H, W), 0 to K-1; a pixel outside (255, unlabelled) where the
+                label has a class counts as a miss of that class.
+            label: Class ids, (H, W); pixels outside 0 to K-1 are not counted.
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+        _check_shapes(prediction, label)
+        k = self.num_classes
+        inside = (label >= 0) & (label < k)
+        rows = prediction[inside].astype(np.int64)
+        columns = label[inside].astype(np.int64)
+        # One extra row collects predictions without a class; it only lengthens the unions.
+        rows[(rows < 0) | (rows >= k)] = k
+        counts = np.bincount(rows * k + columns, minlength=(k + 1) * k).reshape(k + 1, k)
+        self.counts += counts[:k]
+        self._missed += counts[k]
+
+    def label_pixels(self) -> NDArray[np.int64]:
+        """Labelled pixels per class, (K,)."""
+        return self.counts.sum(axis=0) + self._missed
+
+    def iou_per_class(self) -> NDArray[np.float64]:
+        """Intersection over union per class, (K,); 0 where neither label nor prediction has it."""
+        intersection = np.diag(self.counts)
+        union = self.label_pixels() + self.counts.sum(axis=1) - intersection
+        return intersection / (union + EPS)
+
+    def miou(self, absent: str = 'zero') -> float:
+        """Mean IoU over classes.
+
+        Args:
+            absent: 'zero' divides by K whatever was labelled (the paper's code); 'ignore' leaves
+                out classes that no label has (the VSPW evaluator).
+
+        Raises:
+            ValueError: If `absent` is neither.
+        """
+        if absent not in ('zero', 'ignore'):
+            raise ValueError(f"`absent` must be 'zero' or 'ignore', got {absent!r}")
+        iou = self.iou_per_class()
+        if absent == 'ignore':
+            iou = iou[self.label_pixels() > 0]
+        return float(iou.mean()) if iou.size else float('nan')
+
+    def wiou(self) -> float:
+        """IoU weighted by each class's share of the labelled pixels; nan before any pixel."""
+        pixels = self.label_pixels()
+        total = int(pixels.sum())
+        return float((pixels / total) @ self.iou_per_class()) if total else float('nan')
+
+    def mean_accuracy(self) -> float:
+        """Mean recall over classes; a class that no label has counts 0."""
+        return float((np.diag(self.counts) / (self.label_pixels() + EPS)).mean())
+
+
+class VideoConsistency:
+    """VC over windows of consecutive frames.
+
+    Of the pixels whose label stands still, the share whose prediction does too. The prediction
+    need not be right (that is `strict`).
+    Void pixels count: 255 that stays 255 stands still. A window without a still pixel is skipped.
+    """
+
+    def __init__(self, window: int, form: str = 'official', *, strict: bool = False) -> None:
+        """Start without a clip.
+
+        Args:
+            window: Frames per window, at least 2.
+            form: 'official' pools all windows of all clips and leaves out each clip's last one
+                (N - window windows; what VSPW and the paper's code report); 'paper' uses all
+                N - window + 1 and takes the mean per clip, then over clips (Eq. 13).
+            strict: Also ask that the still prediction equals the label.
+
+        Raises:
+            ValueError: If `window` or `form` is not as above.
+        """
+        if window < 2:
+            raise ValueError(f'`window` must be at least 2, got {window}')
+        if form not in ('official', 'paper'):
+            raise ValueError(f"`form` must be 'official' or 'paper', got {form!r}")
+        self.window = window
+        self.form = form
+        self.strict = strict
+        self._clips: list[list[float]] = []
+
+    def add_clip(self, predictions: Sequence[Mask], labels: Sequence[Mask]) -> None:
+        """Take in one clip: N masks (H, W) and N labels of the same shape, in time order.
+
+        Raises:
+            ValueError: If the numbers of frames or the shapes differ.
+        """
+        if len(predictions) != len(labels):
+            msg = f'got {len(predictions)} predictions and {len(labels)} labels'
+            raise ValueError(f'`predictions` must be as many as `labels`, {msg}')
+        for prediction, label in zip(predictions, labels, strict=True):
+            _check_shapes(prediction, label)
+        num_windows = len(labels) - self.window + (1 if self.form == 'paper' else 0)
+        values = []
+        for start in range(num_windows):
+            stop = start + self.window
+            still_label = _still(labels[start:stop])
+            still = still_label & _still(predictions[start:stop])
+            if self.strict:
+                still &= predictions[start] == labels[start]
+            if pixels := int(np.count_nonzero(still_label)):
+                values.append(int(np.count_nonzero(still)) / (pixels + 1e-8))
+        if values:
+            self._clips.append(values)
+
+    def value(self) -> float:
+        """VC in [0, 1]; nan where no clip was long enough."""
+        if not self._clips:
+            return float('nan')
+        if self.form == 'paper':
+            return float(np.mean([np.mean(values) for values in self._clips]))
+        return float(np.mean(np.concatenate(self._clips)))
+
+
+def _still(masks: Sequence[Mask]) -> NDArray[np.bool_]:
+    """Pixels whose value is the same in all masks, (H, W)."""
+    still = np.ones(masks[0].shape, np.bool_)
+    for mask in masks[1:]:
+        still &= mask == masks[0]
+    return still
+
+
+def _check_shapes(prediction: Mask, label: Mask) -> None:
+    if prediction.shape != label.shape or label.ndim != 2:
+        msg = f'got {prediction.shape} and {label.shape}'
+        raise ValueError(f'`prediction` and `label` must share one shape (H, W), {msg}')
