@@ -1,0 +1,115 @@
+# dcfm_ros with one command each, on a machine that has make and Python 3.10 to 3.12.
+
+# Own input for the demo: make demo VIDEO=drive.mp4, BAG=folder of a rosbag2, IMAGES=folder.
+VIDEO ?=
+BAG ?=
+IMAGES ?=
+OUT ?= out/demo
+# The interpreter to build .venv with; empty: the first of python3.12, 3.11, 3.10, python3 that fits.
+PYTHON ?=
+export VIDEO BAG IMAGES OUT PYTHON
+
+# Demo and tests talk to this machine only.
+export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+# .venv brings its own ROS. Whatever this shell has sourced or set for another one stays out of it.
+unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET _ROS_WHEELS_BOOTSTRAP_COMPLETE
+unexport RMW_IMPLEMENTATION ROS_DISCOVERY_SERVER ROS_STATIC_PEERS ROS_LOCALHOST_ONLY
+unexport CYCLONEDDS_URI FASTDDS_DEFAULT_PROFILES_FILE FASTRTPS_DEFAULT_PROFILES_FILE
+ifdef AMENT_PREFIX_PATH
+unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH
+endif
+
+PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
+
+.ONESHELL:
+.SHELLFLAGS := -ec
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test check format clean
+
+help:
+	@echo 'make demo     watch the ROS node segment a drive; results in $(OUT)'
+	echo '              own input: VIDEO=file, BAG=folder or IMAGES=folder'
+	echo 'make test     run all tests, ruff and mypy'
+	echo 'make check    ruff and mypy only'
+	echo 'make format   format the code'
+	echo 'make clean    remove .venv, results and everything built'
+
+demo: .venv/demo.installed
+	@.venv/bin/dcfm demo --output "$$OUT" $${VIDEO:+--video "$$VIDEO"} \
+	    $${BAG:+--bag "$$BAG"} $${IMAGES:+--images "$$IMAGES"}
+
+test: .venv/test.installed
+	@status=0
+	.venv/bin/pytest test || status=1
+	$(MAKE) --no-print-directory check || status=1
+	exit $$status
+
+check: .venv/test.installed
+	@status=0
+	.venv/bin/ruff check . || status=1
+	.venv/bin/mypy || status=1
+	exit $$status
+
+format: .venv/test.installed
+	@.venv/bin/ruff check --fix --exit-zero --quiet .
+	.venv/bin/ruff format .
+
+clean:
+	@rm -rf .venv build install log dist out dcfm_ros.egg-info
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last, so an install that broke off halfway is taken up again.
+.venv/demo.installed: extras := ros
+.venv/demo.installed: setup.py constraints.txt
+	@$(create_venv)
+	$(install)
+	touch $@
+
+.venv/test.installed: extras := ros,train,test,dev
+.venv/test.installed: setup.py constraints.txt
+	@$(create_venv)
+	$(install)
+	touch .venv/demo.installed $@
+
+# setuptools comes first and builds the package without isolation: a build environment of its own
+# would fetch whatever setuptools is newest, which no constraints file reaches.
+define install
+echo 'Installing into .venv: about 3 GB to download and 6 GB on disk the first time ...'
+$(PIP) install -c constraints.txt pip setuptools
+$(PIP) install -c constraints.txt --no-build-isolation -e '.[$(extras)]'
+endef
+
+define create_venv
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+  platform=$$(uname -s -m)
+  if [ "$$platform" != 'Linux x86_64' ]; then
+    echo "The ROS packages that this command installs from PyPI exist for Linux on x86_64 only, and" \
+      "this is $$platform. Install ROS 2 and build dcfm_ros with colcon: see README.md." >&2
+    exit 1
+  fi
+  if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; else set -- python3.12 python3.11 python3.10 python3; fi
+  found= incomplete=
+  for python; do
+    version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+    case $$version in 3.10 | 3.11 | 3.12) ;; *) continue ;; esac
+    if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then found=$$python; break; fi
+    incomplete=$${incomplete:-$$version}
+  done
+  if [ -z "$$found" ] && [ -n "$$incomplete" ]; then
+    echo "Python $$incomplete is here, but it cannot create a virtual environment: its venv module is" \
+      "incomplete (no ensurepip). On Debian and Ubuntu: sudo apt install python$$incomplete-venv." \
+      "Then run make again." >&2
+    exit 1
+  fi
+  if [ -z "$$found" ]; then
+    echo "dcfm_ros needs Python 3.10, 3.11 or 3.12 and found none of them under: $$*." \
+      "Install one (Debian 12, Ubuntu 22.04 and 24.04: sudo apt install python3 python3-venv)" \
+      "or name yours: make ... PYTHON=/path/to/python3.12" >&2
+    exit 1
+  fi
+  rm -rf .venv
+  "$$found" -m venv .venv
+fi
+endef

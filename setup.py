@@ -1,0 +1,87 @@
+"""Build script of the ament_python package.
+
+``dcfm_ros/models`` and ``dcfm_ros/training`` are links to the folders of that name beside this
+file. The package list is spelt out, because finding packages would also find ``models`` and
+``training`` themselves and install them as global packages.
+"""
+
+from pathlib import Path
+import sys
+
+from setuptools import setup
+
+NAME = 'dcfm_ros'
+VERBS = ('segment', 'synth', 'convert', 'demo', 'bench', 'train', 'evaluate')
+
+
+def shared_files(*folders: str) -> list[tuple[str, list[str]]]:
+    """Map every file below the folders to the same place below share/dcfm_ros."""
+    paths = sorted(path for folder in folders for path in Path(folder).rglob('*'))
+    files = [path for path in paths if path.is_file() and '__pycache__' not in path.parts]
+    return [(f'share/{NAME}/{path.parent.as_posix()}', [path.as_posix()]) for path in files]
+
+
+def console_scripts() -> list[str]:
+    """List the executables: two everywhere, and each verb by its own name for ``ros2 run``.
+
+    colcon installs through ``setup.py install`` or ``setup.py develop``, and setup.cfg sends the
+    scripts of those two commands to lib/dcfm_ros. pip uses neither command and fills bin/, where a
+    bare ``train`` or ``convert`` has no business.
+    """
+    scripts = ['dcfm = dcfm_ros.cli:main', 'segmentation_node = dcfm_ros.node:main']
+    if {'install', 'develop'} & set(sys.argv):
+        scripts += [f'{verb} = dcfm_ros.verb:main' for verb in VERBS]
+    return scripts
+
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='Video semantic segmentation with Deep Common Feature Mining for ROS 2',
+    license='Apache-2.0',
+    maintainer='dcfm_ros maintainers',
+    maintainer_email='maintainers@example.com',
+    python_requires='>=3.10',
+    packages=['dcfm_ros', 'dcfm_ros.backends', 'dcfm_ros.models', 'dcfm_ros.training'],
+    package_data={'dcfm_ros': ['py.typed'], 'dcfm_ros.models': ['weights/*']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        *shared_files('launch', 'config', 'rviz'),
+    ],
+    zip_safe=False,
+    install_requires=[
+        'matplotlib',
+        'numpy',
+        # The headless build: opencv-python needs libGL.so.1, which a bare machine does not have.
+        'opencv-python-headless',
+        'PyYAML',
+        'rich',
+        'rosbags',
+        'rosbags-image',
+        'safetensors',
+        'timm',
+        'torch>=2.4',
+        'typer',
+    ],
+    extras_require={
+        'train': [
+            'jsonargparse[signatures]',
+            'lightning',
+            'tensorboard',
+            'torchmetrics',
+            'torchvision',
+        ],
+        # ROS 2 Jazzy from PyPI, for machines without an installed ROS.
+        'ros': [
+            'ros-diagnostic-msgs==5.3.6',
+            'ros-rclpy[fastrtps]==7.1.6',
+            'ros-sensor-msgs==5.3.6',
+            'ros-std-srvs==5.3.6',
+        ],
+        # colcon-core takes setuptools below 80: newer ones cannot do --symlink-install.
+        'test': ['colcon-core', 'colcon-ros', 'hypothesis', 'pytest', 'setuptools<80'],
+        'dev': ['mypy', 'ruff', 'types-PyYAML'],
+    },
+    entry_points={'console_scripts': console_scripts()},
+)
