@@ -72,7 +72,7 @@ class CamVidPairs(LightningDataModule):
         self._training: ClipPairDataset | None = None
         self._validation: FixedPairDataset | None = None
 
-    def setup(self, stage: str) -> None:  # noqa: ARG002
+    def setup(self, stage: str) -> None:
         """Find, decode and check everything, and render the drives.
 
         Raises:

@@ -5,7 +5,6 @@ Shapes: D drives, N frames each, H W image.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 import tempfile
 import zlib
@@ -63,7 +62,7 @@ def _render(paths: list[Path], num_drives: int, num_frames: int, height: int, wi
                 arrays[0][drive, frame], arrays[1][drive, frame] = street.render(frame)
         for array, path in zip(arrays, paths, strict=True):
             array.flush()
-            os.replace(Path(partial) / path.name, path)
+            (Path(partial) / path.name).replace(path)
 
 
 def _config(drive: int, num_frames: int, height: int, width: int) -> DriveConfig:

@@ -54,7 +54,7 @@ class ExportNetwork(Callback):
         """Go on counting from a resumed training."""
         self.best, self.hours = state_dict['best'], state_dict['hours']
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resumed_at = time.monotonic()
@@ -110,7 +110,6 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Instead of `sys.argv`.
     """
-    # Training needs reproducible pairs more than a fresh seed per run; --seed_everything changes it.
     TrainingCLI(
         SymmetricTraining,
         CamVidPairs,
