@@ -1,4 +1,4 @@
-"""Pinhole camera and painter of the synthetic drives: every stroke paints colour and class alike."""
+"""Painter of the synthetic drives: every stroke paints colour and class alike."""
 
 from __future__ import annotations
 
@@ -8,57 +8,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.synthetic_camera import Camera, Floats, Light
 from dcfm_ros.synthetic_textures import Texture
 
-Floats = NDArray[np.floating[Any]]
-NEAR_M = 0.6
+_NEAR_M = 0.6
+_TINY_PX = 30  # a panel of fewer pixels gets one colour
 _SHIFT = 4  # fractional bits of the polygon corners given to OpenCV
 
 
-class Camera(NamedTuple):
-    """Pinhole camera; the world has x right, y up, z along the road, in metres."""
+class Panel(NamedTuple):
+    """A flat textured rectangle in the world."""
 
-    rotation: Floats
-    """World to camera (x right, y down, z forward), shape (3, 3)."""
-    centre: Floats
-    """Position in the world, shape (3,)."""
-    focal_px: float
-    cx: float
-    cy: float
-
-    def to_camera(self, points: Floats) -> Floats:
-        """Return world points (N, 3) in camera coordinates (N, 3)."""
-        result: Floats = (points - self.centre) @ self.rotation.T
-        return result
-
-    def to_pixels(self, points: Floats) -> Floats:
-        """Project points (..., 3) in camera coordinates with z > 0 to pixels (..., 2)."""
-        pixels: Floats = points[..., :2] * (self.focal_px / points[..., 2:])
-        return pixels + (self.cx, self.cy)
-
-
-class Light(NamedTuple):
-    """Illumination of a drive."""
-
-    sun: Floats
-    """Unit vector towards the sun, shape (3,)."""
-    ambient: float
-    direct: float
-    """Strength of sunlight on a surface facing the sun; `ambient + direct` is about 1."""
-    haze: Floats
-    """Colour of the air far away, RGB, shape (3,)."""
-    haze_m: float
-    """Distance at which 63 % of the light is haze, metres."""
-
-    def shade(self, normals: Floats) -> Floats:
-        """Return the brightness of surfaces with unit normals (..., 3)."""
-        result: Floats = self.ambient + self.direct * np.maximum(normals @ self.sun, 0.0)
-        return result
-
-    def transmission(self, distance: Floats | float) -> Floats:
-        """Return the share of an object's own light that passes `distance` metres of air."""
-        result: Floats = np.exp(-np.maximum(distance, 0.0) / self.haze_m)
-        return result
+    corners: Floats
+    """From the top left of the texture clockwise, world metres, shape (4, 3)."""
+    normal: Floats
+    texture: Texture
+    label: int
+    two_sided: bool
 
 
 class Solid(NamedTuple):
@@ -68,11 +34,13 @@ class Solid(NamedTuple):
     """Corners of all faces, shape (N, 3)."""
     faces: list[slice]
     """Which points make each of the F faces. A later face lies on top of an earlier one."""
+    sizes: Floats
+    """Largest extent of each face, metres, shape (F,)."""
     colours: Floats
     """RGB of each face, shape (F, 3)."""
     normals: Floats
     """Outward unit normals, shape (F, 3)."""
-    classes: list[int]
+    labels: list[int]
 
 
 class Capsules(NamedTuple):
@@ -84,7 +52,7 @@ class Capsules(NamedTuple):
     """Radius at both ends, shape (N, 2)."""
     colours: Floats
     """RGB, shape (N, 3)."""
-    classes: list[int]
+    label: int
 
 
 class Canvas:
@@ -96,110 +64,112 @@ class Canvas:
         self.rgb: NDArray[np.uint8] = np.zeros((height, width, 3), np.uint8)
         self.mask: NDArray[np.uint8] = np.full((height, width), 255, np.uint8)
 
-    def panel(
-        self, texture: Texture, origin: Floats, right: Floats, down: Floats, label: int
-    ) -> None:
-        """Paint a flat textured rectangle given by its top left corner and two full edges."""
+    def panel(self, panel: Panel) -> None:
+        """Paint a textured rectangle; one that is not two-sided is seen from its front only."""
         camera = self.camera
-        corners = camera.to_camera(
-            np.array([origin, origin + right, origin + right + down, origin + down])
-        )
-        region = self._region(_clip_near(corners))
+        facing = float(panel.normal @ (panel.corners[0] - camera.centre))
+        if facing > 0 and not panel.two_sided:
+            return
+        corners = camera.to_camera(panel.corners)
+        region = self._region(corners)
         if region is None:
             return
         (x, y, width, height), outline = region
-        area = max(float(cv2.contourArea(outline.astype(np.float32))) / 4**_SHIFT, 1.0)
-        level = texture.level(area)
-        rows, columns = level.shape[:2]
-        # Texture pixel (u, v, 1) to camera space, then to the pixels of the region.
-        plane = np.stack(
-            [(corners[1] - corners[0]) / columns, (corners[3] - corners[0]) / rows, corners[0]], 1
-        )
-        lens = np.array(
-            [[camera.focal_px, 0, camera.cx - x], [0, camera.focal_px, camera.cy - y], [0, 0, 1]]
-        )
-        homography = lens @ plane
-        if abs(np.linalg.det(homography)) < 1e-9:
+        clear = float(self.light.transmission(max(float(corners[:, 2].sum()) / 4, 0.0)))
+        normal = -panel.normal if facing > 0 else panel.normal
+        gain, haze = float(self.light.shade(normal)) * clear, self.light.haze * (1 - clear)
+        box = slice(y, y + height), slice(x, x + width)
+        area = cv2.contourArea(outline) / 4**_SHIFT
+        if area < _TINY_PX and panel.texture.opaque:
+            _fill(self.rgb[box], outline, (panel.texture.mean * gain + haze).tolist())
+            _fill(self.mask[box], outline, panel.label)
             return
+        level = panel.texture.level(max(area, 1.0))
+        # Texture pixel (u, v, 1) to camera space, then to the pixels of the region.
+        rows, columns = level.shape[:2]
+        right, down = (corners[1] - corners[0]) / columns, (corners[3] - corners[0]) / rows
+        plane = np.array([right, down, corners[0]]).T
+        plane[:2] *= camera.focal_px
+        plane[:2] += np.array([[camera.cx - x], [camera.cy - y]]) * plane[2]
         pixels = cv2.warpPerspective(
-            level, homography, (width, height), None, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
+            level, plane, (width, height), None, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
         )
         inside = np.zeros((height, width), np.uint8)
         _fill(inside, outline, 255)
-        normal = np.cross(right, down)
-        normal = normal / np.linalg.norm(normal)
-        if normal @ (origin - camera.centre) > 0:
-            normal = -normal
-        clear = float(self.light.transmission(float(corners[:, 2].mean())))
-        gain = float(self.light.shade(normal)) * clear
-        haze = self.light.haze * (1 - clear)
         tone = np.zeros((3, 5))
         tone[[0, 1, 2], [0, 1, 2]] = gain
         tone[:, 4] = haze
         colour = cv2.transform(pixels, tone)
-        target, labels = (
-            self.rgb[y : y + height, x : x + width],
-            self.mask[y : y + height, x : x + width],
-        )
-        if texture.opaque:
-            cv2.copyTo(colour, inside, target)
-            labels[inside > 0] = label
+        if panel.texture.opaque:
+            cv2.copyTo(colour, inside, self.rgb[box])
+            _fill(self.mask[box], outline, panel.label)
             return
-        opacity = cv2.bitwise_and(pixels[..., 3], inside)
-        weight = opacity.astype(np.float32)[..., None] * (1 / 255)
-        target[:] = target + (colour.astype(np.float32) - target) * weight
-        labels[opacity >= Texture.SOLID_FROM] = label
+        opacity = cv2.bitwise_and(cv2.extractChannel(pixels, 3), inside)
+        weight = opacity * np.float32(1 / 255)
+        self.rgb[box] = cv2.blendLinear(colour, self.rgb[box].copy(), weight, 1 - weight)
+        self.mask[box][opacity >= panel.texture.solid_from] = panel.label
 
     def solid(self, solid: Solid, position: Floats, heading: float) -> None:
-        """Paint a solid that stands at `position` and points to `heading` (radians from z to x)."""
+        """Paint a solid at `position`; `heading` is in radians from z to x."""
         cosine, sine = np.cos(heading), np.sin(heading)
-        turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
-        world = solid.points @ turn.T + position
-        normals = solid.normals @ turn.T
-        first = np.array([face.start for face in solid.faces])
-        seen = np.einsum('ij,ij->i', normals, world[first] - self.camera.centre) < 0
+        turn = np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])
+        world = solid.points @ turn + position
         points = self.camera.to_camera(world)
-        if points[:, 2].max() < NEAR_M or not self._in_view(points):
+        if not self._in_view(points):
             return
-        colours = self._lit(solid.colours, normals, float(points[:, 2].mean()))
-        whole = bool(points[:, 2].min() > NEAR_M)
-        pixels = self.camera.to_pixels(points) if whole else points[:, :2]
-        for index in np.flatnonzero(seen):
+        normals = solid.normals @ turn
+        first = world[[face.start for face in solid.faces]]
+        distance = float(points[:, 2].mean())
+        seen = np.einsum('ij,ij->i', normals, first - self.camera.centre) < 0
+        seen &= solid.sizes * self.camera.focal_px > max(distance, 1.0)
+        colours = self._lit(solid.colours, normals, distance)
+        whole = bool(points[:, 2].min() > _NEAR_M)
+        corners = _fixed_point(self.camera.to_pixels(points)) if whole else None
+        for index in np.flatnonzero(seen).tolist():
             face = solid.faces[index]
-            outline = pixels[face] if whole else self._clipped_pixels(points[face])
-            self.paint(outline, colours[index], solid.classes[index])
+            outline = self._outline(points[face]) if corners is None else corners[face]
+            if outline is not None:
+                _fill(self.rgb, outline, colours[index])
+                _fill(self.mask, outline, solid.labels[index])
 
     def capsules(self, capsules: Capsules) -> None:
         """Paint cones with round ends, in the given order."""
-        ends = self.camera.to_camera(capsules.ends.reshape(-1, 3)).reshape(-1, 2, 3)
-        if ends[..., 2].min() < NEAR_M or not self._in_view(ends.reshape(-1, 3)):
+        ends = self.camera.to_camera(capsules.ends.reshape(-1, 3))
+        if ends[:, 2].min() < _NEAR_M or not self._in_view(ends):
             return
-        pixels = self.camera.to_pixels(ends)
-        radii = capsules.radii * self.camera.focal_px / ends[..., 2]
+        pixels = self.camera.to_pixels(ends).reshape(-1, 2, 2)
+        radii = capsules.radii * self.camera.focal_px / ends[:, 2].reshape(-1, 2)
         along = pixels[:, 1] - pixels[:, 0]
         angle = np.arctan2(along[:, 1], along[:, 0])[:, None]
-        bow = np.linspace(np.pi / 2, 3 * np.pi / 2, 7)
-        arcs = np.concatenate([angle + bow, angle + bow + np.pi], 1)
+        arcs = angle + np.concatenate([_HALF_CIRCLE, _HALF_CIRCLE + np.pi])
         circle = np.stack([np.cos(arcs), np.sin(arcs)], 2)
-        outlines = np.repeat(pixels, 7, 1) + circle * np.repeat(radii, 7, 1)[..., None]
-        facing = np.array([self.camera.rotation[2] * -1.0])
-        colours = self._lit(capsules.colours, facing, float(ends[..., 2].mean()))
-        for outline, colour, label in zip(outlines, colours, capsules.classes, strict=True):
-            self.paint(outline, colour, label)
+        count = len(_HALF_CIRCLE)
+        outlines = np.repeat(pixels, count, 1) + circle * np.repeat(radii, count, 1)[..., None]
+        facing = -self.camera.rotation[2:]
+        colours = self._lit(capsules.colours, facing, float(ends[:, 2].mean()))
+        for outline, colour in zip(_fixed_point(outlines), colours, strict=True):
+            _fill(self.rgb, outline, colour)
+            _fill(self.mask, outline, capsules.label)
+
+    def polygon(self, pixels: Floats, colour: Floats, label: int) -> None:
+        """Paint a polygon given in pixels (N, 2) as it is, without light or haze."""
+        outline = _fixed_point(pixels)
+        _fill(self.rgb, outline, np.clip(colour, 0, 255).tolist())
+        _fill(self.mask, outline, label)
 
     def shadow(self, outline: Floats, strength: float) -> None:
         """Darken the colour, not the class, under world points (N, 3) on the ground."""
-        region = self._region(_clip_near(self.camera.to_camera(outline)))
+        region = self._region(self.camera.to_camera(outline))
         if region is None:
             return
         (x, y, width, height), corners = region
-        weight = np.zeros((height, width), np.uint8)
-        _fill(weight, corners, 255)
+        inside = np.zeros((height, width), np.uint8)
+        _fill(inside, corners, 255)
         target = self.rgb[y : y + height, x : x + width]
-        cv2.copyTo(cv2.convertScaleAbs(target, None, 1 - strength), weight, target)
+        cv2.copyTo(cv2.convertScaleAbs(target, None, 1 - strength), inside, target)
 
     def _lit(self, colours: Floats, normals: Floats, distance: float) -> list[list[float]]:
-        clear = self.light.transmission(distance)
+        clear = self.light.transmission(max(distance, 0.0))
         lit = colours * (self.light.shade(normals) * clear)[:, None] + self.light.haze * (
             1 - clear
         )
@@ -207,58 +177,59 @@ class Canvas:
         return result
 
     def _in_view(self, points: Floats) -> bool:
-        """Tell whether any of the camera-space points may lie between the left and right edge."""
-        reach = np.maximum(points[:, 2], NEAR_M) * (self.camera.cx * 1.05 / self.camera.focal_px)
+        """Tell whether camera-space points may lie before the lens and between its sides."""
+        depth = points[:, 2]
+        if depth.max() < _NEAR_M:
+            return False
+        reach = np.maximum(depth, _NEAR_M) * (self.camera.cx * 1.05 / self.camera.focal_px)
         return bool((points[:, 0] < reach).any() and (points[:, 0] > -reach).any())
 
-    def _clipped_pixels(self, points: Floats) -> Floats | None:
-        clipped = _clip_near(points)
-        return None if clipped is None else self.camera.to_pixels(clipped)
-
-    def paint(self, outline: Floats | None, colour: list[float], label: int) -> None:
-        if outline is not None:
-            corners = _fixed_point(outline)
-            _fill(self.rgb, corners, colour)
-            _fill(self.mask, corners, label)
+    def _outline(self, points: Floats) -> NDArray[np.int32] | None:
+        clipped = _clip_near(points.tolist())
+        return _fixed_point(self.camera.to_pixels(np.array(clipped))) if clipped else None
 
     def _region(
-        self, points: Floats | None
+        self, points: Floats
     ) -> tuple[tuple[int, int, int, int], NDArray[np.int32]] | None:
         """Return the box (x, y, width, height) that a polygon touches, and its corners in it."""
-        if points is None:
+        # Plain numbers: for the few corners of a panel they are much faster than arrays.
+        rows = _clip_near(points.tolist())
+        if not rows:
             return None
-        pixels = self.camera.to_pixels(points)
-        height, width = self.mask.shape
-        low = np.maximum(np.floor(pixels.min(0)).astype(int) - 1, 0)
-        high = np.minimum(np.ceil(pixels.max(0)).astype(int) + 2, (width, height))
-        if (high - low).min() <= 0:
+        camera, (height, width) = self.camera, self.mask.shape
+        xs = [camera.focal_px * x / z + camera.cx for x, _, z in rows]
+        ys = [camera.focal_px * y / z + camera.cy for _, y, z in rows]
+        left, top = max(int(min(xs)) - 1, 0), max(int(min(ys)) - 1, 0)
+        right, bottom = min(int(max(xs)) + 2, width), min(int(max(ys)) + 2, height)
+        if right <= left or bottom <= top:
             return None
-        box = (int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
-        return box, _fixed_point(pixels - low)
+        corners = [(x - left, y - top) for x, y in zip(xs, ys, strict=True)]
+        return (left, top, right - left, bottom - top), _fixed_point(np.array(corners))
+
+
+_HALF_CIRCLE = np.linspace(np.pi / 2, 3 * np.pi / 2, 6)
 
 
 def _fixed_point(pixels: Floats) -> NDArray[np.int32]:
+    # OpenCV needs corners that fit 32 bits; a corner this far outside is out of sight anyway.
     limit = 2.0**24
-    return np.clip(np.round(pixels * 2**_SHIFT), -limit, limit).astype(np.int32)
+    corners: NDArray[np.int32] = np.clip(pixels * 2**_SHIFT, -limit, limit).astype(np.int32)
+    return corners
 
 
 def _fill(image: NDArray[np.uint8], corners: NDArray[np.int32], value: Any) -> None:
     cv2.fillPoly(image, [corners], value, cv2.LINE_8, _SHIFT)
 
 
-def _clip_near(points: Floats) -> Floats | None:
+def _clip_near(points: list[list[float]]) -> list[list[float]]:
     """Cut off the part of a polygon in camera space that is closer than the near plane."""
-    depth = points[:, 2] - NEAR_M
-    if depth.min() >= 0:
+    if min(point[2] for point in points) >= _NEAR_M:
         return points
-    if depth.max() <= 0:
-        return None
     kept = []
-    for index in range(len(points)):
-        after = (index + 1) % len(points)
-        if depth[index] >= 0:
-            kept.append(points[index])
-        if (depth[index] >= 0) != (depth[after] >= 0):
-            share = depth[index] / (depth[index] - depth[after])
-            kept.append(points[index] + share * (points[after] - points[index]))
-    return np.array(kept)
+    for point, after in zip(points, [*points[1:], points[0]], strict=True):
+        if point[2] >= _NEAR_M:
+            kept.append(point)
+        if (point[2] >= _NEAR_M) != (after[2] >= _NEAR_M):
+            share = (_NEAR_M - point[2]) / (after[2] - point[2])
+            kept.append([a + share * (b - a) for a, b in zip(point, after, strict=True)])
+    return kept

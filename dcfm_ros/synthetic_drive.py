@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 import json
 import math
-import os
 from pathlib import Path
 
 import cv2
@@ -14,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
-from dcfm_ros.synthetic_canvas import Camera, Canvas, Light
-from dcfm_ros.synthetic_ground import Sky, paint_ground
-from dcfm_ros.synthetic_scene import Street
+from dcfm_ros.synthetic_camera import Camera, Light
+from dcfm_ros.synthetic_canvas import Canvas
+from dcfm_ros.synthetic_ground import paint_ground
+from dcfm_ros.synthetic_items import Item
+from dcfm_ros.synthetic_sky import Sky
+from dcfm_ros.synthetic_street import BLOCK_M, SIGHT_M, Street
+from dcfm_ros.synthetic_traffic import make_traffic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class DriveConfig:
     speed_mps: float = 8.0
     """Speed of the camera in metres per second, 0 to 60."""
     density: float = 1.0
-    """Amount of traffic, parked cars and people; 0 is an empty street, 1 a usual one, at most 3."""
+    """Amount of traffic, parked cars and people, in [0, 3]; 1 is usual, 0 is none."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -55,71 +58,77 @@ class DriveConfig:
 
 
 class SyntheticDrive:
-    """Renders any frame of a drive by its index, in any order; keeps the street it has built."""
+    """Renders any frame of a drive, in any order; keeps the street that it has built."""
 
     def __init__(self, config: DriveConfig) -> None:
         self.config = config
-        self._street = Street(config.seed, config.density, config.speed_mps)
-        rng = np.random.default_rng([config.seed, 7])
-        self._light, sky = _make_light(rng)
-        self._sky = sky
-        self._height_m = rng.uniform(1.15, 1.6)
+        rng = np.random.default_rng([config.seed, 5])
+        self._street = Street(config.seed, config.density)
+        self._traffic = make_traffic(config.seed, self._street, config.density)
+        cloud = rng.random()
+        self._light, zenith = _make_light(rng, cloud)
+        self._sky = Sky(rng, self._light, zenith, cloud)
+        self._mount_m = rng.uniform(1.15, 1.6)
         self._focal = rng.uniform(1.15, 1.4)
-        self._horizon = rng.uniform(0.42, 0.5)
-        self._wobble = rng.uniform(0, 6.3, 6)
-        self._drift = (rng.uniform(0.03, 0.15), rng.uniform(4, 14), rng.uniform(0, 6.3))
+        self._horizon = rng.uniform(0.45, 0.55)
+        self._phase = rng.uniform(0, 2 * math.pi, 7).tolist()
+        self._drift = rng.uniform(0.03, 0.15), 2 * math.pi / rng.uniform(4, 14)
         self._sensor = _Sensor(rng, config)
 
     def camera(self, index: int) -> Camera:
         """Return the camera of frame `index`."""
-        config, phase = self.config, self._wobble
-        time_s = index / config.rate_hz
+        config, phase, time_s = self.config, self._phase, index / self.config.rate_hz
         z = config.speed_mps * time_s
         jolt = min(config.speed_mps / 8, 1.5)
         yaw = self._street.heading(z + 4) + 0.006 * math.sin(0.7 * time_s + phase[0])
-        pitch = jolt * (
-            0.004 * math.sin(7.3 * time_s + phase[1]) + 0.003 * math.sin(2.1 * time_s + phase[2])
+        pitch = 0.004 * math.sin(7.3 * time_s + phase[1]) + 0.003 * math.sin(
+            2.1 * time_s + phase[2]
         )
         roll = jolt * 0.004 * math.sin(1.7 * time_s + phase[3])
-        height = self._height_m + jolt * 0.012 * math.sin(8.1 * time_s + phase[4])
-        right = np.array([math.cos(yaw), 0.0, -math.sin(yaw)])
-        forward = np.array(
-            [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
-        )
-        up = np.array(
-            [-math.sin(yaw) * math.sin(pitch), math.cos(pitch), -math.cos(yaw) * math.sin(pitch)]
-        )
-        cosine, sine = math.cos(roll), math.sin(roll)
-        rotation = np.stack([cosine * right - sine * up, -sine * right - cosine * up, forward])
-        weave = self._street.lane + 0.12 * math.sin(0.31 * time_s + phase[5])
-        centre = self._street.at(weave, z, height)
-        return Camera(
-            rotation,
-            centre,
-            self._focal * config.height,
-            config.width / 2,
-            self._horizon * config.height,
-        )
+        rise = jolt * 0.012 * math.sin(8.1 * time_s + phase[4])
+        weave = self._street.lane + 0.12 * jolt * math.sin(0.31 * time_s + phase[5])
+        centre = self._street.at(weave, z) + np.array([0, self._mount_m + rise, 0])
+        height, width = config.height, config.width
+        focal, horizon = self._focal * height, self._horizon * height
+        rotation = _rotation(yaw, jolt * pitch, roll)
+        return Camera(rotation, centre, focal, (width - 1) / 2, horizon - 0.5)
 
     def render(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Render one frame.
 
         Args:
-            index: Frame number; the drive goes on beyond `num_frames`.
+            index: Frame number, 0 or more; the drive goes on beyond `num_frames`.
 
         Returns:
             RGB image of shape (H, W, 3), and class ids of shape (H, W) in CamVid order.
         """
-        config = self.config
-        time_s = index / config.rate_hz
-        canvas = Canvas(self.camera(index), self._light, config.height, config.width)
+        time_s = index / self.config.rate_hz
+        canvas = Canvas(self.camera(index), self._light, self.config.height, self.config.width)
         self._sky.paint(canvas)
         paint_ground(canvas, self._street)
-        for item in self._street.visible(float(canvas.camera.centre[2]), time_s):
-            item.paint(canvas)
-        size, period, phase = self._drift
-        gain = 1 + size * math.sin(2 * math.pi * time_s / period + phase)
+        z = float(canvas.camera.centre[2])
+        items = self._street.items(z) + [mover(z, time_s) for mover in self._traffic]
+        for item in sorted(items, key=_painting_order):
+            if item.far > z + 0.5 and item.near < z + SIGHT_M:
+                item.paint(canvas)
+        gain = 1 + self._drift[0] * math.sin(self._drift[1] * time_s + self._phase[6])
         return self._sensor.expose(canvas.rgb, gain, index), canvas.mask
+
+
+def _painting_order(item: Item) -> tuple[float, float, float]:
+    """Sort far blocks first, and within a block, where the road is nearly straight, by layer."""
+    return -(item.near // BLOCK_M), -item.layer, -item.far
+
+
+def _rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
+    """Return world-to-camera rows (right, down, forward); angles in radians, yaw from z to x."""
+    right = np.array([math.cos(yaw), 0.0, -math.sin(yaw)])
+    ahead = np.array([math.sin(yaw), 0.0, math.cos(yaw)])
+    up = np.array([0.0, 1.0, 0.0])
+    forward = ahead * math.cos(pitch) + up * math.sin(pitch)
+    down = ahead * math.sin(pitch) - up * math.cos(pitch)
+    cosine, sine = math.cos(roll), math.sin(roll)
+    return np.stack([cosine * right + sine * down, cosine * down - sine * right, forward])
 
 
 def render_drive(config: DriveConfig) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
@@ -150,7 +159,7 @@ def write_drive(config: DriveConfig, directory: Path | str) -> None:
     for name in ('frames', 'masks'):
         (directory / name).mkdir(parents=True, exist_ok=True)
     for index, (rgb, mask) in enumerate(render_drive(config)):
-        _write_png(directory / 'frames' / f'{index:06d}.png', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        _write_png(directory / 'frames' / f'{index:06d}.png', rgb[..., ::-1])
         _write_png(directory / 'masks' / f'{index:06d}.png', mask)
     record = {'config': asdict(config), 'class_names': CAMVID_NAMES, 'palette': CAMVID_PALETTE}
     _write_atomically(directory / 'drive.json', json.dumps(record, indent=2).encode())
@@ -164,55 +173,47 @@ def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
 def _write_atomically(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + '.partial')
     partial.write_bytes(data)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 class _Sensor:
     """Turns painted colours into what a camera delivers: exposure, vignette, blur and noise."""
 
     def __init__(self, rng: np.random.Generator, config: DriveConfig) -> None:
-        height, width = config.height, config.width
-        dusk = rng.random() < 0.3
-        self._exposure = rng.uniform(0.35, 0.7) if dusk else rng.uniform(0.8, 1.2)
-        self._contrast = rng.uniform(0.9, 1.35)
+        self._exposure = rng.uniform(0.8, 1.2)
+        self._gamma = rng.uniform(0.8, 1.2)
         self._balance = 1 + rng.uniform(-0.06, 0.06, 3)
-        self._sigma = rng.uniform(0.45, 0.8) * max(height / 360, 0.6)
-        y = np.linspace(-1, 1, height)[:, None]
-        x = np.linspace(-1, 1, width)[None]
-        fall = 1 - rng.uniform(0.03, 0.16) * (x**2 + y**2)
-        self._vignette = cv2.merge([np.asarray(fall * 255, np.uint8)] * 3)
-        noise = np.random.default_rng([config.seed, 8])
-        strength = rng.uniform(1.0, 4.5)
-        bank = noise.standard_normal((height + 61, width + 67, 3), np.float32) * strength
-        self._noise = np.round(bank).astype(np.int16)
+        self._sigma_px = rng.uniform(0.45, 0.8) * max(config.height / 360, 0.6)
+        y = np.linspace(-1, 1, config.height)[:, None]
+        x = np.linspace(-1, 1, config.width)[None]
+        fall = 255 * (1 - rng.uniform(0.03, 0.16) * (x**2 + y**2))
+        self._vignette = cv2.merge([fall.astype(np.uint8)] * 3)
+        # Taken last: how many numbers it takes depends on the image size, the scene must not.
+        bank = rng.standard_normal((config.height + 61, config.width + 67, 3), np.float32)
+        self._noise = np.rint(bank * rng.uniform(1.0, 4.5)).astype(np.int16)
 
     def expose(self, rgb: NDArray[np.uint8], gain: float, index: int) -> NDArray[np.uint8]:
-        """Return the sensor image of one frame, shape (H, W, 3)."""
+        """Return the sensor image of frame `index`, shape (H, W, 3)."""
         height, width = rgb.shape[:2]
-        levels = np.arange(256)[:, None] / 255
-        curve = np.clip(levels * self._balance * self._exposure * gain, 0, 1) ** self._contrast
-        table = np.round(curve * 255).astype(np.uint8)[None]
-        image = cv2.GaussianBlur(rgb, (0, 0), self._sigma)
-        image = cv2.multiply(cv2.LUT(image, table), self._vignette, None, 1 / 255)
+        level = np.arange(256)[:, None] / 255 * self._balance * (self._exposure * gain)
+        table = np.rint(255 * np.minimum(level, 1) ** self._gamma).astype(np.uint8)[None]
+        image = cv2.LUT(cv2.GaussianBlur(rgb, (0, 0), self._sigma_px), table)
+        image = cv2.multiply(image, self._vignette, None, 1 / 255)
         row, column = index * 37 % 61, index * 29 % 67
-        noise = np.ascontiguousarray(self._noise[row : row + height, column : column + width])
-        result: NDArray[np.uint8] = cv2.add(image, noise, None, None, cv2.CV_8U)
-        return result
+        noise = self._noise[row : row + height, column : column + width]
+        return cv2.add(image, noise, None, None, cv2.CV_8U).astype(np.uint8, copy=False)
 
 
-def _make_light(rng: np.random.Generator) -> tuple[Light, Sky]:
-    cloud = rng.random()
+def _make_light(rng: np.random.Generator, cloud: float) -> tuple[Light, NDArray[np.float64]]:
+    """Return the light and the colour of the sky overhead under a share of clouds in [0, 1]."""
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.9)
-    sun = np.array(
-        [
-            math.cos(height) * math.sin(azimuth),
-            math.sin(height),
-            math.cos(height) * math.cos(azimuth),
-        ]
-    )
-    direct = 0.75 * max(0.0, 1 - 1.4 * cloud)
-    ambient = 0.9 - 0.65 * direct
-    zenith = np.array([86, 132, 196]) * (1 - cloud) + np.array([190, 196, 204]) * cloud
-    low = np.array([226, 232, 238]) * rng.uniform(0.88, 1.07) + rng.uniform(-8, 8, 3)
-    light = Light(sun, ambient, direct, low * 0.92, rng.uniform(150, 700))
-    return light, Sky(rng, zenith, low, cloud)
+    flat = math.cos(height)
+    sun = np.array([flat * math.sin(azimuth), math.sin(height), flat * math.cos(azimuth)])
+    # At dusk the ground is far darker than the sky.
+    dim = rng.uniform(0.3, 0.65) if rng.random() < 0.3 else 1.0
+    direct = 0.8 * dim * max(0.0, 1 - 1.3 * cloud)
+    ambient = 0.95 * dim - 0.6 * direct
+    blue, grey = np.array([92, 140, 206]) * dim**0.4, np.array([196, 201, 208]) * dim**0.3
+    low = np.array([230, 235, 240]) * rng.uniform(0.9, 1.06) * dim**0.3 + rng.uniform(-6, 6, 3)
+    light = Light(sun, ambient, direct, low * 0.94, rng.uniform(180, 800) / dim**0.5)
+    return light, blue + (grey - blue) * cloud

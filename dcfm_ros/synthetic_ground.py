@@ -1,175 +1,162 @@
-"""Sky, skyline and ground of the synthetic drives, painted per pixel."""
+"""Ground of the synthetic drives: road, pavements and verges where the pixels' rays meet it."""
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from dcfm_ros.synthetic_canvas import Canvas, Floats
-from dcfm_ros.synthetic_objects import BUILDING, PAVEMENT, ROAD, SKY, TREE
-from dcfm_ros.synthetic_scene import BLOCK_M, RANGE_M, Street
-from dcfm_ros.synthetic_textures import spectral_noise
+from dcfm_ros.synthetic_canvas import Canvas
+from dcfm_ros.synthetic_solids import PAVEMENT, ROAD, TREE
+from dcfm_ros.synthetic_street import BLOCK_M, SIGHT_M, Street
+
+Pixels = NDArray[np.float32]
+_PERIOD_M = 256.0  # all ground textures repeat after it
 
 
-class Sky:
-    """Graded sky with clouds, and a skyline far away."""
+class _Ground(NamedTuple):
+    """Where the pixels of some rows meet the ground, each of shape (h, w)."""
 
-    def __init__(
-        self, rng: np.random.Generator, zenith: Floats, low: Floats, cloud: float
-    ) -> None:
-        self._zenith, self._low = zenith, low
-        noise = spectral_noise(rng, 256, 1.7)
-        cover = np.clip((noise - 1.2 + 2.6 * cloud) * 0.8, 0, 1)
-        tone = np.clip(215 + 26 * spectral_noise(rng, 256, 1.5) - 50 * cloud, 60, 255)
-        self._clouds = np.dstack([tone * 0.985, tone * 0.993, tone, cover * 255]).astype(
-            np.float32
-        )
-        angle = np.linspace(0, 2 * np.pi, 720, endpoint=False)
-        waves = [(k, rng.normal(0, k**-0.6), rng.uniform(0, 6.3)) for k in range(3, 60, 2)]
-        outline = sum(size * np.sin(k * angle + phase) for k, size, phase in waves)
-        self._trees = 0.022 + 0.007 * np.asarray(outline)
-        blocks = np.repeat(rng.uniform(0.0, 0.055, 90), 8)
-        self._roofs = np.where(np.repeat(rng.random(90) < 0.5, 8), blocks, 0)
-        self._green = np.array([70, 78, 58]) * rng.uniform(0.7, 1.2)
-        self._brick = np.array([120, 104, 94]) * rng.uniform(0.7, 1.2)
-
-    def paint(self, canvas: Canvas) -> None:
-        """Fill the whole canvas with sky, then paint the skyline onto it."""
-        camera, (height, width) = canvas.camera, canvas.mask.shape
-        canvas.mask[:] = SKY
-        rows = min(max(int(camera.cy + 0.05 * height), 1), height)
-        # A plane of clouds, 256 texture pixels to 12 units at height 1.
-        lens = np.array(
-            [[camera.focal_px, 0, camera.cx], [0, camera.focal_px, camera.cy], [0, 0, 1]]
-        )
-        plane = np.array([[1 / 22, 0, 0], [0, 0, 1], [0, 1 / 22, 0]])
-        clouds = cv2.warpPerspective(
-            self._clouds,
-            lens @ camera.rotation @ plane,
-            (width, rows),
-            None,
-            cv2.INTER_LINEAR,
-            cv2.BORDER_WRAP,
-        )
-        rise = np.clip((camera.cy - np.arange(rows)) / camera.focal_px, 0, 1)
-        share = np.clip(rise * 2.2, 0, 1)[:, None]
-        grade = self._low + (self._zenith - self._low) * share
-        weight = clouds[..., 3:] * (np.clip(rise * 7 - 0.25, 0, 1) / 255)[:, None, None]
-        canvas.rgb[:rows] = np.clip(
-            grade[:, None] + (clouds[..., :3] - grade[:, None]) * weight, 0, 255
-        )
-        self._skyline(canvas, self._trees, self._green, TREE)
-        self._skyline(canvas, self._roofs, self._brick, BUILDING)
-
-    def _skyline(self, canvas: Canvas, profile: Floats, colour: Floats, label: int) -> None:
-        camera, width = canvas.camera, canvas.mask.shape[1]
-        x = np.linspace(-2, width + 2, 160)
-        yaw = math.atan2(camera.rotation[2, 0], camera.rotation[2, 2])
-        angle = yaw + np.arctan((x - camera.cx) / camera.focal_px)
-        rise = np.interp(angle % (2 * np.pi), np.linspace(0, 2 * np.pi, len(profile)), profile)
-        tilt = camera.rotation[2, 1]
-        level = camera.cy + camera.focal_px * tilt
-        y = level - camera.focal_px * np.maximum(rise, 0)
-        outline = np.concatenate([np.stack([x, y], 1), [[width + 2, level + 4], [-2, level + 4]]])
-        clear = float(canvas.light.transmission(RANGE_M * 1.5))
-        lit = colour * (canvas.light.ambient * clear) + canvas.light.haze * (1 - clear)
-        canvas.paint(outline, lit.tolist(), label)
+    depth: Pixels
+    """Metres along the optical axis; `SIGHT_M` * 3 where the ray meets no ground before that."""
+    x: Pixels
+    z: Pixels
+    offset: Pixels
+    """Metres to the right of the centre line."""
+    away: Pixels
+    """Distance to the centre line, metres."""
+    cell: NDArray[np.int32]
+    """Index into tables of shape (2, metres): side, then metre from the first block on."""
+    footprint: Pixels
+    """Metres per pixel across the view."""
 
 
 def paint_ground(canvas: Canvas, street: Street) -> None:
-    """Paint road, pavements, verges and side roads where the pixels' rays meet the ground."""
+    """Paint road, pavements, verges and side roads onto the lower part of the canvas."""
     camera, light = canvas.camera, canvas.light
-    height, width = canvas.mask.shape
-    u = ((np.arange(width, dtype=np.float32) + 0.5 - camera.cx) / camera.focal_px)[None]
-    first = max(int(camera.cy - 0.06 * height), 0)
-    v = ((np.arange(first, height, dtype=np.float32) + 0.5 - camera.cy) / camera.focal_px)[:, None]
-    right, down, ahead = camera.rotation.astype(np.float32)
-    fall = -(right[1] * u + down[1] * v + ahead[1])
-    below = fall > camera.centre[1] / (2 * RANGE_M)
-    depth = (np.float32(camera.centre[1]) / np.where(below, fall, 1)).astype(np.float32)
-    z = depth * (right[2] * u + down[2] * v + ahead[2]) + np.float32(camera.centre[2])
-    x = depth * (right[0] * u + down[0] * v + ahead[0]) + np.float32(camera.centre[0])
-    offset = x - street.centre(z).astype(np.float32)
-    away = np.abs(offset)
-    block = np.floor(z * np.float32(1 / BLOCK_M))
+    height = canvas.mask.shape[0]
+    first = max(int(camera.cy - 0.04 * height), 0)
     base = int(camera.centre[2] // BLOCK_M) - 1
-    blocks = [street.block(base + i) for i in range(int(2 * RANGE_M / BLOCK_M) + 4)]
-    slot = np.clip(block - base, 0, len(blocks) - 1).astype(np.intp)
-    side = (offset > 0).astype(np.intp)
-    gaps = np.array([b.side_roads for b in blocks], np.float32)[slot, side]
-    into = z - block * np.float32(BLOCK_M)
-    green = np.array([[theme != 'terrace' for theme in b.themes] for b in blocks])[slot, side]
-    label = np.where(
-        green & (away > street.half_road + street.pavement), np.uint8(TREE), np.uint8(PAVEMENT)
+    blocks = [street.block(base + index) for index in range(int(SIGHT_M / BLOCK_M) + 3)]
+    ground = _meet_ground(canvas, street, first, base * BLOCK_M, len(blocks) * BLOCK_M)
+
+    metre = np.arange(BLOCK_M)
+    side_road = np.concatenate([[metre < gap for gap in b.gaps] for b in blocks], 1).ravel()
+    green = np.concatenate([np.repeat([b.green], BLOCK_M, 0).T for b in blocks], 1).ravel()
+    beyond = np.where(side_road, ROAD, np.where(green, TREE, PAVEMENT)).astype(np.uint8)
+    paved = np.where(side_road, ROAD, PAVEMENT).astype(np.uint8)
+    label = np.where(ground.away < street.edge, paved[ground.cell], beyond[ground.cell])
+    label[ground.away < street.half_road] = ROAD
+
+    stain = _sample(street.looks.noise, ground, 4, cv2.INTER_LINEAR)
+    grain = _sample(street.looks.noise, ground, 25, cv2.INTER_NEAREST)
+    near = np.exp(ground.depth * np.float32(-1 / 18))
+    pavement = label == PAVEMENT
+    shade = (
+        1
+        + np.float32(0.05) * stain
+        + (0.05 + 0.15 * (label == TREE)).astype(np.float32) * grain * near
     )
-    label[(away < street.half_road) | (into < gaps)] = ROAD
-    # One colour per class, then light: large stains, grain that fades with distance, markings.
-    colour = street.ground_colours[label]
-    near = np.exp(depth * np.float32(-1 / 18))
-    grain = cv2.remap(
-        street.noise, x * 23 % 256, z * 23 % 256, cv2.INTER_NEAREST, None, cv2.BORDER_WRAP
-    )
-    stain = cv2.remap(
-        street.noise, x * 4 % 256, z * 1.2 % 256, cv2.INTER_LINEAR, None, cv2.BORDER_WRAP
-    )
-    shade = 1 + (0.06 + 0.14 * (label == TREE)) * grain * near + 0.05 * stain
-    footprint = depth * np.float32(1 / camera.focal_px)
-    on_road = label == ROAD
-    paint = (
-        _stripe(away - 0.0, 0.06, footprint) * (z % 6 < 3.5)
-        if street.dashes
-        else _stripe(away, 0.05, footprint)
-    )
-    if street.yellow:
-        edge = np.maximum(_stripe(away - (street.half_road - 0.3), 0.05, footprint),
-                          _stripe(away - (street.half_road - 0.5), 0.05, footprint))  # fmt: skip
-    else:
-        edge = _stripe(away - (street.half_road - 0.35), 0.06, footprint) * np.float32(
-            street.edge_line
-        )
-    clean = on_road * (into > gaps) * np.clip(0.85 + 0.25 * stain, 0, 1)
-    kerb = _stripe(away - (street.half_road + 0.07), 0.08, footprint) * (label == PAVEMENT)
     slabs = np.maximum(
-        _stripe(away % 0.6 - 0.3, 0.012, footprint), _stripe(z % 0.9 - 0.45, 0.012, footprint)
+        _stripe(_wave(ground.away, 0.6), 0.012, ground),
+        _stripe(_wave(ground.z, 0.9), 0.012, ground),
     )
-    shade -= 0.25 * slabs * (label == PAVEMENT) * near
-    shade += kerb * np.float32(0.35)
-    sunlit = _sunlight(canvas, street, blocks, slot, offset, into)
-    lit = shade * (light.ambient + light.direct * max(float(light.sun[1]), 0.0) * 1.3 * sunlit)
-    colour = colour * lit[..., None]
-    bright = np.float32(light.ambient + light.direct * 0.7) * (0.4 + 0.6 * sunlit)
-    for weight, tint in ((paint * clean, (225, 225, 220)), (edge * clean, street.edge_tint)):
-        colour += (weight * 0.85)[..., None] * (
-            np.array(tint, np.float32) * bright[..., None] - colour
-        )
-    clear = light.transmission(depth)[..., None].astype(np.float32)
-    colour = colour * clear + light.haze.astype(np.float32) * (1 - clear)
-    target = canvas.rgb[first:]
-    np.copyto(target, np.clip(colour, 0, 255).astype(np.uint8), where=below[..., None])
-    np.copyto(canvas.mask[first:], label, where=below)
+    kerb = _stripe(ground.away - np.float32(street.half_road + 0.08), 0.08, ground)
+    shade += pavement * (np.float32(0.3) * kerb - np.float32(0.25) * slabs * near)
+    sunlit = _sunlight(canvas, street, ground, np.stack([b.shades for b in blocks], 1))
+    level = light.direct * max(float(light.sun[1]), 0.0) * 1.2
+    lit = shade * (np.float32(light.ambient) + np.float32(level) * sunlit)
+    worn = (label == ROAD) * np.clip(np.float32(0.8) + np.float32(0.25) * stain, 0, 1)
+    white, edge = _markings(street, ground)
+    edge = edge * worn * ~side_road[ground.cell]
+    white = white * worn
+
+    clear = light.transmission(ground.depth)
+    bright = lit / shade
+    yellow = (205, 175, 75) if street.looks.markings.double else (228, 228, 222)
+    planes = []
+    for channel in range(3):
+        plane = street.looks.ground[:, channel][label] * lit
+        for cover, tint in ((white, (228, 228, 222)), (edge, yellow)):
+            plane += cover * (bright * np.float32(tint[channel]) - plane)
+        haze = np.float32(light.haze[channel])
+        planes.append((plane - haze) * clear + haze)
+    below = ground.depth < 2 * SIGHT_M
+    colour = cv2.convertScaleAbs(cv2.merge(planes))
+    cv2.copyTo(colour, below.view(np.uint8), canvas.rgb[first:])
+    cv2.copyTo(label, below.view(np.uint8), canvas.mask[first:])
 
 
-def _stripe(distance: Floats, half_width: float, footprint: Floats) -> Floats:
-    """Return how much of each pixel a line covers, in [0, 1]; `footprint` is metres per pixel."""
-    cover: Floats = np.clip((half_width - np.abs(distance)) / footprint + 0.5, 0, 1)
+def _meet_ground(canvas: Canvas, street: Street, first: int, start: int, metres: int) -> _Ground:
+    """Intersect the rays of the rows from `first` on with the ground."""
+    camera, (height, width) = canvas.camera, canvas.mask.shape
+    u = ((np.arange(width, dtype=np.float32) - np.float32(camera.cx)) / camera.focal_px)[None]
+    v = (np.arange(first, height, dtype=np.float32) - np.float32(camera.cy)) / camera.focal_px
+    right, down, ahead = camera.rotation.astype(np.float32)
+    centre = camera.centre.astype(np.float32)
+    fall = -(right[1] * u + (down[1] * v[:, None] + ahead[1]))
+    depth = centre[1] / np.maximum(fall, centre[1] / np.float32(3 * SIGHT_M))
+    x = depth * (right[0] * u + (down[0] * v[:, None] + ahead[0])) + centre[0]
+    z = depth * (right[2] * u + (down[2] * v[:, None] + ahead[2])) + centre[2]
+    offset = x - street.centre(z)
+    slot = np.clip(z - np.float32(start), 0, metres - 1).astype(np.int32)
+    cell = slot + (offset > 0) * np.int32(metres)
+    return _Ground(
+        depth, x, z, offset, np.abs(offset), cell, depth * np.float32(1 / camera.focal_px)
+    )
+
+
+def _sample(noise: Pixels, ground: _Ground, px_per_m: int, interpolation: int) -> Pixels:
+    """Look the noise up on the ground."""
+    # Counting z from a multiple of the period keeps the coordinates small enough for OpenCV.
+    start = np.float32(ground.z[-1, 0] // _PERIOD_M * _PERIOD_M)
+    scale = np.float32(px_per_m)
+    x, z = ground.x * scale, (ground.z - start) * scale
+    found = cv2.remap(noise, x, z, interpolation, None, cv2.BORDER_WRAP)
+    return found.astype(np.float32, copy=False)
+
+
+def _wave(metres: Pixels, period: float) -> Pixels:
+    """Return the signed distance to the nearest multiple of `period`."""
+    turns = metres * np.float32(1 / period)
+    result: Pixels = (turns - np.rint(turns)) * np.float32(period)
+    return result
+
+
+def _stripe(distance: Pixels, half_width: float, ground: _Ground) -> Pixels:
+    """Return how much of each pixel a line covers, in [0, 1]."""
+    cover = np.clip(
+        (np.float32(half_width) - np.abs(distance)) / ground.footprint + np.float32(0.5), 0, 1
+    )
     # A line thinner than a pixel covers only its share of it.
-    return cover * np.minimum(2 * half_width / footprint, 1)
+    result: Pixels = cover * np.minimum(np.float32(2 * half_width) / ground.footprint, 1)
+    return result
 
 
-def _sunlight(
-    canvas: Canvas, street: Street, blocks: list, slot: Floats, offset: Floats, into: Floats
-) -> Floats:
-    """Return 1 in the sun and 0 in the shadow of the houses, shape (h, w)."""
+def _markings(street: Street, ground: _Ground) -> tuple[Pixels, Pixels]:
+    """Return how much of each pixel the middle line and the lines along the kerb cover."""
+    marks = street.looks.markings
+    white = _stripe(ground.offset, 0.06, ground)
+    if marks.dash_m < 6:
+        white *= np.abs(_wave(ground.z, 6.0)) < np.float32(marks.dash_m / 2)
+    kerb = ground.away - np.float32(street.half_road - 0.3)
+    if marks.double:
+        return white, _stripe(np.abs(kerb + np.float32(0.1)) - np.float32(0.1), 0.05, ground)
+    return white, _stripe(kerb, 0.06, ground) * np.float32(marks.edge)
+
+
+def _sunlight(canvas: Canvas, street: Street, ground: _Ground, shades: Pixels) -> Pixels:
+    """Return 1 in the sun and 0 in the shadow of houses and trees, shape (h, w)."""
     sun = canvas.light.sun
-    side = 0 if sun[0] < 0 else 1
-    length = abs(float(sun[0])) / max(float(sun[1]), 0.1)
-    heights = np.array([b.shades[side] for b in blocks], np.float32)[slot]
-    edge = (
-        street.half_road
-        + street.pavement
-        - heights * length * (0.8 + 0.2 * np.sign(np.sin(into * 0.7)))
+    if canvas.light.direct < 0.05:
+        return np.ones_like(ground.z)
+    right = bool(sun[0] > 0)
+    reach = abs(float(sun[0])) / max(float(sun[1]), 0.1)
+    edges = (street.edge - shades[int(right)].ravel() * reach).astype(np.float32)
+    metre = ground.cell % np.int32(edges.size)
+    result: Pixels = np.clip(
+        (edges[metre] - (ground.offset if right else -ground.offset)) * 3, 0, 1
     )
-    reach = offset if side else -offset
-    return np.clip((edge - reach) * 2.0, 0, 1)
+    return result
