@@ -82,8 +82,8 @@ class AgeDistribution:
 class StillSource:
     """Labelled stills in memory, moved synthetically.
 
-    Stills are prepared when first drawn. Objects of other stills are pasted in now and then: a
-    few hundred stills show few people and bicycles.
+    Objects of other stills are pasted in now and then: a few hundred stills show few people and
+    bicycles.
     """
 
     def __init__(
@@ -101,14 +101,14 @@ class StillSource:
         """
         if not frames:
             raise ValueError('`frames` must not be empty')
-        self._frames = frames
         self._ages = ages
         self._paste_share = paste_share
-        self._stills: dict[int, Still] = {}
+        # All at once (20 ms each), so that worker processes share them instead of each its own.
+        self._stills = [prepare_still(image, label) for image, label in frames]
 
     def draw(self, rng: np.random.Generator) -> tuple[Image, Image, Image]:
         """A still and its view from the camera's place some frames before or after."""
-        still = self._still(int(rng.integers(len(self._frames))))
+        still = self._any_still(rng)
         age = self._ages.draw(rng)
         image, label, objects = still.image, still.label, still.objects
         if rng.random() < self._paste_share and (extra := self._extra_objects(label.shape, rng)):
@@ -118,16 +118,14 @@ class StillSource:
         ego = sample_ego(age, label.shape[1], rng)
         return moved_view(still, ego, objects, age, rng), image, label
 
-    def _still(self, index: int) -> Still:
-        if index not in self._stills:
-            self._stills[index] = prepare_still(*self._frames[index])
-        return self._stills[index]
+    def _any_still(self, rng: np.random.Generator) -> Still:
+        return self._stills[int(rng.integers(len(self._stills)))]
 
     def _extra_objects(
         self, shape: tuple[int, ...], rng: np.random.Generator
     ) -> list[StandingObject]:
         """Objects of another still, where they stood there."""
-        other = self._still(int(rng.integers(len(self._frames))))
+        other = self._any_still(rng)
         if not other.objects or other.label.shape != shape:
             return []
         count = min(int(rng.integers(1, 4)), len(other.objects))

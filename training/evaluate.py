@@ -94,8 +94,8 @@ def evaluate_clips(
     Returns:
         One row of the evaluation's JSON. `hold_miou` and `hold_miou_nonkey` are what the same
         engine's keyframe masks score when they are simply repeated until the next keyframe;
-        `label_hold_miou*` are the same with the keyframe's hand-made label, where it has one. `ms_key` and
-        `ms_nonkey` are medians of the engine's time per frame.
+        `label_hold_miou*` are the same with the keyframe's hand-made label, where it has one.
+        `ms_key` and `ms_nonkey` are medians of the engine's time per frame.
 
     Raises:
         ValueError: If `interval` or `phases` is not as above, or there is no frame.

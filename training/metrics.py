@@ -133,6 +133,8 @@ class VideoConsistency:
         for prediction, label in zip(predictions, labels, strict=True):
             _check_shapes(prediction, label)
         num_windows = len(labels) - self.window + (1 if self.form == 'paper' else 0)
+        # The official script adds it against division by zero; Eq. 13 has none.
+        eps = 1e-8 if self.form == 'official' else 0.0
         values = []
         for start in range(num_windows):
             stop = start + self.window
@@ -141,7 +143,7 @@ class VideoConsistency:
             if self.strict:
                 still &= predictions[start] == labels[start]
             if pixels := int(np.count_nonzero(still_label)):
-                values.append(int(np.count_nonzero(still)) / (pixels + 1e-8))
+                values.append(int(np.count_nonzero(still)) / (pixels + eps))
         if values:
             self._clips.append(values)
 

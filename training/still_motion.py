@@ -100,8 +100,7 @@ def prepare_still(image: Image, label: Image) -> Still:
     hole = cv2.dilate(hole, np.ones((5, 5), np.uint8))
     height, width = label.shape
     coarse = label[GRID // 2 :: GRID, GRID // 2 :: GRID]
-    rows = np.arange(coarse.shape[0], dtype=np.float32)[:, None] * GRID + GRID // 2
-    columns = np.arange(coarse.shape[1], dtype=np.float32)[None] * GRID + GRID // 2
+    rows, columns = _grid_positions(coarse.shape)
     below = np.broadcast_to(np.maximum(rows - HORIZON * height, 0), coarse.shape)
     aside = np.broadcast_to(np.abs(columns - width / 2), coarse.shape)
     # What is neither ground nor sky nor standing on its own is taken for a street side.
@@ -158,14 +157,14 @@ def moved_view(
     grow = 1 + ego.forward_m * (
         still.nearness[..., 0] * per_row + still.nearness[..., 1] * per_column
     )
-    rows = np.arange(grow.shape[0], dtype=np.float32)[:, None] * GRID + GRID // 2
-    columns = np.arange(grow.shape[1], dtype=np.float32)[None] * GRID + GRID // 2
+    rows, columns = _grid_positions(grow.shape)
     x = columns - centre_x - ego.yaw_px
     y = rows - centre_y - ego.pitch_px
-    coarse = np.stack([centre_x + x * grow - ego.roll_rad * y,
-                       centre_y + y * grow + ego.roll_rad * x], axis=-1)  # fmt: skip
-    # Extend by bilinear interpolation of coordinates: exact for everything but depth edges.
+    coarse = np.stack([centre_x + x * grow - ego.roll_rad * y - columns,
+                       centre_y + y * grow + ego.roll_rad * x - rows], axis=-1)  # fmt: skip
     maps = cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    maps[..., 0] += np.arange(width, dtype=np.float32)
+    maps[..., 1] += np.arange(height, dtype=np.float32)[:, None]
     view = cv2.remap(
         still.background, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
@@ -186,6 +185,16 @@ def paste(image: Image, label: Image, thing: StandingObject) -> None:
     box = np.s_[thing.top : thing.base, thing.left : thing.left + thing.mask.shape[1]]
     image[box][inside] = thing.patch[inside]
     label[box][inside] = thing.class_id
+
+
+def _grid_positions(
+    shape: tuple[int, ...],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rows (h, 1) and columns (1, w) of the coarse grid, where OpenCV's resize has its points."""
+    middle = (GRID - 1) / 2
+    rows = np.arange(shape[0], dtype=np.float32)[:, None] * GRID + middle
+    columns = np.arange(shape[1], dtype=np.float32)[None] * GRID + middle
+    return rows, columns
 
 
 def _own_motion(class_id: int, age: int, rng: np.random.Generator) -> tuple[float, float]:

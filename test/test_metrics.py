@@ -1,0 +1,106 @@
+import golden
+import numpy as np
+import pytest
+
+from dcfm_ros.training.metrics import ConfusionMatrix, VideoConsistency
+
+
+@pytest.fixture(scope='module')
+def case():
+    facts = golden.load()['metrics']
+    predictions = [np.array(frame, np.uint8) for frame in facts['pred']]
+    labels = [np.array(frame, np.uint8) for frame in facts['gt']]
+    return facts['values'], predictions, labels, facts['C']
+
+
+@golden.needs_golden
+def test_golden_confusion_and_iou(case):
+    values, predictions, labels, num_classes = case
+    confusion = ConfusionMatrix(num_classes)
+    for prediction, label in zip(predictions, labels, strict=True):
+        confusion.update(prediction, label)
+    assert confusion.counts.tolist() == values['confusion_rows_pred_cols_gt']
+    np.testing.assert_allclose(confusion.iou_per_class(), values['iou_per_class'], atol=1e-12)
+    assert confusion.miou() == pytest.approx(values['mIoU'], abs=1e-12)
+    assert confusion.wiou() == pytest.approx(values['wIoU'], abs=1e-12)
+    assert confusion.mean_accuracy() == pytest.approx(values['macc'], abs=1e-12)
+
+
+@golden.needs_golden
+@pytest.mark.parametrize('window', [2, 4, 8])
+@pytest.mark.parametrize(
+    ('suffix', 'options'),
+    [
+        ('', {}),
+        ('_all_windows', {'form': 'paper'}),
+        ('_all_windows_strict', {'form': 'paper', 'strict': True}),
+    ],
+)
+def test_golden_video_consistency(case, window, suffix, options):
+    values, predictions, labels, _ = case
+    consistency = VideoConsistency(window, **options)
+    consistency.add_clip(predictions, labels)
+    assert consistency.value() == pytest.approx(values[f'VC{window}{suffix}'], abs=1e-12)
+
+
+def test_iou_by_hand():
+    confusion = ConfusionMatrix(3)
+    confusion.update(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 255]]))
+    assert confusion.iou_per_class() == pytest.approx([1 / 2, 1 / 2, 0])
+    assert confusion.miou() == pytest.approx(1 / 3)
+    assert confusion.miou(absent='ignore') == pytest.approx(1 / 2)
+    assert confusion.wiou() == pytest.approx(1 / 2)
+
+
+def test_unlabelled_prediction_is_a_miss():
+    confusion = ConfusionMatrix(2)
+    confusion.update(np.array([[0, 255]]), np.array([[0, 0]]))
+    assert confusion.iou_per_class() == pytest.approx([1 / 2, 0])
+
+
+def test_counts_do_not_overflow_32_bits():
+    confusion = ConfusionMatrix(2)
+    confusion.counts[0, 0] = 2**31 - 1
+    confusion.update(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8))
+    assert confusion.counts[0, 0] == 2**31 + 3
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match=r'`prediction` and `label` must share one shape'):
+        ConfusionMatrix(2).update(np.zeros((2, 2), int), np.zeros((2, 3), int))
+
+
+def test_official_form_leaves_out_the_last_window():
+    still = [np.zeros((1, 2), np.uint8)] * 2
+    label = [np.zeros((1, 2), np.uint8), np.zeros((1, 2), np.uint8)]
+    official, paper = VideoConsistency(2), VideoConsistency(2, 'paper')
+    official.add_clip(still, label)
+    paper.add_clip(still, label)
+    assert np.isnan(official.value())
+    assert paper.value() == pytest.approx(1)
+
+
+def test_paper_form_weighs_clips_alike_and_official_windows():
+    label = [np.zeros((1, 1), np.uint8)] * 4
+    flicker = [np.full((1, 1), i % 2, np.uint8) for i in range(4)]
+    official, paper = VideoConsistency(2), VideoConsistency(2, 'paper')
+    for consistency in (official, paper):
+        consistency.add_clip(label, label)
+        consistency.add_clip(flicker[:3], label[:3])
+    assert official.value() == pytest.approx(2 / 3)
+    assert paper.value() == pytest.approx(1 / 2)
+
+
+def test_void_that_stays_void_counts_as_still():
+    label = [np.array([[255, 0]], np.uint8)] * 2
+    predictions = [np.array([[1, 0]], np.uint8), np.array([[2, 0]], np.uint8)]
+    consistency = VideoConsistency(2, 'paper')
+    consistency.add_clip(predictions, label)
+    assert consistency.value() == pytest.approx(1 / 2)
+
+
+def test_window_without_a_still_pixel_is_skipped():
+    label = [np.full((1, 1), i, np.uint8) for i in (0, 1, 1)]
+    consistency = VideoConsistency(2, 'paper')
+    consistency.add_clip(label, label)
+    assert consistency.value() == pytest.approx(1)
