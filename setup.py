@@ -11,7 +11,7 @@ import sys
 from setuptools import setup
 
 NAME = 'dcfm_ros'
-VERBS = ('segment', 'synth', 'convert', 'demo', 'bench', 'train', 'evaluate')
+VERBS = ('segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate')
 
 
 def shared_files(*folders: str) -> list[tuple[str, list[str]]]:
@@ -71,6 +71,7 @@ setup(
             'tensorboard',
             'torchmetrics',
             'torchvision',
+            'tqdm',
         ],
         # ROS 2 Jazzy from PyPI, for machines without an installed ROS.
         'ros': [
