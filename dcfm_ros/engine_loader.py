@@ -1,0 +1,95 @@
+"""From the node's parameters to an engine that is ready for its first frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import time
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+
+from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.models.checkpoint import default_checkpoint, load_checkpoint, read_metadata
+
+if TYPE_CHECKING:
+    from dcfm_ros.parameters import NodeParameters
+
+_LIBRARY_THREADS = (torch.get_num_threads(), cv2.getNumThreads())
+_WARM_UP_HEIGHT = 480
+
+
+def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> SegmentationEngine:
+    """Load the checkpoint, build the engine and run it once.
+
+    Args:
+        parameters: The node's.
+        log: Told in words what was done and how long it took.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        CheckpointError: If the file cannot be used.
+        ValueError: If the device is absent.
+    """
+    path = checkpoint_path(parameters)
+    _limit_threads(parameters.cpu_threads)
+    start = time.perf_counter()
+    height = parameters.inference_height or _trained_height(path)
+    net = load_checkpoint(path)
+    log(f'loaded {path} ({net.config.backbone}, {net.config.num_classes} classes)')
+
+    def build() -> SegmentationEngine:
+        return SegmentationEngine(
+            net,
+            device=parameters.device,
+            backend=parameters.backend,
+            schedule=parameters.keyframe_interval,
+            inference_height=height or None,
+        )
+
+    loaded = time.perf_counter()
+    engine = build()
+    rows = height or _WARM_UP_HEIGHT
+    blank = np.zeros((rows, rows * 4 // 3, 3), np.uint8)
+    for stamp_ns in (0, 1):
+        engine.step(blank, stamp_ns)
+    ready = time.perf_counter()
+    log(
+        f'ready on {engine.device} ({engine.backend}): loading {loaded - start:.2f} s, '
+        f'warm-up at {blank.shape[1]} x {rows} {ready - loaded:.2f} s'
+    )
+    # The first image of the camera is the first this engine sees, not a successor of blanks.
+    return build()
+
+
+def checkpoint_path(parameters: NodeParameters) -> Path:
+    """The file that parameter `checkpoint` stands for."""
+    given = parameters.checkpoint
+    return Path(given).expanduser() if given else default_checkpoint()
+
+
+def describe(engine: SegmentationEngine, parameters: NodeParameters) -> dict[str, str]:
+    """Facts of a loaded engine for the diagnostics."""
+    facts = {
+        'device': engine.device,
+        'backend': engine.backend,
+        'checkpoint': str(checkpoint_path(parameters)),
+        'keyframe_interval': str(parameters.keyframe_interval),
+        'inference_height': str(engine.inference_height or 'camera'),
+    }
+    if engine.device != 'cpu':
+        facts['gpu_memory_mb'] = f'{torch.cuda.memory_reserved(engine.device) / 1e6:.0f}'
+    return facts
+
+
+def _trained_height(path: Path) -> int:
+    height = read_metadata(path).training.get('image_height', 0)
+    return height if isinstance(height, int) else 0
+
+
+def _limit_threads(count: int) -> None:
+    torch_threads, cv2_threads = (count, count) if count else _LIBRARY_THREADS
+    torch.set_num_threads(torch_threads)
+    cv2.setNumThreads(cv2_threads)

@@ -1,0 +1,166 @@
+"""What happens to one image message: convert, segment, publish, count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros import messages
+from dcfm_ros.diagnostics import Level, LogThrottle, Status, StreamStatistics
+from dcfm_ros.overlay import blend, colorize
+
+if TYPE_CHECKING:
+    from dcfm_ros.engine import FrameResult, SegmentationEngine
+
+
+class Frame(NamedTuple):
+    """An image message and when it came."""
+
+    message: Any
+    """sensor_msgs/Image."""
+    received_s: float
+    """Steady clock, s."""
+
+
+class FrameProcessor:
+    """Works on frames one at a time, in the worker's thread.
+
+    Args:
+        engine: Used by nobody else while frames are processed.
+        outputs: Publishers of the node by the names of `messages.OUTPUTS`.
+        statistics: Told what became of each frame.
+        log_error: Given a line for a frame that could not be used, once per second at most.
+        clock_ns: The node's clock, which the header stamps are compared with.
+        overlay_alpha: Gives the weight of the class colours in the overlay, in [0, 1].
+        node_name: Fully qualified, for the names in diagnostics.
+    """
+
+    def __init__(
+        self,
+        engine: SegmentationEngine,
+        outputs: Mapping[str, Any],
+        statistics: StreamStatistics,
+        *,
+        log_error: Callable[[str], None],
+        clock_ns: Callable[[], int],
+        overlay_alpha: Callable[[], float],
+        node_name: str,
+    ) -> None:
+        self._engine = engine
+        self._outputs = outputs
+        self._statistics = statistics
+        self._log_error = log_error
+        self._clock_ns = clock_ns
+        self._overlay_alpha = overlay_alpha
+        self._node_name = node_name
+        self._throttle = LogThrottle()
+        self._reset_requested = False
+        self._last_start_s: float | None = None
+
+    def request_reset(self) -> None:
+        """Make the next frame a keyframe; from any thread."""
+        self._reset_requested = True
+
+    def process(self, frame: Frame) -> None:
+        """Answer a frame, or refuse it if it is bad: the only place where that is decided.
+
+        Raises:
+            RuntimeError: If CUDA failed, which cannot be survived.
+        """
+        start_s = time.monotonic()
+        if self._reset_requested:
+            self._reset_requested = False
+            self._engine.reset()
+        try:
+            image = messages.image_to_rgb(frame.message)
+            converted_s = time.monotonic()
+            result = self._engine.step(image, messages.stamp_to_ns(frame.message.header.stamp))
+        except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
+            if isinstance(error, RuntimeError) and self._engine.device != 'cpu':
+                raise
+            self._refuse(str(error))
+            return
+        convert_ms = (converted_s - start_s) * 1e3
+        self._answer(frame, image, result, start_s, convert_ms)
+
+    def _refuse(self, reason: str) -> None:
+        self._statistics.refused(reason)
+        # The same complaint about another value is no news.
+        held_back = self._throttle.allow(reason.partition(', got ')[0], time.monotonic())
+        if held_back is not None:
+            more = f' ({held_back} more like it were not logged)' if held_back else ''
+            self._log_error(f'refused an image: {reason}{more}')
+
+    def _answer(
+        self,
+        frame: Frame,
+        image: NDArray[np.uint8],
+        result: FrameResult,
+        start_s: float,
+        convert_ms: float,
+    ) -> None:
+        header = frame.message.header
+        publish_s = time.monotonic()
+        self._outputs['mask'].publish(messages.array_to_image(result.mask, 'mono8', header))
+        now_s = time.monotonic()
+        latency_ms = (now_s - frame.received_s) * 1e3
+        pipeline_ms = (self._clock_ns() - result.stamp_ns) / 1e6
+        self._statistics.answered(now_s, latency_ms, result.is_keyframe)
+        self._publish_pictures(image, result, header)
+        end_s = time.monotonic()
+        times = {f'{stage}_ms': value for stage, value in result.stage_ms.items()}
+        times['wait_ms'] = (start_s - frame.received_s) * 1e3
+        times['convert_ms'] = convert_ms
+        times['publish_ms'] = (end_s - publish_s) * 1e3
+        times['latency_ms'] = latency_ms
+        status = timing_status(result, times, self._statistics.total_dropped)
+        timing = messages.statuses_to_diagnostics([status], header, self._node_name)
+        self._outputs['timing'].publish(timing)
+        self._publish_number('processing_time_ms', (end_s - start_s) * 1e3)
+        self._publish_number('pipeline_latency_ms', pipeline_ms)
+        if self._last_start_s is not None:
+            self._publish_number('cyclic_time_ms', (start_s - self._last_start_s) * 1e3)
+        self._last_start_s = start_s
+
+    def _publish_pictures(
+        self, image: NDArray[np.uint8], result: FrameResult, header: Any
+    ) -> None:
+        """Compute and publish what somebody listens to."""
+        palette = self._engine.net.palette
+        if self._is_wanted('confidence'):
+            message = messages.confidence_to_image(result.confidence, header)
+            self._outputs['confidence'].publish(message)
+        if self._is_wanted('color_mask'):
+            picture = colorize(result.mask, palette)
+            message = messages.array_to_image(picture, 'rgb8', header)
+            self._outputs['color_mask'].publish(message)
+        if self._is_wanted('overlay'):
+            picture = blend(image, result.mask, palette, self._overlay_alpha())
+            message = messages.array_to_image(picture, 'rgb8', header)
+            self._outputs['overlay'].publish(message)
+
+    def _publish_number(self, topic: str, value: float) -> None:
+        if self._is_wanted(topic):
+            self._outputs[topic].publish(messages.number(value))
+
+    def _is_wanted(self, topic: str) -> bool:
+        return bool(self._outputs[topic].get_subscription_count() > 0)
+
+
+def timing_status(result: FrameResult, times: Mapping[str, float], dropped: int) -> Status:
+    """What ~/timing says of a frame; `times` in ms, `dropped` frames since the node's start."""
+    values = {
+        'is_keyframe': 'true' if result.is_keyframe else 'false',
+        'reason': result.reason,
+        'keyframe_age': str(result.keyframe_age),
+        'change_score': f'{result.change_score:.4f}',
+    }
+    values |= {name: f'{value:.3f}' for name, value in times.items()}
+    values['frames_dropped'] = str(dropped)
+    message = f'keyframe ({result.reason})' if result.is_keyframe else 'non-key frame'
+    return Status(task='frame', level=Level.OK, message=message, values=values)
