@@ -180,24 +180,28 @@ class _Sensor:
     """Turns painted colours into what a camera delivers: exposure, vignette, blur and noise."""
 
     def __init__(self, rng: np.random.Generator, config: DriveConfig) -> None:
-        self._exposure = rng.uniform(0.8, 1.2)
-        self._gamma = rng.uniform(0.8, 1.2)
-        self._balance = 1 + rng.uniform(-0.06, 0.06, 3)
+        self._exposure = rng.uniform(1.05, 1.5)
+        self._gamma = rng.uniform(1.1, 1.5)
+        saturation, balance = rng.uniform(0.5, 0.95), 1 + rng.uniform(-0.035, 0.035, 3)
+        grey = np.full((3, 3), (1 - saturation) / 3)
+        self._colours = (grey + saturation * np.eye(3)) * balance[:, None]
         self._sigma_px = rng.uniform(0.45, 0.8) * max(config.height / 360, 0.6)
         y = np.linspace(-1, 1, config.height)[:, None]
         x = np.linspace(-1, 1, config.width)[None]
         fall = 255 * (1 - rng.uniform(0.03, 0.16) * (x**2 + y**2))
         self._vignette = cv2.merge([fall.astype(np.uint8)] * 3)
+        strength = rng.uniform(1.0, 4.5)
         # Taken last: how many numbers it takes depends on the image size, the scene must not.
         bank = rng.standard_normal((config.height + 61, config.width + 67, 3), np.float32)
-        self._noise = np.rint(bank * rng.uniform(1.0, 4.5)).astype(np.int16)
+        self._noise = np.rint(bank * strength).astype(np.int16)
 
     def expose(self, rgb: NDArray[np.uint8], gain: float, index: int) -> NDArray[np.uint8]:
         """Return the sensor image of frame `index`, shape (H, W, 3)."""
         height, width = rgb.shape[:2]
-        level = np.arange(256)[:, None] / 255 * self._balance * (self._exposure * gain)
-        table = np.rint(255 * np.minimum(level, 1) ** self._gamma).astype(np.uint8)[None]
-        image = cv2.LUT(cv2.GaussianBlur(rgb, (0, 0), self._sigma_px), table)
+        table = np.rint(255 * np.linspace(0, 1, 256) ** self._gamma).astype(np.uint8)
+        image = cv2.GaussianBlur(rgb, (0, 0), self._sigma_px)
+        image = cv2.transform(image, self._colours * (self._exposure * gain))
+        image = cv2.LUT(image, table)
         image = cv2.multiply(image, self._vignette, None, 1 / 255)
         row, column = index * 37 % 61, index * 29 % 67
         noise = self._noise[row : row + height, column : column + width]
@@ -213,7 +217,7 @@ def _make_light(rng: np.random.Generator, cloud: float) -> tuple[Light, NDArray[
     dim = rng.uniform(0.3, 0.65) if rng.random() < 0.3 else 1.0
     direct = 0.8 * dim * max(0.0, 1 - 1.3 * cloud)
     ambient = 0.95 * dim - 0.6 * direct
-    blue, grey = np.array([92, 140, 206]) * dim**0.4, np.array([196, 201, 208]) * dim**0.3
+    blue, grey = np.array([118, 160, 214]) * dim**0.4, np.array([206, 210, 215]) * dim**0.3
     low = np.array([230, 235, 240]) * rng.uniform(0.9, 1.06) * dim**0.3 + rng.uniform(-6, 6, 3)
     light = Light(sun, ambient, direct, low * 0.94, rng.uniform(180, 800) / dim**0.5)
     return light, blue + (grey - blue) * cloud

@@ -159,6 +159,6 @@ def _paint_shop(rng: np.random.Generator, image: Floats, top: int) -> None:
 
 def _glass(rng: np.random.Generator, rows: int) -> Floats:
     """Return a column (rows, 1, 3) of glass that mirrors the sky at its top."""
-    fall = np.linspace(rng.uniform(60, 150), rng.uniform(20, 60), rows)[:, None, None]
+    fall = np.linspace(rng.uniform(40, 190), rng.uniform(12, 60), rows)[:, None, None]
     result: Floats = fall * np.array([0.93, 1.0, 1.06])
     return result

@@ -45,7 +45,7 @@ class Looks:
         self.ground = np.zeros((11, 3), np.float32)
         """RGB of the ground of each class."""
         self.ground[ROAD] = grey + rng.uniform(-4, 4, 3)
-        self.ground[PAVEMENT] = grey * rng.uniform(1.05, 1.5) + rng.uniform(-6, 6, 3)
+        self.ground[PAVEMENT] = grey * rng.uniform(0.85, 1.3) + rng.uniform(-6, 6, 3)
         self.ground[TREE] = np.array([84, 98, 48]) * rng.uniform(0.8, 1.2)
         bare = bool(rng.random() < 0.5)
         self.trees = [make_tree(rng, self.noise, bare) for _ in range(4)]

@@ -52,7 +52,7 @@ def make_person(rng: np.random.Generator) -> Person:
     """Draw the size and the clothes of a person."""
     skin = np.array([(226, 182, 150), (190, 140, 105), (120, 82, 60)], float)[rng.integers(3)]
     hair = np.array([(40, 30, 24), (90, 66, 40), (150, 120, 70), (120, 118, 116)])[rng.integers(4)]
-    coat = rng.uniform(20, 200) + rng.uniform(-1, 1, 3) * rng.choice([12, 12, 60])
+    coat = 255 * rng.uniform(0.2, 0.88) ** 2 + rng.uniform(-1, 1, 3) * rng.choice([12, 12, 60])
     coat = coat.clip(12, 235)
     trousers = np.array([(30, 34, 48), (46, 58, 88), (24, 24, 26), (110, 98, 80)])[rng.integers(4)]
     return Person(rng.uniform(1.55, 1.88), rng.uniform(0.85, 1.2), skin, hair, coat, trousers)

@@ -99,7 +99,7 @@ def _paint_panorama(
     )
     cover = np.clip((noise[..., :1] - 1.2 + 2.8 * cloud) * 0.8, 0, 1)
     cover *= np.clip(elevation * 7 - 0.2, 0, 1)[..., None]
-    tone = np.clip(228 + (14 + 14 * cloud) * noise[..., 1:] - 40 * cloud, 90, 255)
+    tone = np.clip(236 + (12 + 14 * cloud) * noise[..., 1:] - 36 * cloud, 90, 255)
     colour = grade + (tone * np.array([0.985, 0.993, 1.0]) - grade) * cover
     away = np.cos(elevation) * math.hypot(light.sun[0], light.sun[2])
     sun_azimuth = math.atan2(light.sun[0], light.sun[2])

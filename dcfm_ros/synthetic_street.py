@@ -23,7 +23,7 @@ from dcfm_ros.synthetic_solids import FENCE, TREE
 from dcfm_ros.synthetic_textures import FENCE_KINDS
 
 BLOCK_M = 48
-SIGHT_M = 150.0
+SIGHT_M = 125.0
 _KEPT_BLOCKS = 24
 _THEMES = ('terrace', 'gardens', 'park')
 _SIGNS = {'disc': 0.3, 'triangle': 0.15, 'board': 0.2, 'plate': 0.25, 'bollard': 0.1}
@@ -53,13 +53,15 @@ class Street:
         rng = np.random.default_rng([seed, 1])
         self.half_road = rng.uniform(3.3, 5.2)
         self.pavement = rng.uniform(2.4, 5.0)
-        self.lane = -0.38 * min(self.half_road, 4.4)
         self._bends = [(rng.uniform(1, 8), rng.uniform(40, 75), rng.uniform(0, 6.3))]
         self._bends.append((rng.uniform(0, 1.2), rng.uniform(18, 30), rng.uniform(0, 6.3)))
         self._odds = rng.dirichlet((1.6, 1.0, 0.8))
         room = density if self.half_road > 4.5 else 0.0
         self.parked = tuple((rng.uniform(-0.3, 0.9, 2) * room).clip(0, 1).tolist())
         """Share of the kerb with parked cars, left and right."""
+        kept_free = 3.4 if self.parked[0] else 2.0
+        self.lane = -min(0.38 * self.half_road, 1.7, self.half_road - kept_free)
+        """Where the camera drives, metres from the centre line."""
         self._blocks: dict[int, Block] = {}
 
     @property

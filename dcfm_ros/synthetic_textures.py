@@ -46,7 +46,7 @@ class Texture:
         return found
 
 
-_LEAVES = np.array([(70, 92, 38), (88, 104, 44), (52, 78, 40), (120, 104, 46), (98, 112, 62)])
+_LEAVES = np.array([(78, 94, 52), (96, 108, 66), (62, 80, 52), (118, 106, 66), (102, 108, 80)])
 _SIZE = 160
 
 
@@ -72,11 +72,11 @@ def make_tree(rng: np.random.Generator, noise: NDArray[np.float32], bare: bool) 
     if not bare:
         hue = _LEAVES[rng.integers(len(_LEAVES))] * rng.uniform(0.8, 1.15)
         leaf = np.repeat(np.repeat(noise, 2, 0), 2, 1)[:_SIZE, :_SIZE]
-        shade = 0.85 + 0.3 * light + 0.2 * detail + 0.12 * leaf + 0.25 * (0.5 - y)
-        return Texture(hue * np.clip(shade, 0.25, 1.8)[..., None], np.where(inside, 255.0, 0.0))
+        shade = 0.95 + 0.4 * light + 0.3 * detail + 0.2 * leaf + 0.25 * (0.5 - y)
+        return Texture(hue * np.clip(shade, 0.2, 2.2)[..., None], np.where(inside, 255.0, 0.0))
     wood = np.zeros((_SIZE, _SIZE), np.uint8)
     _grow(rng, wood, np.array([0.5 * _SIZE, _SIZE]), -np.pi / 2, 0.22 * _SIZE, 6.0)
-    twigs = np.clip(100 + 40 * detail, 60, 170)
+    twigs = np.clip(95 + 55 * detail, 60, 200)
     bark = np.array([78.0, 68.0, 58.0]) * rng.uniform(0.6, 1.3)
     colour = bark * (1 + 0.1 * detail[..., None])
     return Texture(colour, np.maximum(twigs, wood) * (inside | (wood > 0) & (rim > 0.5)), 30)
