@@ -51,6 +51,7 @@ setup(
     ],
     zip_safe=False,
     install_requires=[
+        'av',
         'matplotlib',
         'numpy',
         # The headless build: opencv-python needs libGL.so.1, which a bare machine does not have.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from importlib.metadata import packages_distributions
 from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -81,6 +83,21 @@ def python_files() -> list[Path]:
     return [ROOT / 'setup.py', *(path for folder in folders for path in folder.glob('*.py'))]
 
 
+def declared_dependencies() -> tuple[set[str], set[str]]:
+    """Distributions that setup.py asks for: always, and in addition for training."""
+    keywords = {
+        node.arg: node.value
+        for node in ast.walk(parse(ROOT / 'setup.py'))
+        if isinstance(node, ast.keyword)
+    }
+    always = ast.literal_eval(keywords['install_requires'])
+    training = ast.literal_eval(keywords['extras_require'])['train']
+    first, second = (
+        {re.split(r'[^\w-]', line)[0].lower() for line in x} for x in (always, training)
+    )
+    return first, second
+
+
 @pytest.mark.parametrize('name', ['models', 'training'])
 def test_package_folder_is_link(name: str) -> None:
     link = ROOT / 'dcfm_ros' / name
@@ -142,6 +159,19 @@ def test_training_does_not_reach_node() -> None:
 def test_training_needs_no_command_line_packages() -> None:
     tops = {name: set(map(top, IMPORTS[name])) for name in in_package('dcfm_ros.training')}
     assert not [name for name, found in tops.items() if found & {'typer', 'rosbags'}]
+
+
+def test_imported_packages_are_declared_in_setup() -> None:
+    always, training = declared_dependencies()
+    distributions = packages_distributions()
+    undeclared = {}
+    for module, found in IMPORTS.items():
+        declared = always | training if module.startswith('dcfm_ros.training.') else always
+        for name in {top(name) for name in found if not is_ros(name)} - {'dcfm_ros'}:
+            sources = {source.lower() for source in distributions.get(name, [])}
+            if name not in sys.stdlib_module_names and not sources & declared:
+                undeclared[module] = name
+    assert not undeclared
 
 
 def test_package_init_imports_nothing() -> None:
