@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 import json
 import math
@@ -18,7 +18,7 @@ from dcfm_ros.synthetic_canvas import Canvas
 from dcfm_ros.synthetic_ground import paint_ground
 from dcfm_ros.synthetic_items import Item
 from dcfm_ros.synthetic_sky import Sky
-from dcfm_ros.synthetic_street import BLOCK_M, SIGHT_M, Street
+from dcfm_ros.synthetic_street import BLOCK_M, NEAR_SIGHT_M, SIGHT_M, Street
 from dcfm_ros.synthetic_traffic import make_traffic
 
 
@@ -27,34 +27,34 @@ class DriveConfig:
     """Settings of a synthetic drive; the street, its light and its traffic follow from `seed`."""
 
     seed: int = 0
-    """Chooses street, light, camera and traffic; 0 or more."""
+    """Chooses street, light, camera and traffic, 0 to 2**62."""
     num_frames: int = 150
-    """Length of the drive in frames, 1 or more."""
+    """Length of the drive in frames, 1 to 10**9."""
     height: int = 360
     """Image height in pixels, 32 to 4096. The vertical field of view does not depend on it."""
     width: int = 480
     """Image width in pixels, 32 to 4096."""
     rate_hz: float = 15.0
-    """Frames per second, above 0."""
+    """Frames per second, 0.1 to 1000."""
     speed_mps: float = 8.0
     """Speed of the camera in metres per second, 0 to 60."""
     density: float = 1.0
     """Amount of traffic, parked cars and people, in [0, 3]; 1 is usual, 0 is none."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f'`seed` must be 0 or more, got {self.seed}')
-        if self.num_frames < 1:
-            raise ValueError(f'`num_frames` must be 1 or more, got {self.num_frames}')
-        for name in ('height', 'width'):
-            if not 32 <= getattr(self, name) <= 4096:
-                raise ValueError(f'`{name}` must be in [32, 4096], got {getattr(self, name)}')
-        if not 0 < self.rate_hz < math.inf:
-            raise ValueError(f'`rate_hz` must be above 0 and finite, got {self.rate_hz}')
-        if not 0 <= self.speed_mps <= 60:
-            raise ValueError(f'`speed_mps` must be in [0, 60], got {self.speed_mps}')
-        if not 0 <= self.density <= 3:
-            raise ValueError(f'`density` must be in [0, 3], got {self.density}')
+        _check('seed', self.seed, 0, 2**62, whole=True)
+        _check('num_frames', self.num_frames, 1, 10**9, whole=True)
+        _check('height', self.height, 32, 4096, whole=True)
+        _check('width', self.width, 32, 4096, whole=True)
+        _check('rate_hz', self.rate_hz, 0.1, 1000)
+        _check('speed_mps', self.speed_mps, 0, 60)
+        _check('density', self.density, 0, 3)
+
+
+def _check(name: str, value: float, low: float, high: float, whole: bool = False) -> None:
+    if not low <= value <= high or (whole and not isinstance(value, int | np.integer)):
+        kind = 'a whole number' if whole else 'a number'
+        raise ValueError(f'`{name}` must be {kind} in [{low}, {high}], got {value}')
 
 
 class SyntheticDrive:
@@ -80,7 +80,7 @@ class SyntheticDrive:
         config, phase, time_s = self.config, self._phase, index / self.config.rate_hz
         z = config.speed_mps * time_s
         jolt = min(config.speed_mps / 8, 1.5)
-        yaw = self._street.heading(z + 4) + 0.006 * math.sin(0.7 * time_s + phase[0])
+        yaw = self._street.heading(z + 4) + 0.006 * jolt * math.sin(0.7 * time_s + phase[0])
         pitch = 0.004 * math.sin(7.3 * time_s + phase[1]) + 0.003 * math.sin(
             2.1 * time_s + phase[2]
         )
@@ -109,7 +109,8 @@ class SyntheticDrive:
         z = float(canvas.camera.centre[2])
         items = self._street.items(z) + [mover(z, time_s) for mover in self._traffic]
         for item in sorted(items, key=_painting_order):
-            if item.far > z + 0.5 and item.near < z + SIGHT_M:
+            sight_m = SIGHT_M if item.layer else NEAR_SIGHT_M
+            if item.far > z + 0.5 and item.near < z + sight_m:
                 item.paint(canvas)
         gain = 1 + self._drift[0] * math.sin(self._drift[1] * time_s + self._phase[6])
         return self._sensor.expose(canvas.rgb, gain, index), canvas.mask
@@ -142,13 +143,16 @@ def render_drive(config: DriveConfig) -> Iterator[tuple[NDArray[np.uint8], NDArr
         yield drive.render(index)
 
 
-def write_drive(config: DriveConfig, directory: Path | str) -> None:
+def write_drive(
+    config: DriveConfig, directory: Path | str, progress: Callable[[int], object] | None = None
+) -> None:
     """Write a drive as frames/%06d.png, masks/%06d.png (class ids) and drive.json.
 
     Args:
         config: The drive.
         directory: Created if absent. drive.json is written last, so its presence says that the
             drive is complete.
+        progress: Called with the number of frames written so far, after each frame.
 
     Raises:
         FileExistsError: If `directory` is a file or has any content.
@@ -157,10 +161,12 @@ def write_drive(config: DriveConfig, directory: Path | str) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(f'`directory` must be new or an empty folder, got {directory}')
     for name in ('frames', 'masks'):
-        (directory / name).mkdir(parents=True, exist_ok=True)
+        (directory / name).mkdir(parents=True)
     for index, (rgb, mask) in enumerate(render_drive(config)):
         _write_png(directory / 'frames' / f'{index:06d}.png', rgb[..., ::-1])
         _write_png(directory / 'masks' / f'{index:06d}.png', mask)
+        if progress is not None:
+            progress(index + 1)
     record = {'config': asdict(config), 'class_names': CAMVID_NAMES, 'palette': CAMVID_PALETTE}
     _write_atomically(directory / 'drive.json', json.dumps(record, indent=2).encode())
 
@@ -205,7 +211,9 @@ class _Sensor:
         image = cv2.multiply(image, self._vignette, None, 1 / 255)
         row, column = index * 37 % 61, index * 29 % 67
         noise = self._noise[row : row + height, column : column + width]
-        return cv2.add(image, noise, None, None, cv2.CV_8U).astype(np.uint8, copy=False)
+        noisy = cv2.add(image, noise, None, None, cv2.CV_8U)
+        result: NDArray[np.uint8] = noisy.astype(np.uint8, copy=False)
+        return result
 
 
 def _make_light(rng: np.random.Generator, cloud: float) -> tuple[Light, NDArray[np.float64]]:

@@ -47,7 +47,7 @@ class Facade(NamedTuple):
 def make_facade(rng: np.random.Generator, noise: NDArray[np.float32]) -> Facade:
     """Paint a house; `noise` is a tileable texture (256, 256) of unit variance."""
     style = str(rng.choice(['sash', 'shop', 'office', 'hall'], p=[0.4, 0.35, 0.15, 0.1]))
-    floors = int(rng.choice([2, 2, 2, 3, 3, 4]))
+    floors = int(rng.choice([2, 2, 3, 3, 4]))
     storey = rng.uniform(2.7, 3.4) * (1.3 if style == 'hall' else 1.0)
     width, height = rng.uniform(6, 14), floors * storey + rng.uniform(0.3, 0.9)
     kind = int(rng.integers(len(_WALLS)))
@@ -65,9 +65,8 @@ def make_facade(rng: np.random.Generator, noise: NDArray[np.float32]) -> Facade:
     roof = tile * (1 + 0.1 * noise[:96, :, None])
     roof[::6] *= 0.75
     rise = 0.0 if style == 'office' or rng.random() < 0.15 else rng.uniform(1.5, 3.5)
-    return Facade(
-        Texture(front), Texture(wall), Texture(roof), wall.mean((0, 1)), width, height, rise
-    )
+    textures = Texture(front), Texture(wall), Texture(roof)
+    return Facade(*textures, textures[1].mean, width, height, rise)
 
 
 def _masonry(
@@ -82,7 +81,8 @@ def _masonry(
         courses = np.repeat(np.repeat(noise[:128, :64], 4, 0), 8, 1)[:rows, :columns]
         shade += 0.05 * courses
         shade[::4] *= 1.09
-    return (base * shade[..., None]).astype(np.float32)
+    result: NDArray[np.float32] = (base * shade[..., None]).astype(np.float32)
+    return result
 
 
 def _paint_floors(

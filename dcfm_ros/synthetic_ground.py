@@ -115,7 +115,8 @@ def _sample(noise: Pixels, ground: _Ground, px_per_m: int, interpolation: int) -
     scale = np.float32(px_per_m)
     x, z = ground.x * scale, (ground.z - start) * scale
     found = cv2.remap(noise, x, z, interpolation, None, cv2.BORDER_WRAP)
-    return found.astype(np.float32, copy=False)
+    result: Pixels = found.astype(np.float32, copy=False)
+    return result
 
 
 def _wave(metres: Pixels, period: float) -> Pixels:

@@ -30,13 +30,13 @@ class Texture:
         """Smallest opacity, of 255, that makes a pixel belong to the object."""
         opacity = np.full(colour.shape[:2], 255.0, np.float32) if alpha is None else alpha
         rgba = np.clip(np.dstack([colour, opacity]), 0, 255).astype(np.uint8)
-        self.mean: Floats = rgba[..., :3].mean((0, 1))
+        self.mean: Floats = np.array(cv2.mean(rgba)[:3])
         self._levels: list[NDArray[np.uint8]] = [rgba]
         while min(self._levels[-1].shape[:2]) >= 8:
             height, width = self._levels[-1].shape[:2]
             size = (width // 2, height // 2)
             half = cv2.resize(self._levels[-1], size, None, 0, 0, cv2.INTER_AREA)
-            self._levels.append(half.astype(np.uint8))
+            self._levels.append(half.astype(np.uint8, copy=False))
 
     def level(self, area_px: float) -> NDArray[np.uint8]:
         """Return the copy that fits a panel covering `area_px` pixels, shape (h, w, 4)."""
