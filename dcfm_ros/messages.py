@@ -36,17 +36,17 @@ _TO_RGB: Mapping[str, tuple[int, int | None]] = {
     'yuyv': (2, cv2.COLOR_YUV2RGB_YUY2),
 }
 """Bytes per pixel and OpenCV conversion of every encoding that is understood."""
-OUTPUTS: Mapping[str, tuple[str, Any]] = {
-    'mask': ('mask', Image),
-    'confidence': ('confidence', Image),
-    'color_mask': ('color_mask', Image),
-    'overlay': ('overlay', Image),
-    'timing': ('~/timing', DiagnosticArray),
-    'processing_time_ms': ('~/debug/processing_time_ms', Float64),
-    'cyclic_time_ms': ('~/debug/cyclic_time_ms', Float64),
-    'pipeline_latency_ms': ('~/debug/pipeline_latency_ms', Float64),
+OUTPUTS: Mapping[str, tuple[str, Any, int]] = {
+    'mask': ('mask', Image, 1),
+    'confidence': ('confidence', Image, 1),
+    'color_mask': ('color_mask', Image, 1),
+    'overlay': ('overlay', Image, 1),
+    'timing': ('~/timing', DiagnosticArray, 10),
+    'processing_time_ms': ('~/debug/processing_time_ms', Float64, 10),
+    'cyclic_time_ms': ('~/debug/cyclic_time_ms', Float64, 10),
+    'pipeline_latency_ms': ('~/debug/pipeline_latency_ms', Float64, 10),
 }
-"""Topic and message type of what is published per frame."""
+"""Topic, message type and queue depth of what is published per frame; no old image is kept."""
 
 
 def image_to_rgb(message: Image) -> NDArray[np.uint8]:

@@ -141,8 +141,8 @@ class SegmentationNode(LifecycleNode):
 
         self._engine = engine_loader.load_engine(values, self.get_logger().info)
         self._describe_model = partial(engine_loader.describe, self._engine, values)
-        for name, (topic, kind) in messages.OUTPUTS.items():
-            self._outputs[name] = self.create_publisher(kind, topic, 10)
+        for name, (topic, kind, depth) in messages.OUTPUTS.items():
+            self._outputs[name] = self.create_publisher(kind, topic, depth)
         header = self._header_of_now()
         names, palette = self._engine.net.class_names, self._engine.net.palette
         for topic, message in messages.label_messages(names, palette, header).items():

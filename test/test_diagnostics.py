@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from dcfm_ros.diagnostics import (
+    Level,
+    LogThrottle,
+    SequenceGaps,
+    Status,
+    StreamSnapshot,
+    StreamStatistics,
+    image_status,
+    mask_status,
+    model_status,
+    percentile,
+    resident_mb,
+)
+
+
+def stream(answers: int, interval_s: float = 0.1) -> StreamStatistics:
+    """Frames at a fixed interval from 0 s on, latency 10, 20, ... ms, every second a keyframe."""
+    statistics = StreamStatistics(window_s=10.0)
+    statistics.restart(0.0)
+    for index in range(answers):
+        now = index * interval_s
+        statistics.received(now)
+        statistics.answered(now, 10.0 * (index + 1), index % 2 == 0)
+    return statistics
+
+
+def images(snapshot: StreamSnapshot, **changes: object) -> Status:
+    arguments: dict[str, object] = {
+        'is_waiting': True,
+        'no_image_warning_s': 5.0,
+        'topic': '/segmentation/image',
+        'publishers': 1,
+        'reliability': 'reliable',
+    }
+    return image_status(snapshot, **(arguments | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ('percent', 'expected'), [(0, 1.0), (50, 2.0), (51, 3.0), (95, 4.0), (100, 4.0)]
+)
+def test_percentile_of_four(percent: float, expected: float) -> None:
+    assert percentile([1.0, 2.0, 3.0, 4.0], percent) == expected
+
+
+def test_percentile_of_nothing_is_nan() -> None:
+    assert math.isnan(percentile([], 50))
+
+
+def test_rates_are_frames_per_second_of_the_window() -> None:
+    snapshot = stream(100).snapshot(10.0)
+    assert snapshot.rate_in_hz == pytest.approx(10.0)
+    assert snapshot.rate_out_hz == pytest.approx(10.0)
+
+
+def test_rate_just_after_the_start_is_not_diluted_by_the_window() -> None:
+    assert stream(10).snapshot(1.0).rate_out_hz == pytest.approx(10.0)
+
+
+def test_figures_forget_what_is_older_than_the_window() -> None:
+    statistics = stream(10)
+    statistics.received(100.0)
+    statistics.answered(100.0, 5.0, False)
+    snapshot = statistics.snapshot(100.0)
+    assert snapshot.latency_max_ms == 5.0
+    assert snapshot.keyframe_share == 0.0
+    assert snapshot.rate_in_hz == pytest.approx(0.1)
+
+
+def test_counters_do_not_forget() -> None:
+    snapshot = stream(10).snapshot(100.0)
+    assert (snapshot.received, snapshot.answered) == (10, 10)
+
+
+def test_latency_percentiles() -> None:
+    snapshot = stream(100).snapshot(10.0)
+    assert snapshot.latency_p50_ms == 500.0
+    assert snapshot.latency_p95_ms == 950.0
+    assert snapshot.latency_max_ms == 1000.0
+
+
+def test_keyframe_share() -> None:
+    assert stream(10).snapshot(1.0).keyframe_share == 0.5
+
+
+def test_drops_are_counted_by_cause() -> None:
+    statistics = stream(0)
+    statistics.dropped('replaced')
+    statistics.dropped('lost', 3)
+    statistics.refused('no image')
+    expected = {'replaced': 1, 'lost': 3, 'refused': 1, 'disabled': 0}
+    assert statistics.snapshot(1.0).dropped == expected
+    assert statistics.total_dropped == 5
+
+
+def test_bad_frame_is_an_error_until_a_good_one_is_answered() -> None:
+    statistics = stream(1)
+    statistics.refused('no image')
+    assert statistics.snapshot(1.0).bad_frame
+    assert statistics.snapshot(2.0).bad_frame
+    statistics.answered(2.5, 1.0, True)
+    assert not statistics.snapshot(3.0).bad_frame
+
+
+def test_bad_frame_is_told_once_though_a_good_one_followed_at_once() -> None:
+    statistics = stream(1)
+    statistics.refused('no image')
+    statistics.answered(0.5, 1.0, True)
+    assert statistics.snapshot(1.0).bad_frame
+    assert not statistics.snapshot(2.0).bad_frame
+
+
+def test_bad_frame_is_an_error_that_says_why() -> None:
+    statistics = stream(1)
+    statistics.refused('`encoding` must be rgb8')
+    status = images(statistics.snapshot(1.0))
+    assert status.level is Level.ERROR
+    assert '`encoding` must be rgb8' in status.message
+
+
+@pytest.mark.parametrize(
+    ('now', 'changes', 'level'),
+    [
+        (4.0, {}, Level.OK),
+        (6.0, {}, Level.WARN),
+        (6.0, {'no_image_warning_s': 0.0}, Level.OK),
+        (6.0, {'is_waiting': False}, Level.OK),
+    ],
+)
+def test_silence_is_a_warning(now: float, changes: dict[str, object], level: Level) -> None:
+    status = images(stream(1).snapshot(now), **changes)
+    assert status.level is level
+
+
+@pytest.mark.parametrize(
+    ('deadline_ms', 'level'), [(0.0, Level.OK), (949.0, Level.WARN), (951.0, Level.OK)]
+)
+def test_deadline_is_held_against_p95(deadline_ms: float, level: Level) -> None:
+    assert mask_status(stream(100).snapshot(10.0), deadline_ms, 1).level is level
+
+
+def test_deadline_is_not_missed_by_no_frames() -> None:
+    assert mask_status(stream(0).snapshot(1.0), 1.0, 1).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ('failure', 'requested', 'device', 'level'),
+    [
+        ('', 'cpu', 'cpu', Level.OK),
+        ('', 'auto', 'cpu', Level.WARN),
+        ('', 'auto', 'cuda:0', Level.OK),
+        ('no such file', 'auto', 'cpu', Level.ERROR),
+    ],
+)
+def test_model_status_level(failure: str, requested: str, device: str, level: Level) -> None:
+    status = model_status('active', failure, requested, {'device': device})
+    assert status.level is level
+
+
+def test_memory_is_that_of_a_python_process() -> None:
+    assert 5.0 < resident_mb() < 100_000.0
+
+
+def test_gap_in_sequence_numbers_is_the_number_of_lost_frames() -> None:
+    gaps = SequenceGaps()
+    assert [gaps.lost_before(number) for number in (100, 101, 105, 106)] == [0, 0, 3, 0]
+
+
+def test_another_publisher_counts_nothing_as_lost() -> None:
+    gaps = SequenceGaps()
+    gaps.lost_before(100)
+    assert gaps.lost_before(7) == 0
+    gaps.restart()
+    assert gaps.lost_before(500) == 0
+
+
+def test_first_frames_of_a_new_publisher_are_counted() -> None:
+    gaps = SequenceGaps()
+    gaps.restart(is_only_publisher=True)
+    assert gaps.lost_before(4) == 3
+
+
+def test_publisher_that_began_long_ago_lost_nothing() -> None:
+    gaps = SequenceGaps()
+    gaps.restart(is_only_publisher=True)
+    assert gaps.lost_before(5000) == 0
+    assert gaps.lost_before(5002) == 1
+
+
+def test_unknown_sequence_number_counts_nothing() -> None:
+    gaps = SequenceGaps()
+    assert [gaps.lost_before(number) for number in (1, None, 9)] == [0, 0, 0]
+
+
+def test_complaint_is_let_through_once_per_period() -> None:
+    throttle = LogThrottle(period_s=1.0)
+    times = [index * 0.25 for index in range(9)]  # 0 to 2 s
+    allowed = [throttle.allow('bad', now) for now in times]
+    assert allowed == [0, None, None, None, 3, None, None, None, 3]
+
+
+def test_different_complaints_do_not_hold_each_other_back() -> None:
+    throttle = LogThrottle(period_s=1.0)
+    assert throttle.allow('bad', 0.0) == 0
+    assert throttle.allow('worse', 0.0) == 0
+
+
+def test_throttle_remembers_a_bounded_number_of_complaints() -> None:
+    throttle = LogThrottle(period_s=1.0)
+    for index in range(10_000):
+        throttle.allow(f'bad {index}', 0.0)
+    assert len(throttle._last) <= 100
