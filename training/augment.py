@@ -88,8 +88,8 @@ def augment_pair(
     frames = []
     for image in (reference, labelled):
         frame = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
-        frame = recolour(frame, *(a * b for a, b in zip(
-            colour, _sample_colour(options.pair_jitter, rng), strict=True)))  # fmt: skip
+        own = _sample_colour(options.pair_jitter, rng)
+        frame = recolour(frame, colour[0] * own[0], colour[1] * own[1], colour[2] * own[2])
         frames.append(_degrade(frame, options, rng))
     if rng.random() < options.occlusion:
         _occlude(frames[0], rng)

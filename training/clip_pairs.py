@@ -1,14 +1,14 @@
 """Pairs for symmetric training: (reference frame, labelled frame, label).
 
 Two sources: labelled stills that are moved synthetically, and synthetic drives, whose neighbours
-are real renderings. Every pair follows from (seed, epoch, index) alone.
+are real renderings. Every pair follows from (seed, index) alone.
 
 Shapes: H W image, h w crop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -194,19 +194,21 @@ class ClipPairDataset(Dataset[ClipPair]):
         return to_tensors(*augment_pair(*source.draw(rng), self._augmentation, rng))
 
 
-class EpochSampler(Sampler[int]):
-    """Numbers the pairs on through the epochs, so that none comes twice and a resume goes on."""
+class RunningSampler(Sampler[int]):
+    """Numbers the pairs on through all epochs: none comes twice, and a resumed run goes on."""
 
-    def __init__(self, num_pairs: int) -> None:
+    def __init__(self, num_pairs: int, first: Callable[[], int]) -> None:
+        """Prepare epochs.
+
+        Args:
+            num_pairs: Pairs per epoch.
+            first: Asked at the start of each epoch for the number of its first pair.
+        """
         self.num_pairs = num_pairs
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
+        self._first = first
 
     def __iter__(self) -> Iterator[int]:
-        start = self.epoch * self.num_pairs
+        start = self._first()
         return iter(range(start, start + self.num_pairs))
 
     def __len__(self) -> int:

@@ -13,9 +13,9 @@ from dcfm_ros.training.clip_pairs import (
     ClipPair,
     ClipPairDataset,
     DriveSource,
-    EpochSampler,
     FixedPairDataset,
     PairSource,
+    RunningSampler,
     StillSource,
     use_one_opencv_thread,
 )
@@ -105,13 +105,13 @@ class CamVidPairs(LightningDataModule):
         self._validation = FixedPairDataset(load_frames(validation), values['validation_age'])
 
     def train_dataloader(self) -> DataLoader[ClipPair]:
-        """Augmented pairs; the pairs of an epoch follow from `seed` and the epoch's number."""
+        """Augmented pairs; which ones follows from `seed` and the steps made so far."""
         assert self._training is not None
         values = self.hparams
         return DataLoader(
             self._training,
             batch_size=values['batch_size'],
-            sampler=EpochSampler(values['pairs_per_epoch']),
+            sampler=RunningSampler(values['pairs_per_epoch'], self._pairs_so_far),
             num_workers=values['num_workers'],
             worker_init_fn=use_one_opencv_thread,
             persistent_workers=values['num_workers'] > 0,
@@ -125,3 +125,10 @@ class CamVidPairs(LightningDataModule):
         if not len(self._validation):
             return []
         return DataLoader(self._validation, batch_size=1)
+
+    def _pairs_so_far(self) -> int:
+        trainer = self.trainer
+        if trainer is None:
+            return 0
+        batches = trainer.global_step * trainer.accumulate_grad_batches
+        return batches * int(self.hparams['batch_size'])

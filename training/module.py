@@ -5,10 +5,11 @@ Shapes: B batch, K classes, H W image.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
 from dcfm_ros.training.clip_pairs import ClipPair
-from dcfm_ros.training.losses import LossWeights, symmetric_loss
+from dcfm_ros.training.losses import LossWeights, SymmetricLoss, symmetric_loss
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.schedule import poly_with_warmup
 
@@ -88,7 +89,7 @@ class SymmetricTraining(LightningModule):
         if initial_checkpoint is not None:
             _start_from(self.net, initial_checkpoint)
         if channels_last:
-            self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.net = self.net.to(memory_format=torch.channels_last)
         if class_weights is not None and len(class_weights) != config.num_classes:
             msg = f'one weight per class ({config.num_classes}), got {len(class_weights)}'
             raise ValueError(f'`class_weights` must be {msg}')
@@ -98,10 +99,25 @@ class SymmetricTraining(LightningModule):
         )
         self._confusion = _new_confusion(config.num_classes)
 
+    def on_train_batch_start(self, batch: ClipPair, batch_index: int) -> None:
+        """Give every batch its own dropout, the same in a resumed training as without a break."""
+        seed = int(os.environ.get('PL_GLOBAL_SEED', 0))
+        number = (self.global_step * 1_000_003 + batch_index) * 1_009 + self.global_rank
+        torch.manual_seed((seed * 1_000_000_007 + number) % 2**63)
+
     def training_step(self, batch: ClipPair, _batch_index: int) -> Tensor:
-        """The symmetric loss of one batch of pairs."""
+        """The symmetric loss of one batch of pairs, logged."""
+        loss = self.loss(batch)
+        self.log('loss', loss.total.detach(), prog_bar=True)
+        terms = {name: getattr(loss, name).detach() for name in _LOGGED_TERMS}
+        self.log_dict({f'train/{name}': value for name, value in terms.items()})
+        self.log('lr', self.optimizers().param_groups[0]['lr'])  # type: ignore[union-attr]
+        return loss.total
+
+    def loss(self, batch: ClipPair) -> SymmetricLoss:
+        """The symmetric loss of one batch of pairs, with its terms."""
         weights = self.class_weights
-        loss = symmetric_loss(
+        return symmetric_loss(
             self.net,
             self._to_input(batch.reference),
             self._to_input(batch.labelled),
@@ -109,11 +125,6 @@ class SymmetricTraining(LightningModule):
             self.loss_weights,
             None if weights is None else weights.to(self.device),
         )
-        self.log('loss', loss.total.detach(), prog_bar=True)
-        terms = {name: getattr(loss, name).detach() for name in _LOGGED_TERMS}
-        self.log_dict({f'train/{name}': value for name, value in terms.items()})
-        self.log('lr', self.optimizers().param_groups[0]['lr'])  # type: ignore[union-attr]
-        return loss.total
 
     def on_validation_epoch_start(self) -> None:
         """Forget the counts of the last validation."""
@@ -141,7 +152,7 @@ class SymmetricTraining(LightningModule):
         self.log_dict({f'val_miou_{name}': value for name, value in miou.items()}, prog_bar=True)
         self.log('val_miou', (miou['key'] + miou['nonkey']) / 2)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, and the poly schedule stepped once per optimiser step."""
         values = self.hparams
         decayed = [p for p in self.parameters() if p.ndim > 1]

@@ -22,11 +22,10 @@ from dcfm_ros.models.labels import CAMVID_NAMES, UNLABELLED
 Image = NDArray[np.uint8]
 
 SKY = CAMVID_NAMES.index('sky')
-GROUND = tuple(CAMVID_NAMES.index(name) for name in ('road', 'pavement'))
-STANDING = tuple(
-    CAMVID_NAMES.index(name) for name in ('pole', 'sign', 'car', 'pedestrian', 'bicyclist')
-)
-MOVING = tuple(CAMVID_NAMES.index(name) for name in ('car', 'pedestrian', 'bicyclist'))
+CAR = CAMVID_NAMES.index('car')
+GROUND = tuple(map(CAMVID_NAMES.index, ('road', 'pavement')))
+STANDING = tuple(map(CAMVID_NAMES.index, ('pole', 'sign', 'car', 'pedestrian', 'bicyclist')))
+MOVING = tuple(map(CAMVID_NAMES.index, ('car', 'pedestrian', 'bicyclist')))
 
 MAX_OBJECTS = 16
 MIN_OBJECT_AREA = 1 / 5000
@@ -69,8 +68,8 @@ class Still:
     background: Image
     """The image without its standing objects, (H, W, 3)."""
     nearness: NDArray[np.float32]
-    """Relative inverse depth of the background on the coarse grid: [..., 0] of the ground plane,
-    [..., 1] of what stands along the street; both 0 in the sky."""
+    """Inverse depth of the background on the coarse grid, times a constant: [..., 0] of the
+    ground plane, [..., 1] of what stands along the street; both 0 in the sky."""
     objects: list[StandingObject]
 
 
@@ -103,7 +102,7 @@ def prepare_still(image: Image, label: Image) -> Still:
     rows, columns = _grid_positions(coarse.shape)
     below = np.broadcast_to(np.maximum(rows - HORIZON * height, 0), coarse.shape)
     aside = np.broadcast_to(np.abs(columns - width / 2), coarse.shape)
-    # What is neither ground nor sky nor standing on its own is taken for a street side.
+    # What is neither ground nor sky nor an object is taken for a street side.
     ground = np.isin(coarse, GROUND) | np.isin(coarse, STANDING) & (below > aside)
     nearness = np.stack([np.where(ground, below, 0), np.where(ground, 0, aside)], axis=-1)
     # Void is mostly the bonnet of the own car, which moves with the camera.
@@ -187,21 +186,18 @@ def paste(image: Image, label: Image, thing: StandingObject) -> None:
     label[box][inside] = thing.class_id
 
 
-def _grid_positions(
-    shape: tuple[int, ...],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _grid_positions(shape: tuple[int, ...]) -> tuple[NDArray[np.float32], ...]:
     """Rows (h, 1) and columns (1, w) of the coarse grid, where OpenCV's resize has its points."""
     middle = (GRID - 1) / 2
-    rows = np.arange(shape[0], dtype=np.float32)[:, None] * GRID + middle
-    columns = np.arange(shape[1], dtype=np.float32)[None] * GRID + middle
-    return rows, columns
+    rows, columns = (np.arange(count, dtype=np.float32) * GRID + middle for count in shape[:2])
+    return rows[:, None], columns[None]
 
 
 def _own_motion(class_id: int, age: int, rng: np.random.Generator) -> tuple[float, float]:
     """Metres that an object was farther away and farther right `age` frames ago."""
     if class_id not in MOVING or rng.random() < 0.4:
         return 0.0, 0.0
-    if class_id == CAMVID_NAMES.index('car'):
+    if class_id == CAR:
         return float(rng.uniform(-10, 8) * age / 15), float(rng.normal(0, 0.5) * age / 15)
     return float(rng.normal(0, 1) * age / 15), float(rng.normal(0, 1.2) * age / 15)
 

@@ -74,7 +74,7 @@ class ExportNetwork(Callback):
     def _save(self, name: str, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        net = pl_module.net
+        assert isinstance(pl_module, SymmetricTraining)
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
         record = {
             'dataset': 'CamVid train 480x360 in synthetic motion, synthetic drives',
@@ -89,7 +89,7 @@ class ExportNetwork(Callback):
             'metrics': metrics,
             'model': {k: _plain(v) for k, v in pl_module.hparams.items()},
         }
-        save_checkpoint(self.folder / f'{name}.safetensors', net, training=record)
+        save_checkpoint(self.folder / f'{name}.safetensors', pl_module.net, training=record)
 
     def _hours_now(self) -> float:
         return self.hours + (time.monotonic() - self._resumed_at) / 3600
