@@ -56,7 +56,7 @@ class AllMLPFuse(nn.Module):
         fused = torch.stack(biases).sum(0).view(1, -1, 1, 1) + parts[0]
         for part in parts[1:]:
             fused = fused + part
-        return self.dropout(F.relu(self.norm(fused)))  # type: ignore[no-any-return]
+        return self.dropout(F.relu(self.norm(fused)))
 
     def _merged(self) -> list[tuple[Tensor, Tensor]]:
         """Per stage, first to deepest: weight (E, C) and bias (E) of projection and fuse."""
@@ -118,7 +118,7 @@ class MiTEncoder(nn.Module):
         stages = [x]
         for stage in self.stages[1:]:
             stages.append(stage(stages[-1]))
-        return self.fuse(stages)  # type: ignore[no-any-return]
+        return self.fuse(stages)
 
     @staticmethod
     def _blocks(x: Tensor, blocks: Any) -> Tensor:
@@ -262,23 +262,23 @@ class TimmEncoder(nn.Module):
     def deep(self, state: Tensor) -> Tensor:
         """State of the shallow part -> deep feature (B, `out_channels`, h, w)."""
         if self.net is not None:
-            return self.fuse([self._nchw(x) for x in self.net(state)[self.first :]])  # type: ignore[no-any-return]
+            return self.fuse([self._nchw(x) for x in self.net(state)[self.first :]])
         stages, x = [self._nchw(state)], state
         for index, module in enumerate(self.modules_deep):
             x = module(x)
             if index in self.outputs:
                 stages.append(self._nchw(x))
-        return self.fuse(stages)  # type: ignore[no-any-return]
+        return self.fuse(stages)
 
     def _first_stage(self, net: Any, image: Tensor) -> Tensor:
         model: Any = getattr(net, 'model', None)
         if hasattr(model, 'forward_intermediates'):
             options = {'norm': net.norm, 'output_fmt': net.output_fmt, 'stop_early': True}
             index = net.feature_info.out_indices[self.first]
-            return model.forward_intermediates(  # type: ignore[no-any-return]
+            return model.forward_intermediates(
                 image, indices=[index], intermediates_only=True, **options
             )[0]
-        return net(image)[self.first]  # type: ignore[no-any-return]
+        return net(image)[self.first]
 
     def _nchw(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2).contiguous() if self.channels_last else x
@@ -286,9 +286,10 @@ class TimmEncoder(nn.Module):
 
 def _chain(net: Any) -> tuple[list[nn.Module], list[int]] | None:
     """A feature network as modules run one after another and the indices of its outputs."""
-    if hasattr(net, 'conv_stem') and hasattr(net, '_stage_out_idx'):  # EfficientNet family
-        outputs = sorted(net._stage_out_idx)
-        return [nn.Sequential(net.conv_stem, net.bn1), *net.blocks], outputs
+    if getattr(net, 'feature_hooks', 0) is None and hasattr(net, '_stage_out_idx'):
+        # EfficientNet and MobileNet families; in the first, bn1 includes the activation.
+        stem = [net.conv_stem, net.bn1, *([net.act1] if hasattr(net, 'act1') else [])]
+        return [nn.Sequential(*stem), *net.blocks], sorted(net._stage_out_idx)
     if isinstance(net, timm.models.FeatureListNet) and not net.concat:
         names = list(net.keys())
         return list(net.values()), [names.index(name) for name in net.return_layers]

@@ -99,7 +99,7 @@ class DCFM(nn.Module):
 
     def classify(self, fused: Tensor) -> Tensor:
         """Class logits on the feature grid, (B, K, h, w)."""
-        return self.head(fused)  # type: ignore[no-any-return]
+        return self.head(fused)
 
     def decode(self, fused: Tensor, size: tuple[int, int]) -> Tensor:
         """Class logits at `size` = (H, W), (B, K, H, W) (Eq. 4, 6)."""
