@@ -217,7 +217,7 @@ class SegmentationEngine:
         if 0 < self.inference_height < height:
             new_width = max(1, round(width * self.inference_height / height))
             target = (new_width, self.inference_height)
-            image = cv2.resize(image, target, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+            image = cv2.resize(image, target, interpolation=cv2.INTER_AREA)
         return self._backend.to_input(np.ascontiguousarray(image))
 
     def _decode(

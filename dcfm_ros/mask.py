@@ -36,7 +36,7 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
         plane = _resize(planes[index], size)
         is_better = cv2.compare(plane, best, cv2.CMP_GT)  # 255 where true
         # Ids rise, so the maximum keeps the latest class that was better.
-        cv2.max(mask, cv2.min(is_better, float(index)), mask)  # type: ignore[call-overload]
+        cv2.max(mask, cv2.min(is_better, float(index)), mask)
         cv2.max(best, plane, best)
     return mask
 

@@ -1,0 +1,340 @@
+"""The command line `dcfm`. A verb imports what it needs when it runs: --help is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+import json
+from pathlib import Path
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from dcfm_ros.recorder import RunRecorder
+    from dcfm_ros.sources import SourceFrame
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help='Video semantic segmentation with Deep Common Feature Mining.',
+)
+
+# typer reads annotations at run time and still wants Optional on Python 3.10.
+OptionalPath = Optional[Path]  # noqa: UP045
+OptionalText = Optional[str]  # noqa: UP045
+
+Checkpoint = Annotated[
+    OptionalPath, typer.Option(help='Weights (.safetensors); default: the packaged ones.')
+]
+Interval = Annotated[int, typer.Option(min=1, help='Keyframe interval, frames.')]
+Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:<n>.')]
+Json = Annotated[OptionalPath, typer.Option('--json', help='Also write the figures here.')]
+Topic = Annotated[OptionalText, typer.Option(help='Image topic of a bag with several.')]
+LabelTopic = Annotated[OptionalText, typer.Option(help='Mask topic of a bag, for the mIoU.')]
+Labels = Annotated[
+    OptionalPath, typer.Option(help='Folder of PNG masks beside an image folder, for the mIoU.')
+]
+Rate = Annotated[float, typer.Option(min=0.1, help='Frames per second.')]
+
+
+@app.command()
+def segment(
+    source: Annotated[
+        str, typer.Argument(help='Video, image folder, bag, .mcap or camera number.')
+    ],
+    output: Annotated[Path, typer.Option(help='Overlay video.')] = Path('out/segment/overlay.mp4'),
+    checkpoint: Checkpoint = None,
+    interval: Interval = 4,
+    device: Device = 'auto',
+    height: Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')] = 0,
+    masks: Annotated[OptionalPath, typer.Option(help='Folder for one PNG mask per frame.')] = None,
+    topic: Topic = None,
+    label_topic: LabelTopic = None,
+    labels: Labels = None,
+    rate: Rate = 15.0,
+    json_file: Json = None,
+) -> None:
+    """Segment a recording or a camera without ROS: overlay video, report and figures."""
+    from dcfm_ros.engine import SegmentationEngine
+    from dcfm_ros.models.checkpoint import default_checkpoint, load_checkpoint, read_metadata
+    from dcfm_ros.segment import segment_frames
+    from dcfm_ros.sources import open_source
+
+    path = checkpoint or default_checkpoint()
+    trained_height = read_metadata(path).training.get('image_height', 0)
+    engine = SegmentationEngine(
+        load_checkpoint(path),
+        device=device,
+        schedule=interval,
+        inference_height=height or int(str(trained_height)),
+    )
+    options: dict[str, Any] = {'topic': topic, 'label_topic': label_topic, 'labels': labels}
+    frames = _with_progress(open_source(source, rate_hz=rate, **options), 'segmenting')
+    summary, recorder = segment_frames(frames, engine, video=output, rate_hz=rate, masks=masks)
+    summary.update(source=source, checkpoint=str(path))
+    _deliver('dcfm segment', summary, recorder, output.parent, output.name, json_file)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help='Folder for the results.')] = Path('out/demo'),
+    video: Annotated[OptionalPath, typer.Option(help='Send this video.')] = None,
+    bag: Annotated[OptionalPath, typer.Option(help='Send this rosbag.')] = None,
+    images: Annotated[OptionalPath, typer.Option(help='Send this image folder.')] = None,
+    labels: Labels = None,
+    topic: Topic = None,
+    label_topic: LabelTopic = None,
+    checkpoint: Checkpoint = None,
+    interval: Interval = 4,
+    device: Device = 'auto',
+    rate: Rate = 15.0,
+    frames: Annotated[int, typer.Option(min=1, help='Length of the synthetic drive.')] = 150,
+    seed: Annotated[int, typer.Option(min=0, help='Which synthetic drive.')] = 7,
+    json_file: Json = None,
+) -> None:
+    """Start the real node, send it a clip over DDS, and show what came back.
+
+    Without an input, a synthetic drive is rendered and sent.
+    """
+    from dcfm_ros.demo import run_demo
+    from dcfm_ros.models.checkpoint import default_checkpoint, read_metadata
+    from dcfm_ros.sources import open_source, synthetic_frames
+    from dcfm_ros.synthetic_drive import DriveConfig
+
+    given = [str(path) for path in (video, bag, images) if path is not None]
+    if len(given) > 1:
+        raise ValueError(f'name one of --video, --bag and --images, got {given}')
+    path = checkpoint or default_checkpoint()
+    metadata = read_metadata(path)
+    opened: Callable[[], Iterable[SourceFrame]]
+    if given:
+        options: dict[str, Any] = {'topic': topic, 'label_topic': label_topic, 'labels': labels}
+
+        def opened() -> Iterable[SourceFrame]:
+            return open_source(given[0], rate_hz=rate, **options)
+
+        next(iter(opened()))  # a bad input should be told before the node is started
+    else:
+        drive = DriveConfig(seed=seed, num_frames=frames, rate_hz=rate)
+        # Rendered first: rendering while sending would take the node's processor time.
+        rendered = list(_with_progress(synthetic_frames(drive), 'rendering', frames))
+
+        def opened() -> Iterable[SourceFrame]:
+            return rendered
+
+    summary, recorder = run_demo(
+        opened,
+        source=given[0] if given else f'synthetic drive, seed {seed}',
+        checkpoint=path,
+        metadata=metadata,
+        output=output,
+        rate_hz=rate,
+        keyframe_interval=interval,
+        device=device,
+        say=typer.echo,
+    )
+    _deliver('dcfm_ros demo', summary, recorder, output, 'overlay.mp4', json_file)
+    if summary['masks_received'] == 0:
+        raise RuntimeError(f'no mask came back; see {output / "node.log"}')
+
+
+@app.command()
+def synth(
+    output: Annotated[Path, typer.Option(help='Folder to create.')],
+    frames: Annotated[int, typer.Option(min=1, help='Length.')] = 150,
+    seed: Annotated[int, typer.Option(min=0, help='Which drive.')] = 0,
+    size: Annotated[str, typer.Option(help='Height x width.')] = '360x480',
+    rate: Rate = 15.0,
+    speed: Annotated[float, typer.Option(min=0.0, help='Metres per second.')] = 8.0,
+) -> None:
+    """Render a labelled synthetic drive: frames and exact masks in CamVid's 11 classes."""
+    from dcfm_ros.synthetic_drive import DriveConfig, write_drive
+
+    height, width = _parse_size(size)
+    drive = DriveConfig(
+        seed=seed, num_frames=frames, height=height, width=width, rate_hz=rate, speed_mps=speed
+    )
+    write_drive(drive, output)
+    typer.echo(f'{frames} frames and masks in {output}')
+
+
+@app.command()
+def bag(
+    images: Annotated[Path, typer.Argument(help='Image folder, or video.')],
+    output: Annotated[Path, typer.Option(help='Rosbag folder to create.')],
+    labels: Labels = None,
+    rate: Rate = 15.0,
+    topic: Annotated[str, typer.Option(help='Image topic.')] = '/camera/image_raw',
+    label_topic: Annotated[str, typer.Option(help='Mask topic.')] = '/camera/label',
+) -> None:
+    """Record an image folder (with masks, if there are any) or a video as a rosbag."""
+    from dcfm_ros.sources import open_source, write_bag
+
+    frames = _with_progress(open_source(str(images), labels=labels, rate_hz=rate), 'recording')
+    count = write_bag(output, frames, topic=topic, label_topic=label_topic)
+    typer.echo(f'{count} images in {output}')
+
+
+@app.command()
+def convert(
+    encoder: Annotated[Path, typer.Option(help='encoder_epoch_<n>.pth of the paper.')],
+    decoder: Annotated[Path, typer.Option(help='decoder_epoch_<n>.pth of the paper.')],
+    preset: Annotated[str, typer.Option(help='For example vspw_mit_b2.')],
+    output: Annotated[Path, typer.Option(help='.safetensors to write.')],
+) -> None:
+    """Convert the paper's released weights to a checkpoint of this package."""
+    from dcfm_ros.models.checkpoint import save_checkpoint
+    from dcfm_ros.models.official import load_official
+
+    net = load_official(encoder, decoder, preset)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(output, net, {'source': f'converted from {encoder.name}, {decoder.name}'})
+    typer.echo(f'{preset}: {len(net.state_dict())} tensors in {output}')
+
+
+@app.command()
+def evaluate(
+    root: Annotated[Path, typer.Option(help='Folder of the dataset.')],
+    dataset: Annotated[str, typer.Option(help='camvid.')] = 'camvid',
+    split: Annotated[str, typer.Option(help='Split with a label for every frame.')] = 'val',
+    checkpoint: Checkpoint = None,
+    intervals: Annotated[str, typer.Option(help='Keyframe intervals.')] = '1,2,4,8',
+    phases: Annotated[str, typer.Option(help='all or first.')] = 'all',
+    device: Device = 'auto',
+    json_file: Json = None,
+) -> None:
+    """Measure accuracy and consistency with the engine that the robot runs."""
+    from dcfm_ros.models.checkpoint import default_checkpoint
+    from dcfm_ros.training.evaluate import evaluate_camvid
+
+    if dataset != 'camvid':
+        raise ValueError(f"`dataset` must be 'camvid', got {dataset!r}")
+    figures = evaluate_camvid(
+        checkpoint or default_checkpoint(),
+        root,
+        intervals=[int(value) for value in intervals.split(',')],
+        split=split,
+        phases=phases,
+        device=device,
+    )
+    _print_rows(figures['rows'])  # type: ignore[arg-type]
+    typer.echo(f'label hold: {figures["label_hold"]}')
+    _write_json(json_file, figures)
+
+
+@app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})
+def train(context: typer.Context) -> None:
+    """Train: `dcfm train fit --config config/train/default.yaml [--help]` (Lightning CLI)."""
+    from dcfm_ros.training.train import main as train_main
+
+    train_main(context.args)
+
+
+@app.command()
+def bench(
+    model: Annotated[
+        OptionalText, typer.Option(help='Preset or checkpoint; default: the packaged weights.')
+    ] = None,
+    size: Annotated[str, typer.Option(help='Height x width.')] = '360x480',
+    frames: Annotated[int, typer.Option(min=10, help='Frames per measurement.')] = 60,
+    intervals: Annotated[str, typer.Option(help='Keyframe intervals.')] = '2,6',
+    node_frames: Annotated[
+        int, typer.Option(min=0, help='Also play so many frames to the node, watching its memory.')
+    ] = 0,
+    device: Device = 'auto',
+    json_file: Json = None,
+) -> None:
+    """Measure speed side by side in one run, and the node's memory over many frames."""
+    from dcfm_ros.bench import bench_engine, bench_node_memory, machine
+
+    height, width = _parse_size(size)
+    wanted = [int(value) for value in intervals.split(',')]
+    figures: dict[str, Any] = {'machine': machine()}
+    figures.update(bench_engine(model, (height, width), frames, wanted, device))
+    _print_rows(figures['rows'])
+    typer.echo(json.dumps(figures['ratios'], indent=2))
+    if node_frames:
+        figures['node_memory'] = bench_node_memory(node_frames, (height, width))
+        typer.echo(json.dumps(figures['node_memory'], indent=2))
+    _write_json(json_file, figures)
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are one line, without a traceback."""
+    try:
+        app()
+    except (ValueError, OSError, RuntimeError, TimeoutError) as error:
+        # CheckpointError and SourceError are RuntimeErrors; what torch raises at run time is too.
+        typer.echo(f'dcfm: {error}', err=True)
+        sys.exit(1)
+
+
+def _deliver(
+    title: str,
+    summary: dict[str, Any],
+    recorder: RunRecorder,
+    folder: Path,
+    video: str,
+    json_file: Path | None,
+) -> None:
+    from dcfm_ros.report import write_json, write_report
+
+    write_json(folder / 'summary.json', summary)
+    write_report(folder / 'report.html', title, summary, recorder, video)
+    _write_json(json_file, summary)
+    _print_summary(summary)
+    typer.echo(f'results: {folder / video}, {folder / "report.html"}, {folder / "summary.json"}')
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for name, value in summary.items():
+        if isinstance(value, dict):
+            value = '  '.join(f'{key} {_plain(item)}' for key, item in value.items())
+        table.add_row(name, _plain(value))
+    Console().print(table)
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*dict.fromkeys(key for row in rows for key in row))
+    for row in rows:
+        table.add_row(*(_plain(row.get(str(column.header))) for column in table.columns))
+    Console(width=max(160, Console().width)).print(table)
+
+
+def _plain(value: Any) -> str:
+    return f'{value:.3f}' if isinstance(value, float) else '-' if value is None else str(value)
+
+
+def _write_json(path: Path | None, values: dict[str, Any]) -> None:
+    from dcfm_ros.report import write_json
+
+    if path is not None:
+        write_json(path, values)
+
+
+def _with_progress(
+    frames: Iterable[SourceFrame], text: str, total: int | None = None
+) -> Iterable[SourceFrame]:
+    from rich.progress import track
+
+    return track(frames, text, total=total, transient=True, disable=not sys.stderr.isatty())
+
+
+def _parse_size(size: str) -> tuple[int, int]:
+    height, separator, width = size.partition('x')
+    if not (separator and height.isdecimal() and width.isdecimal() and int(height) * int(width)):
+        raise ValueError(f'`size` must be HEIGHTxWIDTH, for example 360x480, got {size!r}')
+    return int(height), int(width)
+
+
+if __name__ == '__main__':
+    main()

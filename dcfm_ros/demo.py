@@ -1,0 +1,156 @@
+"""The demo: a clip goes to the real node, in its own process, over DDS; masks come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.models.checkpoint import CheckpointMetadata
+from dcfm_ros.player import PlayedFrame, PlayReport, play
+from dcfm_ros.recorder import RunRecorder
+from dcfm_ros.sources import SourceFrame
+
+_STOP_S = 15.0
+
+
+def run_demo(
+    frames: Callable[[], Iterable[SourceFrame]],
+    *,
+    source: str,
+    checkpoint: Path,
+    metadata: CheckpointMetadata,
+    output: Path,
+    rate_hz: float = 15.0,
+    keyframe_interval: int = 4,
+    device: str = 'auto',
+    say: Callable[[str], None] = print,
+) -> tuple[dict[str, Any], RunRecorder]:
+    """Send frames to a node of their own and record what it makes of them.
+
+    Writes overlay.mp4 and node.log into `output`.
+
+    Args:
+        frames: Gives the frames from the start; called twice (to send, and to draw).
+        source: What the frames are, for the summary.
+        checkpoint: Weights for the node.
+        metadata: What the checkpoint says of itself.
+        output: Folder for the results; created if absent.
+        rate_hz: Frames sent per second.
+        keyframe_interval: Parameter of the node, frames.
+        device: Parameter of the node.
+        say: Told what happens.
+
+    Returns:
+        Summary of the run, and the run itself for the report.
+
+    Raises:
+        TimeoutError: If the node does not become ready; the message says what it reported.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    masks: dict[int, bytes] = {}  # PNG: a long clip's masks would not fit into memory otherwise
+    parameters = {
+        'checkpoint': str(checkpoint.resolve()),
+        'keyframe_interval': keyframe_interval,
+        'device': device,
+    }
+    with node_process(parameters, output / 'node.log'):
+        say(f'node started, log in {output / "node.log"}')
+        played = (
+            PlayedFrame(image=f.image, stamp_ns=f.stamp_ns, frame_id=f.frame_id) for f in frames()
+        )
+        report = play(
+            played,
+            rate_hz=rate_hz,
+            on_mask=lambda index, mask: masks.update({index: _encode(mask)}),
+            wait_s=120.0,
+        )
+    say(f'{report.answered} of {report.sent} frames answered, drawing the overlay')
+    with RunRecorder(
+        output / 'overlay.mp4',
+        metadata.config.class_names,
+        metadata.config.palette,
+        rate_hz,
+        report.sent,
+    ) as recorder:
+        for record, frame in zip(report.records, frames(), strict=False):
+            stages = {
+                key.removesuffix('_ms'): float(value)
+                for key, value in record.timing.items()
+                if key.endswith('_ms') and key not in ('latency_ms', 'wait_ms')
+            }
+            recorder.add(
+                frame,
+                _decode(masks.get(record.index)),
+                is_keyframe=record.timing.get('is_keyframe', '').lower() == 'true',
+                latency_ms=float('nan') if record.latency_ms is None else record.latency_ms,
+                stage_ms=stages,
+            )
+    summary = _summary(report, recorder)
+    summary.update(
+        source=source,
+        rate_hz=rate_hz,
+        keyframe_interval=keyframe_interval,
+        checkpoint=str(checkpoint),
+        backend='torch',
+        device=device,
+    )
+    return summary, recorder
+
+
+@contextmanager
+def node_process(parameters: dict[str, Any], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the node as its own process, on this host only.
+
+    The process ends with the body; its output goes to `log`.
+    """
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    # A domain of its own, so that a robot's topics on this host are left alone.
+    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+    arguments = [sys.executable, '-m', 'dcfm_ros.node', '--ros-args']
+    for name, value in parameters.items():
+        arguments += ['-p', f'{name}:={value}']
+    with log.open('wb') as file:
+        process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _summary(report: PlayReport, recorder: RunRecorder) -> dict[str, Any]:
+    return {
+        'frames_sent': report.sent,
+        'masks_received': report.answered,
+        'frames_dropped': report.dropped,
+        'frames_unaccounted': report.unaccounted,
+        'dropped_by_cause': report.dropped_by_cause,
+        **recorder.figures(),
+    }
+
+
+def _encode(mask: NDArray[np.uint8]) -> bytes:
+    is_written, data = cv2.imencode('.png', mask, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert is_written
+    return data.tobytes()
+
+
+def _decode(data: bytes | None) -> NDArray[np.uint8] | None:
+    if data is None:
+        return None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return np.asarray(image, np.uint8)

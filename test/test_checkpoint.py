@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+import torch
+
+from dcfm_ros.models.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    read_metadata,
+    save_checkpoint,
+)
+from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.dcfm import DCFM
+
+
+@pytest.fixture(scope='module')
+def net():
+    torch.manual_seed(0)
+    names = tuple(f'name {i}' for i in range(5))
+    config = DCFMConfig(
+        backbone='timm:mobilenetv4_conv_small', num_classes=5, fuse_channels=32, class_names=names
+    )
+    return DCFM(config).eval()
+
+
+@pytest.fixture
+def saved(net, tmp_path):
+    path = tmp_path / 'net.safetensors'
+    save_checkpoint(path, net, {'image_height': 360, 'steps': 7})
+    return path
+
+
+def rewrite(path, change_tensors=None, change_metadata=None):
+    with safe_open(path, framework='pt') as file:
+        metadata = dict(file.metadata())
+    tensors = load_file(path)
+    if change_tensors:
+        change_tensors(tensors)
+    if change_metadata:
+        change_metadata(metadata)
+    save_file(tensors, path, metadata)
+
+
+def test_round_trip_gives_the_same_logits_and_config(net, saved):
+    loaded = load_checkpoint(saved)
+    image = torch.rand(1, 3, 64, 96)
+    assert loaded.config == net.config
+    assert loaded.class_names == net.class_names
+    assert not loaded.training
+    with torch.no_grad():
+        assert torch.equal(loaded(image, image), net(image, image))
+
+
+def test_metadata_is_read_without_the_weights(net, saved):
+    metadata = read_metadata(saved)
+    assert metadata.training == {'image_height': 360, 'steps': 7}
+    assert metadata.format_version == 1
+    assert metadata.config == net.config
+
+
+def test_half_precision_file_is_half_the_size_and_loads_as_float32(net, saved, tmp_path):
+    half = tmp_path / 'half.safetensors'
+    save_checkpoint(half, net, dtype=torch.float16)
+    assert half.stat().st_size < 0.6 * saved.stat().st_size
+    assert next(load_checkpoint(half).parameters()).dtype == torch.float32
+
+
+def test_saving_leaves_no_other_file_and_replaces_the_old_one(net, saved):
+    save_checkpoint(saved, net, {'steps': 8})
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+    assert read_metadata(saved).training == {'steps': 8}
+
+
+def test_failed_save_keeps_the_old_file(net, saved):
+    before = saved.read_bytes()
+    with pytest.raises(TypeError):
+        save_checkpoint(saved, net, {'bad': object()})
+    assert saved.read_bytes() == before
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
+def test_missing_file_is_a_file_not_found_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        load_checkpoint(tmp_path / 'nowhere.safetensors')
+
+
+def test_truncated_file_is_named(saved):
+    saved.write_bytes(saved.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match=r'net\.safetensors is not a whole safetensors'):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize('content', [b'', b'not a checkpoint at all', b'\x80\x04pickle' * 50])
+def test_foreign_bytes_are_refused(tmp_path, content):
+    path = tmp_path / 'foreign.safetensors'
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match='not a whole safetensors file'):
+        load_checkpoint(path)
+
+
+def test_foreign_safetensors_file_is_refused(tmp_path):
+    path = tmp_path / 'other.safetensors'
+    save_file({'weight': torch.zeros(3)}, path, {'format': 'pt'})
+    with pytest.raises(CheckpointError, match='not a dcfm_ros checkpoint'):
+        load_checkpoint(path)
+
+
+def test_newer_version_is_refused(saved):
+    rewrite(saved, change_metadata=lambda m: m.update(format_version='2'))
+    with pytest.raises(CheckpointError, match=r"format '2'; supported are versions 1 to 1"):
+        load_checkpoint(saved)
+
+
+def test_every_mismatch_is_listed(saved):
+    def change(tensors):
+        del tensors['fusion.conv.bias']
+        tensors['extra.weight'] = torch.zeros(2)
+        tensors['head.1.weight'] = torch.zeros(9, 32, 1, 1)
+
+    rewrite(saved, change)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(saved)
+    message = str(caught.value)
+    assert 'missing: fusion.conv.bias' in message
+    assert 'unexpected: extra.weight' in message
+    assert 'shape of head.1.weight: (9, 32, 1, 1), expected (5, 32, 1, 1)' in message
+
+
+def test_unknown_config_key_is_named(saved):
+    def change(metadata):
+        metadata['config'] = json.dumps({**json.loads(metadata['config']), 'colour': 1})
+
+    rewrite(saved, change_metadata=change)
+    with pytest.raises(CheckpointError, match='colour'):
+        load_checkpoint(saved)
