@@ -47,7 +47,7 @@ class Facade(NamedTuple):
 def make_facade(rng: np.random.Generator, noise: NDArray[np.float32]) -> Facade:
     """Paint a house; `noise` is a tileable texture (256, 256) of unit variance."""
     style = str(rng.choice(['sash', 'shop', 'office', 'hall'], p=[0.4, 0.35, 0.15, 0.1]))
-    floors = int(rng.choice([2, 2, 3, 3, 4]))
+    floors = int(rng.choice([2, 2, 3, 3, 4, 5]))
     storey = rng.uniform(2.7, 3.4) * (1.3 if style == 'hall' else 1.0)
     width, height = rng.uniform(6, 14), floors * storey + rng.uniform(0.3, 0.9)
     kind = int(rng.integers(len(_WALLS)))

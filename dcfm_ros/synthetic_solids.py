@@ -145,9 +145,8 @@ def make_vehicle(rng: np.random.Generator, kind: str) -> Vehicle:
     body.plate((-0.28, 0.28), (0.5, 0.62), rear_z, _YELLOW, CAR)
     body.plate((-0.28, 0.28), (0.4, 0.5), front_z, _WHITE, CAR)
     for side in (-1.0, 1.0):
+        body.face([(side * half(y), y, z) for z, y in shape.profile], paint, CAR)
         upper = [(z, y) for z, y in shape.profile if y >= shape.belt - 0.05]
-        for part in ([(z, min(y, shape.belt)) for z, y in shape.profile], upper):
-            body.face([(side * half(y), y, z) for z, y in part], paint, CAR)
         for pane in _side_windows(shape, upper):
             body.face([(side * (half(y) + 0.01), y, z) for z, y in pane], _GLASS, CAR)
         for z in (-shape.wheel_base / 2, shape.wheel_base / 2):

@@ -25,7 +25,7 @@ from dcfm_ros.synthetic_textures import FENCE_KINDS
 BLOCK_M = 48
 SIGHT_M = 180.0
 """How far houses and trees are painted; what is on the road and the pavement, `NEAR_SIGHT_M`."""
-NEAR_SIGHT_M = 110.0
+NEAR_SIGHT_M = 90.0
 _KEPT_BLOCKS = 24
 _THEMES = ('terrace', 'gardens', 'park')
 _SIGNS = {'disc': 0.3, 'triangle': 0.15, 'board': 0.2, 'plate': 0.25, 'bollard': 0.1}
@@ -54,7 +54,7 @@ class Street:
         self.looks = Looks(seed)
         rng = np.random.default_rng([seed, 1])
         self.half_road = rng.uniform(3.3, 5.2)
-        self.pavement = rng.uniform(2.4, 5.0)
+        self.pavement = rng.uniform(2.2, 4.8)
         self._bends = [(rng.uniform(1, 8), rng.uniform(40, 75), rng.uniform(0, 6.3))]
         self._bends.append((rng.uniform(0, 1.2), rng.uniform(18, 30), rng.uniform(0, 6.3)))
         self._odds = rng.dirichlet((1.8, 1.0, 0.8))

@@ -23,7 +23,7 @@ def make_traffic(seed: int, street: Street, density: float) -> list[Mover]:
     if rng.random() < 0.75 * density:
         movers.append(_leader(rng, street))
     movers += [_oncoming(rng, street) for _ in range(rng.poisson(3.5 * density))]
-    for _ in range(rng.poisson(20 * density)):
+    for _ in range(rng.poisson(17 * density)):
         movers.append(_walker(rng, street, people[rng.integers(len(people))]))
     for _ in range(rng.poisson(3 * density)):
         movers.append(_cyclist(rng, street, people[rng.integers(len(people))]))
@@ -48,7 +48,7 @@ def _track(
 
 def _leader(rng: np.random.Generator, street: Street) -> Mover:
     vehicle = street.looks.vehicles[rng.integers(len(street.looks.vehicles))]
-    gap, swing = rng.uniform(8, 40) + vehicle.length / 2, rng.uniform(0, 3)
+    gap, swing = rng.uniform(7, 32) + vehicle.length / 2, rng.uniform(0, 3)
     pace, phase = rng.uniform(0.4, 1.0), rng.uniform(0, 6.3)
 
     def item(z: float, time_s: float) -> Item:
@@ -60,7 +60,7 @@ def _leader(rng: np.random.Generator, street: Street) -> Mover:
 
 def _oncoming(rng: np.random.Generator, street: Street) -> Mover:
     vehicle = street.looks.vehicles[rng.integers(len(street.looks.vehicles))]
-    z_at = _track(rng, -rng.uniform(6, 11), 180)
+    z_at = _track(rng, -rng.uniform(6, 11), 120)
 
     def item(z: float, time_s: float) -> Item:
         there = z_at(z, time_s)
@@ -76,7 +76,7 @@ def _walker(rng: np.random.Generator, street: Street, person: Person) -> Mover:
     speed = {'walks': pace, 'comes': -pace}.get(kind, 0.0)
     side = float(rng.choice([-1.0, 1.0]))
     offset = side * (street.half_road + rng.uniform(0.6, street.pavement - 0.3))
-    z_at, phase, gaze = _track(rng, speed, 115), rng.uniform(0, 6.3), rng.uniform(0, 6.3)
+    z_at, phase, gaze = _track(rng, speed, 96), rng.uniform(0, 6.3), rng.uniform(0, 6.3)
 
     def item(z: float, time_s: float) -> Item:
         there, across = z_at(z, time_s), offset
@@ -99,7 +99,7 @@ def _cyclist(rng: np.random.Generator, street: Street, person: Person) -> Mover:
     side = float(rng.choice([-1.0, 1.0], p=[0.6, 0.4]))
     pace = rng.uniform(3.5, 6.5)
     room = 2.5 if street.parked[int(side > 0)] > 0.1 else 0.8
-    z_at, phase = _track(rng, -side * pace, 120), rng.uniform(0, 6.3)
+    z_at, phase = _track(rng, -side * pace, 98), rng.uniform(0, 6.3)
 
     def item(z: float, time_s: float) -> Item:
         there = z_at(z, time_s)
