@@ -35,9 +35,8 @@ GRID = 4
 HORIZON = 0.46
 """Row of the horizon as a share of H, measured on CamVid."""
 FOCAL_LENGTH = 1.05
-"""Focal length as a share of W. Only its product with speed over height or distance matters;
-with the values below the motion is that measured between consecutive frames of CamVid at 15 Hz:
-facades shrink by 2 % per frame, and the picture swings sideways by up to 3 px per frame."""
+"""Focal length as a share of W. With it and `sample_ego` the motion is that measured on CamVid at
+15 Hz: facades shrink by 2 % per frame, the picture swings sideways by up to 3 px per frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +67,8 @@ class Still:
     background: Image
     """The image without its standing objects, (H, W, 3)."""
     nearness: NDArray[np.float32]
-    """Inverse depth of the background on the coarse grid, times a constant: [..., 0] of the
-    ground plane, [..., 1] of what stands along the street; both 0 in the sky."""
+    """Inverse depth of the background, not to scale, on the coarse grid: [..., 0] of the ground
+    plane, [..., 1] of what stands along the street; both 0 in the sky."""
     objects: list[StandingObject]
 
 
@@ -122,8 +121,7 @@ def sample_ego(age: int, width: int, rng: np.random.Generator) -> Ego:
         rng: Source of randomness.
     """
     speed_mps = rng.choice([0.0, rng.uniform(2, 12), rng.uniform(6, 10)], p=[0.1, 0.5, 0.4])
-    # A turn holds on for a while, so yaw grows with age; pitch is a bounce around zero.
-    return Ego(
+    return Ego(  # a turn holds on, so yaw grows with age; pitch bounces around zero
         forward_m=float(speed_mps * age / 15),
         yaw_px=float(np.clip(rng.standard_t(3), -4, 4) * 1.2 * age * width / 480),
         pitch_px=float(rng.normal(0, 1.0) * np.sqrt(abs(age)) * width / 480),
