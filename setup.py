@@ -42,7 +42,13 @@ setup(
     maintainer='dcfm_ros maintainers',
     maintainer_email='maintainers@example.com',
     python_requires='>=3.10',
-    packages=['dcfm_ros', 'dcfm_ros.backends', 'dcfm_ros.models', 'dcfm_ros.training'],
+    packages=[
+        'dcfm_ros',
+        'dcfm_ros.backends',
+        'dcfm_ros.models',
+        'dcfm_ros.synthetic',
+        'dcfm_ros.training',
+    ],
     package_data={'dcfm_ros': ['py.typed'], 'dcfm_ros.models': ['weights/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),

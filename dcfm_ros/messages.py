@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 from collections.abc import Iterable, Mapping, Sequence
 import json
+import math
 import platform
 from typing import Any
 
@@ -102,7 +103,7 @@ def array_to_image(pixels: NDArray[np.uint8], encoding: str, header: Header) -> 
     """
     message = Image(header=header, encoding=encoding, is_bigendian=0)
     message.height, message.width = pixels.shape[:2]
-    message.step = pixels[0].size
+    message.step = math.prod(pixels.shape[1:])
     # An array.array is the one type that the setter takes over unchecked and uncopied; bytes or
     # an ndarray are walked through element by element (0.4 s for a 1080p image).
     data = array.array('B')

@@ -54,7 +54,7 @@ class NodeParameters:
         'Where the network runs; auto takes CUDA where there is one.',
         choices=('auto', 'cpu', 'cuda'),
         pattern=r'cuda:\d{1,3}',
-        pattern_text='cuda:<number>',
+        pattern_text='cuda:N',
     )
     backend: str = _parameter('auto', 'What runs the network.', choices=('auto', 'torch'))
     keyframe_interval: int = _parameter(

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
-from dcfm_ros.synthetic_camera import Camera, Light
-from dcfm_ros.synthetic_canvas import Canvas
-from dcfm_ros.synthetic_ground import paint_ground
-from dcfm_ros.synthetic_items import Item
-from dcfm_ros.synthetic_sky import Sky
-from dcfm_ros.synthetic_street import BLOCK_M, NEAR_SIGHT_M, SIGHT_M, Street
-from dcfm_ros.synthetic_traffic import make_traffic
+from dcfm_ros.synthetic.camera import Camera, Light
+from dcfm_ros.synthetic.canvas import Canvas
+from dcfm_ros.synthetic.ground import paint_ground
+from dcfm_ros.synthetic.items import Item
+from dcfm_ros.synthetic.sky import Sky
+from dcfm_ros.synthetic.street import BLOCK_M, NEAR_SIGHT_M, SIGHT_M, Street
+from dcfm_ros.synthetic.traffic import make_traffic
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros import synthetic_solids
+from dcfm_ros.synthetic import solids
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
-from dcfm_ros.synthetic_camera import Camera, Light
-from dcfm_ros.synthetic_canvas import Canvas, Capsules
-from dcfm_ros.synthetic_drive import DriveConfig, SyntheticDrive, render_drive, write_drive
-from dcfm_ros.synthetic_items import make_panel
-from dcfm_ros.synthetic_solids import (
+from dcfm_ros.synthetic.camera import Camera, Light
+from dcfm_ros.synthetic.canvas import Canvas, Capsules
+from dcfm_ros.synthetic.items import make_panel
+from dcfm_ros.synthetic.solids import (
     CAR,
     PAVEMENT,
     ROAD,
@@ -22,7 +21,8 @@ from dcfm_ros.synthetic_solids import (
     make_box,
     make_vehicle,
 )
-from dcfm_ros.synthetic_textures import Texture
+from dcfm_ros.synthetic.textures import Texture
+from dcfm_ros.synthetic_drive import DriveConfig, SyntheticDrive, render_drive, write_drive
 
 SMALL = {'height': 120, 'width': 160}
 
@@ -74,7 +74,7 @@ def test_masks_hold_camvid_ids_without_void(masks):
 
 def test_class_ids_follow_camvid():
     names = [name.upper() for name in CAMVID_NAMES]
-    assert [getattr(synthetic_solids, name) for name in names] == list(range(11))
+    assert [getattr(solids, name) for name in names] == list(range(11))
 
 
 def test_every_frame_is_a_street_under_the_sky(masks):

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.synthetic_camera import Floats
-from dcfm_ros.synthetic_items import (
+from dcfm_ros.synthetic.camera import Floats
+from dcfm_ros.synthetic.items import (
     Item,
     make_fence_item,
     make_house,
@@ -18,9 +18,9 @@ from dcfm_ros.synthetic_items import (
     make_tree_item,
     make_vehicle_item,
 )
-from dcfm_ros.synthetic_looks import Looks
-from dcfm_ros.synthetic_solids import FENCE, TREE
-from dcfm_ros.synthetic_textures import FENCE_KINDS
+from dcfm_ros.synthetic.looks import Looks
+from dcfm_ros.synthetic.solids import FENCE, TREE
+from dcfm_ros.synthetic.textures import FENCE_KINDS
 
 BLOCK_M = 48
 SIGHT_M = 180.0

@@ -7,10 +7,10 @@ import math
 import cv2
 import numpy as np
 
-from dcfm_ros.synthetic_camera import Camera, Floats, Light
-from dcfm_ros.synthetic_canvas import Canvas
-from dcfm_ros.synthetic_solids import BUILDING, SKY, TREE
-from dcfm_ros.synthetic_textures import spectral_noise
+from dcfm_ros.synthetic.camera import Camera, Floats, Light
+from dcfm_ros.synthetic.canvas import Canvas
+from dcfm_ros.synthetic.solids import BUILDING, SKY, TREE
+from dcfm_ros.synthetic.textures import spectral_noise
 
 _COLUMNS, _ROWS = 768, 144
 _TOP_RAD = 0.62

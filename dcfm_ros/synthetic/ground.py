@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.synthetic_canvas import Canvas
-from dcfm_ros.synthetic_solids import PAVEMENT, ROAD, TREE
-from dcfm_ros.synthetic_street import BLOCK_M, SIGHT_M, Street
+from dcfm_ros.synthetic.canvas import Canvas
+from dcfm_ros.synthetic.solids import PAVEMENT, ROAD, TREE
+from dcfm_ros.synthetic.street import BLOCK_M, SIGHT_M, Street
 
 Pixels = NDArray[np.float32]
 _PERIOD_M = 256.0  # all ground textures repeat after it

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcfm_ros.synthetic_camera import Floats
-from dcfm_ros.synthetic_canvas import Capsules
-from dcfm_ros.synthetic_solids import BICYCLIST, PEDESTRIAN
+from dcfm_ros.synthetic.camera import Floats
+from dcfm_ros.synthetic.canvas import Capsules
+from dcfm_ros.synthetic.solids import BICYCLIST, PEDESTRIAN
 
 _SHOE = np.array([26.0, 24.0, 24.0])
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcfm_ros.synthetic_camera import UP, Floats, unit_normal
-from dcfm_ros.synthetic_canvas import Canvas, Capsules, Panel, Solid
-from dcfm_ros.synthetic_facades import Facade
-from dcfm_ros.synthetic_solids import (
+from dcfm_ros.synthetic.camera import UP, Floats, unit_normal
+from dcfm_ros.synthetic.canvas import Canvas, Capsules, Panel, Solid
+from dcfm_ros.synthetic.facades import Facade
+from dcfm_ros.synthetic.solids import (
     BUILDING,
     POLE,
     TREE,
@@ -19,7 +19,7 @@ from dcfm_ros.synthetic_solids import (
     make_box,
     make_face,
 )
-from dcfm_ros.synthetic_textures import Texture
+from dcfm_ros.synthetic.textures import Texture
 
 
 class Item(NamedTuple):

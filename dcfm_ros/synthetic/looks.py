@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcfm_ros.synthetic_facades import Facade, make_facade
-from dcfm_ros.synthetic_solids import (
+from dcfm_ros.synthetic.facades import Facade, make_facade
+from dcfm_ros.synthetic.solids import (
     PAVEMENT,
     ROAD,
     SIGN_KINDS,
@@ -16,7 +16,7 @@ from dcfm_ros.synthetic_solids import (
     make_sign,
     make_vehicle,
 )
-from dcfm_ros.synthetic_textures import FENCE_KINDS, make_fence, make_tree, spectral_noise
+from dcfm_ros.synthetic.textures import FENCE_KINDS, make_fence, make_tree, spectral_noise
 
 _POSTS = np.array([(70, 74, 76), (40, 44, 44), (120, 124, 122), (36, 60, 50)], float)
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.synthetic_camera import Floats
-from dcfm_ros.synthetic_textures import Texture
+from dcfm_ros.synthetic.camera import Floats
+from dcfm_ros.synthetic.textures import Texture
 
 _PX_PER_M = 24
 _WALL_M = 9.0

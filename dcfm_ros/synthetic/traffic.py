@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from dcfm_ros.synthetic_items import Item, make_body_item, make_vehicle_item
-from dcfm_ros.synthetic_people import Person, make_person, pose_cyclist, pose_walker
-from dcfm_ros.synthetic_street import Street
+from dcfm_ros.synthetic.items import Item, make_body_item, make_vehicle_item
+from dcfm_ros.synthetic.people import Person, make_person, pose_cyclist, pose_walker
+from dcfm_ros.synthetic.street import Street
 
 Mover = Callable[[float, float], Item]
 """Gives the item for a camera at z (metres) and a time (seconds)."""

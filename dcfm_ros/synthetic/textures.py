@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.synthetic_camera import Floats
+from dcfm_ros.synthetic.camera import Floats
 
 FENCE_KINDS = ('railing', 'boards', 'hedge')
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.synthetic_camera import Camera, Floats, Light
-from dcfm_ros.synthetic_textures import Texture
+from dcfm_ros.synthetic.camera import Camera, Floats, Light
+from dcfm_ros.synthetic.textures import Texture
 
 _NEAR_M = 0.6
 _TINY_PX = 30  # a panel of fewer pixels gets one colour

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcfm_ros.synthetic_camera import Floats, unit_normal
-from dcfm_ros.synthetic_canvas import Solid
+from dcfm_ros.synthetic.camera import Floats, unit_normal
+from dcfm_ros.synthetic.canvas import Solid
 
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 

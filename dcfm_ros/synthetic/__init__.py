@@ -1,0 +1,1 @@
+"""Parts of the synthetic drive: what stands in the street, how it looks, how it is painted."""
