@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros.synthetic import solids
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
+from dcfm_ros.synthetic import solids
 from dcfm_ros.synthetic.camera import Camera, Light
 from dcfm_ros.synthetic.canvas import Canvas, Capsules
 from dcfm_ros.synthetic.items import make_panel
