@@ -14,6 +14,8 @@ import time
 from typing import Any
 
 import numpy as np
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -82,12 +84,12 @@ def running_node(log: Path, *ros_args: str, **parameters: object) -> Iterator[No
         process.stop()
 
 
-def wait_for(condition: Callable[[], object], what: str, wait_s: float = WAIT_S) -> None:
-    end_s = time.monotonic() + wait_s
+def wait_for(condition: Callable[[], object], what: str, pause_s: float = 0.01) -> None:
+    end_s = time.monotonic() + WAIT_S
     while not condition():
         if time.monotonic() > end_s:
-            raise TimeoutError(f'waited {wait_s:.0f} s for {what}')
-        time.sleep(0.01)
+            raise TimeoutError(f'waited {WAIT_S:.0f} s for {what}')
+        time.sleep(pause_s)
 
 
 class Peer(Node):
@@ -117,15 +119,27 @@ class Peer(Node):
         self.destroy_client(client)
         return future.result()
 
-    def image(self, height: int = 96, width: int = 128, **fields: Any) -> Image:
+    def image(self, rows: int = 96, columns: int = 128, **fields: Any) -> Image:
         """An rgb8 image with a stamp of its own, and some fields set otherwise."""
         self._stamp_ns += 10_000_001
         header = Header(stamp=ns_to_stamp(self._stamp_ns), frame_id='camera_optical_frame')
-        pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        pixels = np.random.default_rng(0).integers(0, 256, (rows, columns, 3), np.uint8)
         message = array_to_image(pixels, 'rgb8', header)
         for name, value in fields.items():
             setattr(message, name, value)
         return message
+
+
+def set_parameter(peer: Peer, node: str, name: str, value: object) -> Any:
+    kinds = {
+        str: (ParameterType.PARAMETER_STRING, 'string_value'),
+        int: (ParameterType.PARAMETER_INTEGER, 'integer_value'),
+        float: (ParameterType.PARAMETER_DOUBLE, 'double_value'),
+        bool: (ParameterType.PARAMETER_BOOL, 'bool_value'),
+    }
+    kind, field = kinds[type(value)]
+    parameter = Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))
+    return peer.call(SetParameters, f'{node}/set_parameters', parameters=[parameter]).results[0]
 
 
 @contextmanager

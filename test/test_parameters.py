@@ -99,10 +99,10 @@ def test_value_is_allowed(name: str, value: object) -> None:
 @pytest.mark.parametrize(
     ('name', 'value', 'allowed'),
     [
-        ('device', 'tpu', 'one of auto, cpu, cuda, cuda:<number>'),
-        ('device', 'cuda:', 'one of auto, cpu, cuda, cuda:<number>'),
-        ('device', '', 'one of auto, cpu, cuda, cuda:<number>'),
-        ('device', 0, 'one of auto, cpu, cuda, cuda:<number>'),
+        ('device', 'tpu', 'one of auto, cpu, cuda, cuda:N'),
+        ('device', 'cuda:', 'one of auto, cpu, cuda, cuda:N'),
+        ('device', '', 'one of auto, cpu, cuda, cuda:N'),
+        ('device', 0, 'one of auto, cpu, cuda, cuda:N'),
         ('backend', 'tensorrt', 'one of auto, torch'),
         ('keyframe_interval', 0, 'a whole number from 1 to 1000'),
         ('keyframe_interval', 1001, 'a whole number from 1 to 1000'),

@@ -1,0 +1,117 @@
+"""The player against a real node: every frame is answered or accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+
+from running_node import NodeProcess, make_checkpoint, running_node
+
+from dcfm_ros.player import PlayedFrame, play
+
+
+@pytest.fixture(scope='module')
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    folder = tmp_path_factory.mktemp('node')
+    checkpoint = make_checkpoint(folder / 'tiny.safetensors')
+    with running_node(folder / 'log', checkpoint=checkpoint, cpu_threads=1) as process:
+        yield process
+
+
+def frames(count: int, height: int = 96, width: int = 128) -> Iterator[PlayedFrame]:
+    random = np.random.default_rng(0)
+    for index in range(count):
+        image = random.integers(0, 256, (height, width, 3), np.uint8)
+        yield PlayedFrame(image=image, stamp_ns=1_700_000_000_000_000_000 + index * 66_666_667)
+
+
+def test_every_frame_is_answered_when_the_player_waits(node: NodeProcess) -> None:
+    report = play(frames(12), rate_hz=None)
+    assert (report.sent, report.answered, report.dropped) == (12, 12, 0)
+    assert report.unexpected_masks == 0
+    for record, frame in zip(report.records, frames(12), strict=True):
+        assert (record.stamp_ns, record.frame_id) == (frame.stamp_ns, frame.frame_id)
+        assert record.mask is not None
+        assert record.mask.shape == (96, 128)
+        assert record.latency_ms is not None
+        assert record.latency_ms >= float(record.timing['latency_ms'])
+
+
+def test_timing_belongs_to_its_frame(node: NodeProcess) -> None:
+    records = play(frames(8), rate_hz=None).records
+    ages = [record.timing['keyframe_age'] for record in records]
+    assert ages == ['0', '1', '2', '3', '0', '1', '2', '3']
+
+
+@pytest.mark.parametrize(('height', 'width'), [(96, 128), (480, 640)])
+def test_flood_is_answered_or_counted_as_dropped(
+    node: NodeProcess, height: int, width: int
+) -> None:
+    report = play(frames(300, height, width), rate_hz=250.0)
+    assert report.sent == 300
+    assert 0 < report.answered < 300
+    assert report.answered + report.dropped == report.sent
+    assert report.unaccounted == 0
+
+
+def test_best_effort_is_answered(node: NodeProcess) -> None:
+    report = play(frames(20), rate_hz=20.0, reliability='best_effort')
+    assert report.answered > 0
+
+
+def test_masks_are_handed_over_instead_of_kept(node: NodeProcess) -> None:
+    taken: dict[int, tuple[int, ...]] = {}
+    threads = set()
+
+    def on_mask(index: int, mask: np.ndarray) -> None:
+        taken[index] = mask.shape
+        threads.add(threading.current_thread().name)
+
+    report = play(frames(5), rate_hz=None, on_mask=on_mask)
+    assert taken == dict.fromkeys(range(5), (96, 128))
+    assert all(record.mask is None and record.answered for record in report.records)
+    assert threads == {'player'}
+
+
+def test_same_stamp_twice_is_an_error(node: NodeProcess) -> None:
+    (frame,) = frames(1)
+    with pytest.raises(ValueError, match='`stamp_ns` must differ'):
+        play([frame, frame], rate_hz=None)
+
+
+def test_no_node_is_an_error_that_says_so() -> None:
+    with pytest.raises(TimeoutError, match='/nobody/segmentation_node: no diagnostics'):
+        play(frames(1), rate_hz=None, namespace='nobody', wait_s=1.0)
+
+
+def test_idle_node_is_an_error_that_tells_its_state(tmp_path: Path) -> None:
+    log = tmp_path / 'log'
+    with (
+        running_node(log, '-r', '__ns:=/idle', autostart='false'),
+        pytest.raises(TimeoutError, match='unconfigured'),
+    ):
+        play(frames(1), rate_hz=None, namespace='/idle', wait_s=5.0)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ({'rate_hz': 0.0}, '`rate_hz` must be above 0'),
+        ({'rate_hz': 1.0, 'reliability': 'none'}, '`reliability` must be'),
+    ],
+)
+def test_wrong_argument_is_an_error(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        play(frames(1), **arguments)  # type: ignore[arg-type]
+
+
+def test_player_leaves_no_thread_behind(node: NodeProcess) -> None:
+    before = threading.active_count()
+    play(frames(2), rate_hz=None)
+    assert threading.active_count() == before
