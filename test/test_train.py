@@ -41,7 +41,7 @@ def fit(camvid, folder, *extra, steps=4):
         f'--data.root={camvid}', '--data.batch_size=2', '--data.pairs_per_epoch=4',
         '--data.num_workers=0', '--data.drive_share=0', '--data.hold_out_share=0.34',
         '--data.augmentation.crop=[64,64]',
-        '--average.decay=0.5', f'--export.folder={folder}',
+        '--average.decay=0.5', f'--export.folder={folder}', f'--trainer.default_root_dir={folder}',
         f'--trainer.max_steps={steps}', '--trainer.accelerator=cpu', '--trainer.logger=false',
         '--trainer.num_sanity_val_steps=0', '--trainer.enable_progress_bar=false',
         '--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint',
