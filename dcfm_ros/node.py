@@ -320,15 +320,12 @@ def main(args: list[str] | None = None) -> int:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except ValueError as error:  # of the parameters, one line each
-        for line in str(error).splitlines():
-            get_logger('segmentation_node').fatal(line)
-        return 2
-    except RuntimeError as error:
-        if node is None:  # wrong command line
-            print(error, file=sys.stderr)
+    except (ValueError, RuntimeError) as error:
+        if node is None:  # wrong parameters (a line each) or command line
+            for line in str(error).splitlines():
+                get_logger('segmentation_node').fatal(line)
             return 2
-        if node.context.ok():
+        if node.context.ok():  # otherwise a shutdown hit it in the middle of something
             raise
     finally:
         # The first signal is being obeyed; another one must not interrupt the tidying up.

@@ -48,8 +48,10 @@ def make_checkpoint(path: Path) -> Path:
 class NodeProcess:
     """`python -m dcfm_ros.node` and what it has logged."""
 
+    program: tuple[str, ...] = ('-m', 'dcfm_ros.node')
+
     def __init__(self, log: Path, *ros_args: str, **parameters: object) -> None:
-        arguments = [sys.executable, '-m', 'dcfm_ros.node', '--ros-args', *ros_args]
+        arguments = [sys.executable, *self.program, '--ros-args', *ros_args]
         for name, value in parameters.items():
             arguments += ['-p', f'{name}:={value}']
         self._log = log

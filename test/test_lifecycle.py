@@ -262,3 +262,40 @@ def test_signal_under_load_ends_the_node_cleanly(
             thread.join()
     assert 'Traceback' not in node.log
     assert '[ERROR]' not in node.log
+
+
+def test_parameter_file_is_understood(tmp_path: Path) -> None:
+    config = Path(__file__).resolve().parents[1] / 'config' / 'segmentation.yaml'
+    arguments = ('--params-file', str(config))
+    with running_node(tmp_path / 'log', *arguments, autostart='false') as node:
+        node.wait_for_log('waiting to be configured')
+        assert '[WARN]' not in node.log
+
+
+class FailingNode(NodeProcess):
+    """A node whose frames fail as if the GPU were gone."""
+
+    program = (
+        '-c',
+        """if True:
+            import sys
+            from dcfm_ros import frame_processor, node
+
+            def fail(self, frame):
+                raise RuntimeError('CUDA error: an illegal memory access was encountered')
+
+            frame_processor.FrameProcessor.process = fail
+            sys.exit(node.main())
+        """,
+    )
+
+
+def test_failure_that_cannot_be_survived_ends_the_process(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    node = FailingNode(tmp_path / 'log', checkpoint=checkpoint)
+    with running_peer() as peer:
+        peer.connect().publish(peer.image())
+        assert node.wait() == 1
+    assert '[FATAL]' in node.log
+    assert 'illegal memory access' in node.log
