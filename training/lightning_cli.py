@@ -79,7 +79,7 @@ class ExportNetwork(Callback):
             'seed': int(os.environ.get('PL_GLOBAL_SEED', -1)),
             'image_height': self.image_height,
             'metrics': metrics,
-            'model': {k: _plain(v) for k, v in pl_module.hparams.items()},
+            'model': {k: _plain(v) for k, v in pl_module.hparams.items() if k[0] != '_'},
         }
         save_checkpoint(self.folder / f'{name}.safetensors', pl_module.net, training=record)
 
