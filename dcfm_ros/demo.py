@@ -138,6 +138,7 @@ def _summary(report: PlayReport, recorder: RunRecorder) -> dict[str, Any]:
         'masks_received': report.answered,
         'frames_dropped': report.dropped,
         'frames_unaccounted': report.unaccounted,
+        'unexpected_masks': report.unexpected_masks,
         'dropped_by_cause': report.dropped_by_cause,
         **recorder.figures(),
     }

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
+from dcfm_ros.models.official import official_key
+from dcfm_ros.recorder import RunRecorder
+from dcfm_ros.sources import SourceFrame
+
+CAMVID = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'camvid'
+
+
+def dcfm(*arguments):
+    command = [sys.executable, '-m', 'dcfm_ros.cli', *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    config = DCFMConfig(
+        backbone='timm:mobilenetv4_conv_small',
+        num_classes=11,
+        fuse_channels=32,
+        class_names=CAMVID_NAMES,
+        palette=CAMVID_PALETTE,
+    )
+    path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
+    save_checkpoint(path, DCFM(config), {'image_height': 96})
+    return path
+
+
+@pytest.fixture(scope='module')
+def drive(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('drive') / 'synth'
+    run = dcfm('synth', '--output', folder, '--frames', 6, '--seed', 3, '--size', '96x128')
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+def test_synth_writes_frames_and_masks(drive):
+    frames, masks = sorted((drive / 'frames').iterdir()), sorted((drive / 'masks').iterdir())
+    assert [p.name for p in frames] == [p.name for p in masks]
+    assert len(frames) == 6
+    assert cv2.imread(str(frames[0])).shape == (96, 128, 3)
+    assert cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED).max() <= 10
+
+
+def test_segment_leaves_video_report_summary_and_masks(drive, checkpoint, tmp_path):
+    output = tmp_path / 'result' / 'seen.mp4'
+    run = dcfm(
+        *('segment', drive / 'frames', '--labels', drive / 'masks', '--output', output),
+        *('--checkpoint', checkpoint, '--interval', 3, '--masks', tmp_path / 'masks'),
+        *('--json', tmp_path / 'figures.json'),
+    )
+    assert run.returncode == 0, run.stderr
+    summary = json.loads((output.parent / 'summary.json').read_text())
+    assert summary == json.loads((tmp_path / 'figures.json').read_text())
+    assert summary['frames_sent'] == summary['masks_received'] == 6
+    assert summary['keyframe_share'] == pytest.approx(2 / 6)
+    assert 0 <= summary['miou'] <= 1
+    assert set(summary['stage_ms']) >= {'independent', 'common', 'decode', 'mask'}
+    assert cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT) == 6
+    assert len(list((tmp_path / 'masks').iterdir())) == 6
+    page = (output.parent / 'report.html').read_text()
+    assert 'src="seen.mp4"' in page
+    assert page.count('<svg') == 3
+
+
+def test_bag_is_segmented_like_its_folder(drive, checkpoint, tmp_path):
+    labels = ('--labels', drive / 'masks')
+    assert dcfm('bag', drive / 'frames', *labels, '--output', tmp_path / 'bag').returncode == 0
+    figures = []
+    for name, options in (
+        ('folder', (drive / 'frames', *labels)),
+        ('bag', (tmp_path / 'bag', '--label-topic', '/camera/label')),
+    ):
+        path = tmp_path / f'{name}.json'
+        weights = ('--checkpoint', checkpoint, '--json', path)
+        run = dcfm('segment', *options, *weights, '--output', tmp_path / name / 'o.mp4')
+        assert run.returncode == 0, run.stderr
+        figures.append(json.loads(path.read_text())['miou'])
+    assert figures[0] == figures[1]
+
+
+def test_convert_makes_a_checkpoint_that_segments(drive, tmp_path):
+    config = DCFMConfig.preset('vspw_mit_b0')
+    states = {'encoder': {}, 'decoder': {}}
+    for key, value in DCFM(config).state_dict().items():
+        part, name = official_key(key, config)
+        linear = '.linear_c' in name and value.ndim == 4
+        states[part][f'module.{name}'] = value.flatten(1) if linear else value
+    for part, state in states.items():
+        torch.save(state, tmp_path / f'{part}.pth')
+    files = ('--encoder', tmp_path / 'encoder.pth', '--decoder', tmp_path / 'decoder.pth')
+    output = tmp_path / 'vspw.safetensors'
+    run = dcfm('convert', *files, '--preset', 'vspw_mit_b0', '--output', output)
+    assert run.returncode == 0, run.stderr
+    run = dcfm('segment', drive / 'frames', '--checkpoint', output, '--output', tmp_path / 'o.mp4')
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('segment', 'nowhere.mp4'), 'no such file or folder: nowhere.mp4'),
+        (('segment', '.', '--checkpoint', 'nothing.safetensors'), 'no such checkpoint file'),
+        (
+            ('synth', '--output', 'x', '--size', '10'),
+            "HEIGHTxWIDTH, for example 360x480, got '10'",
+        ),
+        (('demo', '--video', 'a', '--bag', 'b'), 'name one of --video, --bag and --images'),
+    ],
+)
+def test_errors_are_one_clear_line(arguments, message):
+    run = dcfm(*arguments)
+    assert run.returncode != 0
+    assert message in run.stderr
+    assert 'Traceback' not in run.stderr
+
+
+def test_recorder_scores_the_mask_and_the_held_keyframe(tmp_path):
+    label = np.zeros((16, 16), np.uint8)
+    label[8:] = 1
+    wrong = 1 - label
+    with RunRecorder(tmp_path / 'o.mp4', ('a', 'b'), ((0, 0, 0), (9, 9, 9)), 10) as recorder:
+        for index, (mask, is_keyframe) in enumerate(
+            ((wrong, True), (label, False), (None, False))
+        ):
+            image = np.zeros((16, 16, 3), np.uint8)
+            frame = SourceFrame(image=image, stamp_ns=index * 10**8, label=label)
+            recorder.add(frame, mask, is_keyframe=is_keyframe, latency_ms=5.0 + index)
+    figures = recorder.figures()
+    assert figures['miou'] == pytest.approx(1 / 3)  # half of the pixels right in each class
+    assert figures['mask_hold_miou'] == 0.0  # the wrong keyframe, held
+    assert figures['keyframe_share'] == 0.5
+    assert figures['latency_ms']['max'] == 6.0
+
+
+@pytest.mark.skipif(not CAMVID.exists(), reason=f'CamVid absent: {CAMVID}')
+def test_main_job_on_a_bag_of_real_frames(tmp_path):
+    """A bag of camvid/val at 15 Hz over DDS into the node, with the packaged weights."""
+    images, labels = CAMVID / 'val', CAMVID / 'valannot'
+    bag = tmp_path / 'bag'
+    assert dcfm('bag', images, '--labels', labels, '--output', bag).returncode == 0
+    output = tmp_path / 'demo'
+    topics = ('--label-topic', '/camera/label')
+    run = dcfm('demo', '--bag', bag, *topics, '--output', output)
+    assert run.returncode == 0, run.stderr + (output / 'node.log').read_text()
+    print(run.stdout)
+    summary = json.loads((output / 'summary.json').read_text())
+    assert summary['frames_sent'] == 101
+    # The player counts a frame as answered only for a mask with exactly its header.
+    assert summary['unexpected_masks'] == 0
+    assert summary['masks_received'] + summary['frames_dropped'] == 101
+    assert summary['masks_received'] > 50
+    assert summary['miou'] > summary['mask_hold_miou']
+    assert summary['miou'] > 0.45
+    assert {'overlay.mp4', 'report.html', 'summary.json'} <= {p.name for p in output.iterdir()}
