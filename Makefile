@@ -4,10 +4,14 @@
 VIDEO ?=
 BAG ?=
 IMAGES ?=
+# Topics of a bag that has several, and what is known to be true: PNG masks or a mask topic.
+TOPIC ?=
+LABELS ?=
+LABEL_TOPIC ?=
 OUT ?= out/demo
 # The interpreter to build .venv with; empty: the first of python3.12, 3.11, 3.10, python3 that fits.
 PYTHON ?=
-export VIDEO BAG IMAGES OUT PYTHON
+export VIDEO BAG IMAGES TOPIC LABELS LABEL_TOPIC OUT PYTHON
 
 # Demo and tests talk to this machine only.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
@@ -37,7 +41,8 @@ help:
 
 demo: .venv/demo.installed
 	@.venv/bin/dcfm demo --output "$$OUT" $${VIDEO:+--video "$$VIDEO"} \
-	    $${BAG:+--bag "$$BAG"} $${IMAGES:+--images "$$IMAGES"}
+	    $${BAG:+--bag "$$BAG"} $${IMAGES:+--images "$$IMAGES"} $${TOPIC:+--topic "$$TOPIC"} \
+	    $${LABELS:+--labels "$$LABELS"} $${LABEL_TOPIC:+--label-topic "$$LABEL_TOPIC"}
 
 test: .venv/test.installed
 	@status=0
