@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 import json
+import os
 from pathlib import Path
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -263,6 +264,8 @@ def bench(
 
 def main() -> None:
     """Run the command line; errors that a user can mend are one line, without a traceback."""
+    # Read when torch is loaded: waiting threads sleep instead of spinning, see node.main.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     try:
         app()
     except (ValueError, OSError, RuntimeError, TimeoutError) as error:

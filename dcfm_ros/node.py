@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+import os
 import signal
 import sys
 import time
@@ -310,6 +311,9 @@ def _answer(response: Any, success: bool, message: str) -> Any:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; returns the exit code of the process."""
+    # Read when torch is loaded: threads that wait for work by spinning would take the processor
+    # from the rest of the robot, and make the network itself several times slower on a busy one.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     node = None
     try:
         rclpy.init(args=args)
