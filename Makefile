@@ -53,6 +53,7 @@ test: .venv/test.installed
 check: .venv/test.installed
 	@status=0
 	.venv/bin/ruff check . || status=1
+	.venv/bin/ruff format --check . || status=1
 	.venv/bin/mypy || status=1
 	exit $$status
 

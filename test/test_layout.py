@@ -7,16 +7,15 @@ from pathlib import Path
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where each package lies, not followed through the links: every file once.
-PACKAGES = {
-    'dcfm_ros': ROOT / 'dcfm_ros',
-    'dcfm_ros.backends': ROOT / 'dcfm_ros' / 'backends',
-    'dcfm_ros.models': ROOT / 'models',
-    'dcfm_ros.training': ROOT / 'training',
+# Where each package really lies, links followed.
+PACKAGES = {'dcfm_ros': ROOT / 'dcfm_ros'} | {
+    f'dcfm_ros.{path.parent.name}': path.parent.resolve()
+    for path in ROOT.glob('dcfm_ros/*/__init__.py')
 }
 ROS_MODULES = {f'dcfm_ros.{name}' for name in ('node', 'messages', 'parameters', 'player')}
 ROS_PACKAGES = {'ament_index_python', 'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros'}
@@ -83,15 +82,20 @@ def python_files() -> list[Path]:
     return [ROOT / 'setup.py', *(path for folder in folders for path in folder.glob('*.py'))]
 
 
+def setup_keyword(name: str) -> Any:
+    keywords = (
+        node for node in ast.walk(parse(ROOT / 'setup.py')) if isinstance(node, ast.keyword)
+    )
+    (value,) = (keyword.value for keyword in keywords if keyword.arg == name)
+    return ast.literal_eval(value)
+
+
 def declared_imports() -> tuple[set[str], set[str]]:
     """Names under which the packages that setup.py asks for are imported: always, for training."""
-    keywords = {
-        node.arg: ast.literal_eval(node.value)
-        for node in ast.walk(parse(ROOT / 'setup.py'))
-        if isinstance(node, ast.keyword) and node.arg in ('install_requires', 'extras_require')
+    always = {re.split('[^a-zA-Z-]', line)[0] for line in setup_keyword('install_requires')}
+    training = {
+        re.split('[^a-zA-Z-]', line)[0] for line in setup_keyword('extras_require')['train']
     }
-    always = {re.split('[^a-zA-Z-]', line)[0] for line in keywords['install_requires']}
-    training = {re.split('[^a-zA-Z-]', line)[0] for line in keywords['extras_require']['train']}
     return {IMPORTED_AS.get(name, name) for name in always}, training
 
 
@@ -109,6 +113,11 @@ def test_package_link_is_committed_as_link(name: str) -> None:
     command = ['git', 'ls-files', '--stage', f'dcfm_ros/{name}']
     entry = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert entry.startswith('120000 ')
+
+
+def test_every_package_is_listed_in_setup() -> None:
+    assert {'dcfm_ros.models', 'dcfm_ros.training'} < PACKAGES.keys()
+    assert set(setup_keyword('packages')) == PACKAGES.keys()
 
 
 def test_models_and_training_are_never_imported_as_global_packages() -> None:

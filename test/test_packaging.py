@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from glob import glob
 import json
 import os
 from pathlib import Path
 import shutil
 import subprocess
 import sys
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -26,17 +29,19 @@ COMMANDS = {'dcfm', 'segmentation_node'}
 INSTALL = ('install', '--quiet', '--no-index', '--no-deps', '--no-build-isolation')
 SDIST = 'from setuptools import build_meta as build; print(build.build_sdist("dist"))'
 PROBE = """
-import importlib.util, json
-import dcfm_ros, dcfm_ros.backends, dcfm_ros.models.config, dcfm_ros.training
+import importlib.util, json, pkgutil
+import dcfm_ros, dcfm_ros.models.config, dcfm_ros.training
+modules = pkgutil.walk_packages(dcfm_ros.__path__, 'dcfm_ros.')
 print(json.dumps({
     'package': dcfm_ros.__path__[0],
     'models': dcfm_ros.models.__path__[0],
+    'modules': sorted(module.name for module in modules if not module.ispkg),
     'global': [name for name in ('models', 'training') if importlib.util.find_spec(name)],
 }))
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Installation:
     """The package as one of the ways left it."""
 
@@ -54,8 +59,9 @@ class Installation:
     def run(self, *command: str | Path) -> str:
         return run('sh', '-c', f'{self.setup}exec "$@"', 'sh', *command, cwd=self.neutral)
 
-    def probe(self) -> dict[str, str]:
-        found: dict[str, str] = json.loads(self.run(self.python, '-c', PROBE))
+    @cached_property
+    def probe(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run(self.python, '-c', PROBE))
         return found
 
 
@@ -131,15 +137,22 @@ def installed(
 
 
 def test_package_is_imported_from_where_it_was_installed(installed: Installation) -> None:
-    found = installed.probe()
+    found = installed.probe
     live = installed.way in ('pip editable', 'colcon symlink')
     home = installed.source if live else installed.prefix
     assert Path(found['package']).resolve().is_relative_to(home)
     assert Path(found['models']).resolve().is_relative_to(home)
 
 
+def test_every_module_is_installed(installed: Installation) -> None:
+    # Unlike Path.glob, this one follows the links.
+    files = glob('dcfm_ros/**/[!_]*.py', root_dir=installed.source, recursive=True)  # noqa: PTH207
+    assert 'dcfm_ros/models/dcfm.py' in files
+    assert installed.probe['modules'] == sorted(name[:-3].replace('/', '.') for name in files)
+
+
 def test_no_global_models_or_training(installed: Installation) -> None:
-    assert installed.probe()['global'] == []
+    assert installed.probe['global'] == []
 
 
 def test_shared_files_are_installed(installed: Installation) -> None:
@@ -157,7 +170,7 @@ def test_shared_files_are_installed(installed: Installation) -> None:
 
 def test_weights_are_installed(installed: Installation) -> None:
     expected = {path.name for path in (installed.source / 'models' / 'weights').glob('*')}
-    found = (Path(installed.probe()['models']) / 'weights').glob('*')
+    found = (Path(installed.probe['models']) / 'weights').glob('*')
     assert 'default.safetensors' in expected
     assert expected == {path.name for path in found}
 
