@@ -154,27 +154,36 @@ class StreamStatistics:
 class SequenceGaps:
     """Counts frames that the middleware lost, from a publisher's sequence numbers (from 1)."""
 
-    _MAX_FIRST = 30
+    _SETTLED_S = 2.0
+    _MAX_FIRST, _MAX_FIRST_OF_NEW = 30, 1000
 
     def __init__(self) -> None:
         self._last: int | None = None
-        self._is_only_publisher = False
+        self._max_first = 0
+        self._listening_since_s = 0.0
 
-    def restart(self, is_only_publisher: bool = False) -> None:
-        """Forget the last number, as when publishers come or go.
+    def listen(self, now: float) -> None:
+        """Begin, with a new subscription."""
+        self._last, self._max_first, self._listening_since_s = None, 0, now
 
-        Args:
-            is_only_publisher: The node was just connected to its one publisher. If the first
-                number is low, it has just begun too, and what came before is counted as lost.
+    def connect(self, now: float, is_only_publisher: bool) -> None:
+        """Forget the last number, since publishers came or went.
+
+        A publisher that comes while the node has been listening for a while is new: what was sent
+        before its first frame arrived was lost too. One that was there before may have sent
+        anything; only if its first number is low, it began together with the node.
         """
-        self._last, self._is_only_publisher = None, is_only_publisher
+        is_new = now - self._listening_since_s > self._SETTLED_S
+        limit = self._MAX_FIRST_OF_NEW if is_new else self._MAX_FIRST
+        self._last, self._max_first = None, limit if is_only_publisher else 0
 
     def lost_before(self, number: int | None) -> int:
         """How many frames are missing between the last one and this; None: not known."""
         last, self._last = self._last, number
+        first_limit, self._max_first = self._max_first, 0
         if number is None:
             return 0
-        if last is None and self._is_only_publisher and number <= self._MAX_FIRST:
+        if last is None and number <= first_limit:
             last = 0
         return max(number - last - 1, 0) if last is not None else 0
 

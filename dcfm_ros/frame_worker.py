@@ -1,8 +1,9 @@
-"""The one thread that works on frames, so that the executor never waits for the network."""
+"""Threads beside the executor: the one that works on frames, and a pulse for long waits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import threading
 from typing import Generic, TypeVar
 
@@ -40,3 +41,21 @@ class FrameWorker(Generic[T]):
             except Exception as error:
                 self._on_failure(error)
                 return
+
+
+@contextmanager
+def repeated(action: Callable[[], None], period_s: float) -> Iterator[None]:
+    """Call `action` every `period_s` in a thread, for as long as the `with` body runs."""
+    is_over = threading.Event()
+
+    def run() -> None:
+        while not is_over.wait(period_s):
+            action()
+
+    thread = threading.Thread(target=run, name='repeated')
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

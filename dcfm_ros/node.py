@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -34,10 +34,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from dcfm_ros import diagnostics, messages, parameters
 from dcfm_ros.frame_processor import Frame, FrameProcessor
-from dcfm_ros.frame_worker import FrameWorker
-
-if TYPE_CHECKING:
-    from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.frame_worker import FrameWorker, repeated
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -61,7 +58,6 @@ class SegmentationNode(LifecycleNode):
         self.exit_code = 0
         self._state = 'unconfigured'
         self._failure = ''
-        self._engine: SegmentationEngine | None = None
         self._describe_model: Callable[[], dict[str, str]] = dict
         self._outputs: dict[str, Any] = {}
         self._processor: FrameProcessor | None = None
@@ -140,17 +136,19 @@ class SegmentationNode(LifecycleNode):
         # and a package that is missing is a failed transition with a reason.
         from dcfm_ros import engine_loader
 
-        self._engine = engine_loader.load_engine(values, self.get_logger().info)
-        self._describe_model = partial(engine_loader.describe, self._engine, values)
+        # The executor is kept waiting; the diagnostics must not be.
+        with repeated(self._publish_diagnostics, 1.0):
+            engine = engine_loader.load_engine(values, self.get_logger().info)
+        self._describe_model = partial(engine_loader.describe, engine, values)
         for name, (topic, kind, depth) in messages.OUTPUTS.items():
             self._outputs[name] = self.create_publisher(kind, topic, depth)
         header = self._header_of_now()
-        names, palette = self._engine.net.class_names, self._engine.net.palette
+        names, palette = engine.net.class_names, engine.net.palette
         for topic, message in messages.label_messages(names, palette, header).items():
             self._outputs[topic] = self.create_publisher(type(message), topic, _LATCHED)
             self._outputs[topic].publish(message)
         self._processor = FrameProcessor(
-            self._engine,
+            engine,
             self._outputs,
             self._statistics,
             log_error=self.get_logger().error,
@@ -181,10 +179,11 @@ class SegmentationNode(LifecycleNode):
             self.destroy_publisher(publisher)
         self._outputs = {}
         self._describe_model = dict
-        self._engine = self._processor = None
+        self._processor = None
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
         self._unsubscribe()
+        self._gaps.listen(time.monotonic())
         self._subscription = self.create_subscription(
             Image,
             'image',
@@ -200,7 +199,6 @@ class SegmentationNode(LifecycleNode):
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
             self._subscription = None
-        self._gaps.restart()
 
     def _match_publishers(self) -> None:
         """Ask for best effort only where a publisher offers no more: it loses large images."""
@@ -221,7 +219,7 @@ class SegmentationNode(LifecycleNode):
 
     def _on_matched(self, event: Any) -> None:
         came_first = event.current_count == 1 and event.current_count_change > 0
-        self._gaps.restart(is_only_publisher=came_first)
+        self._gaps.connect(time.monotonic(), is_only_publisher=came_first)
 
     def _on_image(self, message: Image, info: dict[str, Any]) -> None:
         """Only swap the slot; what the worker cannot keep up with is counted, never queued."""

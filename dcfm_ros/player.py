@@ -231,8 +231,11 @@ class _Player(Node):
             return 'no diagnostics of a node of that name'
         if reported['state'] != 'active':
             return f'it is {reported["state"]}: {reported["message"]}'
-        if self._images.get_subscription_count() == 0 or reported['publishers'] == '0':
-            return f'it is not connected to {self._images.topic_name}'
+        topic = self._images.topic_name
+        # All publishers, for a former one may still count where this one does not yet.
+        are_known = int(reported['publishers']) == self.count_publishers(topic)
+        if self._images.get_subscription_count() == 0 or not are_known:
+            return f'it is not connected to {topic}'
         if reported['mask_subscribers'] == '0':
             return 'its mask is not connected'
         return ''

@@ -28,7 +28,7 @@ from dcfm_ros.messages import array_to_image, ns_to_stamp
 
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
-WAIT_S = 60.0
+WAIT_S = 120.0
 """For what is sure to come; long, since the machine may be busy."""
 
 

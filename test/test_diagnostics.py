@@ -175,21 +175,35 @@ def test_another_publisher_counts_nothing_as_lost() -> None:
     gaps = SequenceGaps()
     gaps.lost_before(100)
     assert gaps.lost_before(7) == 0
-    gaps.restart()
+    gaps.connect(1.0, is_only_publisher=False)
     assert gaps.lost_before(500) == 0
 
 
-def test_first_frames_of_a_new_publisher_are_counted() -> None:
+@pytest.mark.parametrize(
+    ('connected_s', 'first', 'lost'),
+    [
+        (10.5, 4, 3),  # node and publisher began together
+        (10.5, 5000, 0),  # the publisher was there long before the node
+        (10.5, 31, 0),
+        (60.0, 400, 399),  # it came when the node had long been there
+        (60.0, 5000, 0),  # it came back
+    ],
+)
+def test_frames_before_the_first_are_lost_if_the_publisher_is_new(
+    connected_s: float, first: int, lost: int
+) -> None:
     gaps = SequenceGaps()
-    gaps.restart(is_only_publisher=True)
-    assert gaps.lost_before(4) == 3
+    gaps.listen(10.0)
+    gaps.connect(connected_s, is_only_publisher=True)
+    assert gaps.lost_before(first) == lost
+    assert gaps.lost_before(first + 2) == 1
 
 
-def test_publisher_that_began_long_ago_lost_nothing() -> None:
+def test_new_subscription_counts_nothing_before_its_first_frame() -> None:
     gaps = SequenceGaps()
-    gaps.restart(is_only_publisher=True)
-    assert gaps.lost_before(5000) == 0
-    assert gaps.lost_before(5002) == 1
+    gaps.connect(60.0, is_only_publisher=True)
+    gaps.listen(61.0)
+    assert gaps.lost_before(5) == 0
 
 
 def test_unknown_sequence_number_counts_nothing() -> None:

@@ -299,3 +299,14 @@ def test_failure_that_cannot_be_survived_ends_the_process(
         assert node.wait() == 1
     assert '[FATAL]' in node.log
     assert 'illegal memory access' in node.log
+
+
+def test_shut_down_node_is_finalized_and_still_ends_cleanly(tmp_path: Path) -> None:
+    with running_peer() as peer, running_node(tmp_path / 'log', autostart='false') as node:
+        received = peer.listen(DiagnosticArray, '/diagnostics')
+        name = '/segmentation/segmentation_node'
+        transition = Transition(label='shutdown')
+        assert peer.call(ChangeState, f'{name}/change_state', transition=transition).success
+        assert wait_for_status(received, 'finalized', name) == DiagnosticStatus.OK
+        assert not peer.call(SetBool, f'{name}/enable', data=True).success
+        assert node.stop() == 0

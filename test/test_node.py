@@ -186,11 +186,12 @@ def test_log_of_bad_images_is_throttled(camera: Camera, node: NodeProcess) -> No
     before = node.log.count('refused an image')
     camera.status('images')
     refused = dropped(camera, 'refused')
+    start_s = time.monotonic()
     for index in range(40):
         camera.images.publish(camera.peer.image(encoding=f'bad {index}'))
         time.sleep(0.05)
     wait_for(lambda: dropped(camera, 'refused') > refused + 20, 'refused images')
-    assert 2 <= node.log.count('refused an image') - before <= 4
+    assert 2 <= node.log.count('refused an image') - before <= time.monotonic() - start_s + 1
     assert 'more like it were not logged' in node.log
 
 
@@ -308,7 +309,7 @@ def test_diagnostics_come_once_per_second(camera: Camera) -> None:
     camera.status('model')
     before, start_s = len(camera.diagnostics), time.monotonic()
     wait_for(lambda: len(camera.diagnostics) >= before + 3, 'three diagnostics')
-    assert 2.0 < time.monotonic() - start_s < 4.5
+    assert 2.0 < time.monotonic() - start_s < 9.0
 
 
 def test_parameter_out_of_range_is_refused_with_the_range(camera: Camera) -> None:

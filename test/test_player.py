@@ -21,6 +21,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     folder = tmp_path_factory.mktemp('node')
     checkpoint = make_checkpoint(folder / 'tiny.safetensors')
     with running_node(folder / 'log', checkpoint=checkpoint, cpu_threads=1) as process:
+        process.wait_for_log('ready on')
         yield process
 
 
@@ -53,9 +54,9 @@ def test_timing_belongs_to_its_frame(node: NodeProcess) -> None:
 def test_flood_is_answered_or_counted_as_dropped(
     node: NodeProcess, height: int, width: int
 ) -> None:
-    report = play(frames(300, height, width), rate_hz=250.0)
-    assert report.sent == 300
-    assert 0 < report.answered < 300
+    report = play(frames(400, height, width), rate_hz=1000.0)
+    assert report.sent == 400
+    assert 0 < report.answered < 400
     assert report.answered + report.dropped == report.sent
     assert report.unaccounted == 0
 
