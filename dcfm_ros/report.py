@@ -23,7 +23,7 @@ import numpy as np
 from dcfm_ros.recorder import FrameEntry, RunRecorder
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 2rem auto; padding: 0 1rem;
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem;
   color: #1c2733; background: #fff }
 h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.15rem; margin-top: 2rem }
 p.note { color: #5a6875; margin-top: .2rem }
@@ -57,7 +57,7 @@ def write_report(
         f'<h1>{html.escape(title)}</h1>',
         f'<p class="note">{html.escape(_subtitle(summary))}</p>',
         f'<div class="tiles">{"".join(_tiles(summary))}</div>',
-        f'<video controls muted loop src="{html.escape(video)}"></video>',
+        f'<video controls muted loop src="{html.escape(video)}"{_poster(recorder)}></video>',
         '<p class="note">Left: camera. Right: the mask that was published for that frame.</p>',
     ]
     for heading, plot in plots:
@@ -98,6 +98,10 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _poster(recorder: RunRecorder) -> str:
+    return f' poster="{_jpeg(recorder.snapshots[0])}"' if recorder.snapshots else ''
 
 
 def _subtitle(summary: Mapping[str, Any]) -> str:
