@@ -12,12 +12,13 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+# With None, YAML decides on the type, and the node itself says what is wrong with a wrong one.
 OVERRIDES = {
     'checkpoint': str,
     'device': str,
-    'keyframe_interval': int,
-    'autostart': bool,
-    'use_sim_time': bool,
+    'keyframe_interval': None,
+    'autostart': None,
+    'use_sim_time': None,
 }
 DEFAULT_PARAMS_FILE = PathJoinSubstitution(
     [FindPackageShare('dcfm_ros'), 'config', 'segmentation.yaml']
