@@ -15,6 +15,8 @@ export VIDEO BAG IMAGES TOPIC LABELS LABEL_TOPIC OUT PYTHON
 
 # Demo and tests talk to this machine only.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+# Threads that wait for work sleep: spinning ones make a busy machine several times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
 # .venv brings its own ROS. Whatever this shell has sourced or set for another one stays out of it.
 unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport RMW_IMPLEMENTATION ROS_DISCOVERY_SERVER ROS_STATIC_PEERS ROS_LOCALHOST_ONLY
