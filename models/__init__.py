@@ -1,4 +1,5 @@
 """The DCFM network.
 
-``config``, ``labels``, ``dcfm``, ``backbone``, ``fusion``, ``head``, ``checkpoint``, ``official``.
+``config``, ``labels``, ``dcfm``, ``backbone``, ``timm_backbone``, ``fusion``, ``head``,
+``checkpoint``, ``official``.
 """

@@ -1,4 +1,4 @@
-"""Backbones cut in two: a shallow part for every frame, a deep part for keyframes (Eq. 1, 2).
+"""The paper's backbones, each cut into a shallow and a deep part (Eq. 1, 2).
 
 Shapes: B batch, C channels, H W image, h w feature grid (H/stride, W/stride).
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import timm
 from timm.layers import LayerNorm
 from timm.models.pvt_v2 import PyramidVisionTransformerV2
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -206,100 +205,3 @@ def _dilate(layer: nn.Module, dilation: int) -> None:
         module.stride = (1, 1)
         if name.endswith('conv2'):
             module.dilation = module.padding = (dilation, dilation)
-
-
-class TimmEncoder(nn.Module):
-    """Any timm network with stage outputs: stem + first stage | the rest + the all-MLP fuse.
-
-    The first stage ends at the first output of stride 4 or more. A network that is a chain of
-    modules is cut there. Of one that is not, the deep part starts again at the image, so that a
-    keyframe computes the first stage twice; the result is the same.
-
-    Raises:
-        ValueError: If timm does not know the name, or the network offers no stage outputs.
-    """
-
-    def __init__(self, config: DCFMConfig) -> None:
-        super().__init__()
-        name = config.backbone.removeprefix('timm:')
-        if not timm.is_model(name):
-            raise ValueError(f'`backbone` must name a timm network, got {config.backbone!r}')
-        try:
-            net: Any = timm.create_model(name, pretrained=False, features_only=True)
-        except (RuntimeError, AssertionError, AttributeError, TypeError) as error:
-            msg = f'`backbone` must offer features_only, {config.backbone!r} does not: {error}'
-            raise ValueError(msg) from error
-        reductions = list(net.feature_info.reduction())
-        first = next((i for i, r in enumerate(reductions) if r >= 4), 0)
-        channels = list(net.feature_info.channels())[first:]
-        self.first = first
-        self.channels_last = str(getattr(net, 'output_fmt', 'NCHW')).endswith('NHWC')
-        chain = _chain(net)
-        if chain is None:
-            self.net: Any = net
-            self.modules_shallow = self.modules_deep = nn.ModuleList()
-            self.outputs: list[int] = []
-        else:
-            self.net = None
-            modules, outputs = chain
-            cut = outputs[first] + 1
-            self.modules_shallow = nn.ModuleList(modules[:cut])
-            self.modules_deep = nn.ModuleList(modules[cut : outputs[-1] + 1])
-            self.outputs = [index - cut for index in outputs[first + 1 :]]
-        self.fuse = AllMLPFuse(channels, config.fuse_channels, config.dropout)
-        self.independent_channels = channels[0]
-        self.out_channels = config.fuse_channels
-
-    def shallow(self, image: Tensor) -> Independent:
-        """Normalised image (B, 3, H, W) -> independent feature."""
-        if self.net is not None:
-            return Independent(self._nchw(self._first_stage(self.net, image)), image)
-        x = image
-        for module in self.modules_shallow:
-            x = module(x)
-        return Independent(self._nchw(x), x)
-
-    def deep(self, state: Tensor) -> Tensor:
-        """State of the shallow part -> deep feature (B, `out_channels`, h, w)."""
-        if self.net is not None:
-            return self.fuse([self._nchw(x) for x in self.net(state)[self.first :]])
-        stages, x = [self._nchw(state)], state
-        for index, module in enumerate(self.modules_deep):
-            x = module(x)
-            if index in self.outputs:
-                stages.append(self._nchw(x))
-        return self.fuse(stages)
-
-    def _first_stage(self, net: Any, image: Tensor) -> Tensor:
-        model: Any = getattr(net, 'model', None)
-        if hasattr(model, 'forward_intermediates'):
-            options = {'norm': net.norm, 'output_fmt': net.output_fmt, 'stop_early': True}
-            index = net.feature_info.out_indices[self.first]
-            return model.forward_intermediates(
-                image, indices=[index], intermediates_only=True, **options
-            )[0]
-        return net(image)[self.first]
-
-    def _nchw(self, x: Tensor) -> Tensor:
-        return x.permute(0, 3, 1, 2).contiguous() if self.channels_last else x
-
-
-def _chain(net: Any) -> tuple[list[nn.Module], list[int]] | None:
-    """A feature network as modules run one after another and the indices of its outputs."""
-    if getattr(net, 'feature_hooks', 0) is None and hasattr(net, '_stage_out_idx'):
-        # EfficientNet and MobileNet families; in the first, bn1 includes the activation.
-        stem = [net.conv_stem, net.bn1, *([net.act1] if hasattr(net, 'act1') else [])]
-        return [nn.Sequential(*stem), *net.blocks], sorted(net._stage_out_idx)
-    if isinstance(net, timm.models.FeatureListNet) and not net.concat:
-        names = list(net.keys())
-        return list(net.values()), [names.index(name) for name in net.return_layers]
-    return None
-
-
-def build_encoder(config: DCFMConfig) -> MiTEncoder | ResNetEncoder | TimmEncoder:
-    """The encoder that `config.backbone` names, with random weights."""
-    if config.backbone.startswith('timm:'):
-        return TimmEncoder(config)
-    if config.backbone.startswith('mit'):
-        return MiTEncoder(config)
-    return ResNetEncoder(config)

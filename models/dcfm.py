@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-from dcfm_ros.models.backbone import Independent, build_encoder
+from dcfm_ros.models.backbone import Independent, MiTEncoder, ResNetEncoder
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.fusion import FeatureFusion, align
 from dcfm_ros.models.head import build_head
+from dcfm_ros.models.timm_backbone import TimmEncoder
 
 
 class DCFM(nn.Module):
@@ -25,7 +26,7 @@ class DCFM(nn.Module):
     def __init__(self, config: DCFMConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = build_encoder(config)
+        self.encoder = _build_encoder(config)
         channels = self.encoder.out_channels
         default = {'resnet18': 320, 'resnet50': 1280, 'resnet101': 1280}.get(config.backbone, 0)
         self.common_channels = config.common_channels or default or channels
@@ -123,6 +124,12 @@ class DCFM(nn.Module):
 def normalise(feature: Tensor) -> Tensor:
     """Divide every pixel's feature vector by its L2 norm (at least 1e-12)."""
     return F.normalize(feature, dim=1, eps=1e-12)
+
+
+def _build_encoder(config: DCFMConfig) -> MiTEncoder | ResNetEncoder | TimmEncoder:
+    if config.backbone.startswith('timm:'):
+        return TimmEncoder(config)
+    return MiTEncoder(config) if config.backbone.startswith('mit') else ResNetEncoder(config)
 
 
 def _init_weights(module: nn.Module) -> None:
