@@ -183,7 +183,7 @@ class SegmentationNode(LifecycleNode):
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
         self._unsubscribe()
-        self._gaps.listen(time.monotonic())
+        self._gaps.listen(time.monotonic(), self.count_publishers('image'))
         self._subscription = self.create_subscription(
             Image,
             'image',
@@ -218,8 +218,7 @@ class SegmentationNode(LifecycleNode):
             self._subscribe(ReliabilityPolicy.BEST_EFFORT)
 
     def _on_matched(self, event: Any) -> None:
-        came_first = event.current_count == 1 and event.current_count_change > 0
-        self._gaps.connect(time.monotonic(), is_only_publisher=came_first)
+        self._gaps.connect(time.monotonic(), event.current_count, event.current_count_change)
 
     def _on_image(self, message: Image, info: dict[str, Any]) -> None:
         """Only swap the slot; what the worker cannot keep up with is counted, never queued."""

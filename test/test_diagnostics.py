@@ -175,35 +175,54 @@ def test_another_publisher_counts_nothing_as_lost() -> None:
     gaps = SequenceGaps()
     gaps.lost_before(100)
     assert gaps.lost_before(7) == 0
-    gaps.connect(1.0, is_only_publisher=False)
+    gaps.connect(1.0, publishers=2, change=1)
     assert gaps.lost_before(500) == 0
 
 
 @pytest.mark.parametrize(
-    ('connected_s', 'first', 'lost'),
+    ('known', 'connected_s', 'first', 'lost'),
     [
-        (10.5, 4, 3),  # node and publisher began together
-        (10.5, 5000, 0),  # the publisher was there long before the node
-        (10.5, 31, 0),
-        (60.0, 400, 399),  # it came when the node had long been there
-        (60.0, 5000, 0),  # it came back
+        (1, 10.5, 4, 3),  # node and publisher began together
+        (1, 10.5, 31, 0),
+        (1, 10.5, 5000, 0),  # the publisher was there long before the node
+        (0, 10.5, 400, 399),  # it came after the node
+        (1, 60.0, 400, 399),  # another one came after the node
+        (0, 60.0, 5000, 0),  # it came back
     ],
 )
 def test_frames_before_the_first_are_lost_if_the_publisher_is_new(
-    connected_s: float, first: int, lost: int
+    known: int, connected_s: float, first: int, lost: int
 ) -> None:
     gaps = SequenceGaps()
-    gaps.listen(10.0)
-    gaps.connect(connected_s, is_only_publisher=True)
+    gaps.listen(10.0, known_publishers=known)
+    gaps.connect(connected_s, publishers=1, change=1)
     assert gaps.lost_before(first) == lost
     assert gaps.lost_before(first + 2) == 1
 
 
 def test_new_subscription_counts_nothing_before_its_first_frame() -> None:
     gaps = SequenceGaps()
-    gaps.connect(60.0, is_only_publisher=True)
-    gaps.listen(61.0)
+    gaps.connect(60.0, publishers=1, change=1)
+    gaps.listen(61.0, known_publishers=0)
     assert gaps.lost_before(5) == 0
+
+
+@pytest.mark.parametrize('changes', [[(1, 0)], [(2, 1), (1, -1)], [(0, -1), (1, 1)]])
+def test_publisher_that_replaces_another_is_new(changes: list[tuple[int, int]]) -> None:
+    gaps = SequenceGaps()
+    gaps.lost_before(100)
+    for publishers, change in changes:
+        gaps.connect(60.0, publishers, change)
+    assert gaps.lost_before(4) == 3
+
+
+def test_publisher_that_stays_when_another_leaves_is_not_new() -> None:
+    gaps = SequenceGaps()
+    gaps.connect(60.0, publishers=2, change=1)
+    gaps.lost_before(None)
+    gaps.connect(70.0, publishers=1, change=-1)
+    assert gaps.lost_before(200) == 0
+    assert gaps.lost_before(202) == 1
 
 
 def test_unknown_sequence_number_counts_nothing() -> None:
