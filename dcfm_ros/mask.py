@@ -6,6 +6,8 @@ Shapes: K classes, h w feature grid, H W camera image.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -70,17 +72,16 @@ def _resize(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.flo
     return np.asarray(resized, np.float32)
 
 
-def _row_chunks(logits: Tensor, size: tuple[int, int]) -> list[Tensor]:
+def _row_chunks(logits: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
     """Resized logits in chunks of rows, each (K, rows, W); one exists at a time."""
     height, width = size
     grid_height = logits.shape[-2]
     wide = F.interpolate(logits, (grid_height, width), mode='bilinear', align_corners=False)[0]
-    rows = torch.arange(height, device=logits.device, dtype=torch.float32)
-    source = ((rows + 0.5) * (grid_height / height) - 0.5).clamp_(0, grid_height - 1)
+    index = torch.arange(height, device=logits.device, dtype=torch.float32)
+    source = ((index + 0.5) * (grid_height / height) - 0.5).clamp_(0, grid_height - 1)
     above = source.long()
     below = (above + 1).clamp_(max=grid_height - 1)
     weight = (source - above).to(logits.dtype)[:, None]
-    return (  # type: ignore[return-value]
-        torch.lerp(wide[:, above[rows]], wide[:, below[rows]], weight[rows])
-        for rows in (slice(r, r + _ROWS_PER_CHUNK) for r in range(0, height, _ROWS_PER_CHUNK))
-    )
+    for start in range(0, height, _ROWS_PER_CHUNK):
+        rows = slice(start, start + _ROWS_PER_CHUNK)
+        yield torch.lerp(wide[:, above[rows]], wide[:, below[rows]], weight[rows])
