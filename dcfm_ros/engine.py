@@ -175,7 +175,7 @@ class SegmentationEngine:
                     continue
                 image = images[index]
                 check_image(image)
-                size = size or image.shape[:2]
+                size = size or (image.shape[0], image.shape[1])
                 if image.shape[:2] != size:
                     raise ValueError(f'`images` must be of one size, got {size} and {image.shape}')
                 timer = StageTimer(self._device)

@@ -41,7 +41,9 @@ def test_every_frame_is_answered_when_the_player_waits(node: NodeProcess) -> Non
         assert record.mask is not None
         assert record.mask.shape == (96, 128)
         assert record.latency_ms is not None
-        assert record.latency_ms >= float(record.timing['latency_ms'])
+        # The mask may arrive before the node's call that publishes it returns.
+        in_node = float(record.timing['latency_ms']) - float(record.timing['publish_ms'])
+        assert record.latency_ms >= in_node
 
 
 def test_timing_belongs_to_its_frame(node: NodeProcess) -> None:

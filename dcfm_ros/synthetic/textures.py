@@ -56,8 +56,8 @@ def make_tree(rng: np.random.Generator, noise: NDArray[np.float32], bare: bool) 
     All of a bare crown counts as tree, as in CamVid's labels, though the sky shows through it.
     """
     y, x = np.mgrid[0:_SIZE, 0:_SIZE].astype(np.float32) / _SIZE
-    field = np.full((_SIZE, _SIZE), -1.0, np.float32)
-    light = np.zeros((_SIZE, _SIZE), np.float32)
+    field: NDArray[np.float32] = np.full((_SIZE, _SIZE), -1.0, np.float32)
+    light: NDArray[np.float32] = np.zeros((_SIZE, _SIZE), np.float32)
     for _ in range(22):
         angle, distance = rng.uniform(0, 2 * np.pi), 0.3 * np.sqrt(rng.random())
         middle_x, middle_y = 0.5 + distance * np.cos(angle), 0.46 + 1.1 * distance * np.sin(angle)
