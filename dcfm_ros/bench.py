@@ -68,6 +68,7 @@ def bench_engine(
     Returns:
         {'rows': [...], 'ratios': {...}}. `paper_*` is the plain order: concatenate, fuse, logits
         at full size, argmax. `image_baseline` is the same backbone per frame without fusion.
+        `sync_k<n>` is put together from the key and non-key times of the same frames.
     """
     net = _network(model)
     engine = SegmentationEngine(net, device=device, schedule=1)

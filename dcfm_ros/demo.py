@@ -101,8 +101,8 @@ def run_demo(
         rate_hz=rate_hz,
         keyframe_interval=keyframe_interval,
         checkpoint=str(checkpoint),
-        backend='torch',
-        device=device,
+        backend=report.reported.get('backend'),
+        device=report.reported.get('device'),
     )
     return summary, recorder
 

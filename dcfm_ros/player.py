@@ -65,6 +65,8 @@ class PlayReport:
     """What the node counted as dropped during the play."""
     unexpected_masks: int
     """Masks whose header is that of no frame, or that came twice. Should be 0."""
+    reported: dict[str, str]
+    """Values of the node's last diagnostics: device, backend, checkpoint, ..."""
 
     @property
     def sent(self) -> int:
@@ -223,6 +225,7 @@ class _Player(Node):
                 records=self._records,
                 dropped_by_cause=self._dropped(),
                 unexpected_masks=self._unexpected,
+                reported=dict(self._reported),
             )
 
     def _not_ready(self) -> str:

@@ -163,7 +163,7 @@ def _stage_plot(entries: Sequence[FrameEntry]) -> str:
     figure = Figure(figsize=(10, 1.9), layout='constrained')
     axes = figure.subplots()
     names = list(dict.fromkeys(name for entry in entries for name in entry.stage_ms))
-    for row, (title, is_keyframe) in enumerate((('keyframe', True), ('non-key', False))):
+    for row, is_keyframe in enumerate((True, False)):
         left = 0.0
         for index, name in enumerate(names):
             values = [
@@ -176,8 +176,7 @@ def _stage_plot(entries: Sequence[FrameEntry]) -> str:
             axes.barh(row, width, left=left, color=f'C{index}', label=label)
             left += width
         axes.text(left, row, f'  {left:.1f} ms', va='center')
-        axes.set_yticks([0, 1], ['keyframe', 'non-key'])
-        del title
+    axes.set_yticks([0, 1], ['keyframe', 'non-key'])
     axes.margins(x=0.12)
     axes.invert_yaxis()
     axes.set_xlabel('median time [ms]')

@@ -163,6 +163,8 @@ def test_main_job_on_a_bag_of_real_frames(tmp_path):
     assert summary['frames_sent'] == 101
     # The player counts a frame as answered only for a mask with exactly its header.
     assert summary['unexpected_masks'] == 0
+    assert summary['backend'] == 'torch'
+    assert summary['device'] in ('cpu', 'cuda:0')  # what the node says, not what was asked for
     assert summary['masks_received'] + summary['frames_dropped'] == 101
     assert summary['masks_received'] > 50
     assert summary['miou'] > summary['mask_hold_miou']
