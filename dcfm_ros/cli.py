@@ -7,12 +7,30 @@ import json
 import os
 from pathlib import Path
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dcfm_ros import cli_training
+from dcfm_ros.cli_options import (
+    Checkpoint,
+    Device,
+    Interval,
+    Json,
+    Labels,
+    LabelTopic,
+    OptionalPath,
+    OptionalText,
+    Rate,
+    Topic,
+    deliver,
+    parse_size,
+    print_rows,
+    save_json,
+    with_progress,
+)
+
 if TYPE_CHECKING:
-    from dcfm_ros.recorder import RunRecorder
     from dcfm_ros.sources import SourceFrame
 
 app = typer.Typer(
@@ -21,23 +39,6 @@ app = typer.Typer(
     add_completion=False,
     help='Video semantic segmentation with Deep Common Feature Mining.',
 )
-
-# typer reads annotations at run time and still wants Optional on Python 3.10.
-OptionalPath = Optional[Path]  # noqa: UP045
-OptionalText = Optional[str]  # noqa: UP045
-
-Checkpoint = Annotated[
-    OptionalPath, typer.Option(help='Weights (.safetensors); default: the packaged ones.')
-]
-Interval = Annotated[int, typer.Option(min=1, help='Keyframe interval, frames.')]
-Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:<n>.')]
-Json = Annotated[OptionalPath, typer.Option('--json', help='Also write the figures here.')]
-Topic = Annotated[OptionalText, typer.Option(help='Image topic of a bag with several.')]
-LabelTopic = Annotated[OptionalText, typer.Option(help='Mask topic of a bag, for the mIoU.')]
-Labels = Annotated[
-    OptionalPath, typer.Option(help='Folder of PNG masks beside an image folder, for the mIoU.')
-]
-Rate = Annotated[float, typer.Option(min=0.1, help='Frames per second.')]
 
 
 @app.command()
@@ -72,10 +73,10 @@ def segment(
         inference_height=height or int(str(trained_height)),
     )
     options: dict[str, Any] = {'topic': topic, 'label_topic': label_topic, 'labels': labels}
-    frames = _with_progress(open_source(source, rate_hz=rate, **options), 'segmenting')
+    frames = with_progress(open_source(source, rate_hz=rate, **options), 'segmenting')
     summary, recorder = segment_frames(frames, engine, video=output, rate_hz=rate, masks=masks)
     summary.update(source=source, checkpoint=str(path))
-    _deliver('dcfm segment', summary, recorder, output.parent, output.name, json_file)
+    deliver('dcfm segment', summary, recorder, output.parent, output.name, json_file)
 
 
 @app.command()
@@ -120,7 +121,7 @@ def demo(
     else:
         drive = DriveConfig(seed=seed, num_frames=frames, rate_hz=rate)
         # Rendered first: rendering while sending would take the node's processor time.
-        rendered = list(_with_progress(synthetic_frames(drive), 'rendering', frames))
+        rendered = list(with_progress(synthetic_frames(drive), 'rendering', frames))
 
         def opened() -> Iterable[SourceFrame]:
             return rendered
@@ -136,7 +137,7 @@ def demo(
         device=device,
         say=typer.echo,
     )
-    _deliver('dcfm_ros demo', summary, recorder, output, 'overlay.mp4', json_file)
+    deliver('dcfm_ros demo', summary, recorder, output, 'overlay.mp4', json_file)
     if summary['masks_received'] == 0:
         raise RuntimeError(f'no mask came back; see {output / "node.log"}')
 
@@ -153,7 +154,7 @@ def synth(
     """Render a labelled synthetic drive: frames and exact masks in CamVid's 11 classes."""
     from dcfm_ros.synthetic_drive import DriveConfig, write_drive
 
-    height, width = _parse_size(size)
+    height, width = parse_size(size)
     drive = DriveConfig(
         seed=seed, num_frames=frames, height=height, width=width, rate_hz=rate, speed_mps=speed
     )
@@ -173,7 +174,7 @@ def bag(
     """Record an image folder (with masks, if there are any) or a video as a rosbag."""
     from dcfm_ros.sources import open_source, write_bag
 
-    frames = _with_progress(open_source(str(images), labels=labels, rate_hz=rate), 'recording')
+    frames = with_progress(open_source(str(images), labels=labels, rate_hz=rate), 'recording')
     count = write_bag(output, frames, topic=topic, label_topic=label_topic)
     typer.echo(f'{count} images in {output}')
 
@@ -196,44 +197,6 @@ def convert(
 
 
 @app.command()
-def evaluate(
-    root: Annotated[Path, typer.Option(help='Folder of the dataset.')],
-    dataset: Annotated[str, typer.Option(help='camvid.')] = 'camvid',
-    split: Annotated[str, typer.Option(help='Split with a label for every frame.')] = 'val',
-    checkpoint: Checkpoint = None,
-    intervals: Annotated[str, typer.Option(help='Keyframe intervals.')] = '1,2,4,8',
-    phases: Annotated[str, typer.Option(help='all or first.')] = 'all',
-    device: Device = 'auto',
-    json_file: Json = None,
-) -> None:
-    """Measure accuracy and consistency with the engine that the robot runs."""
-    from dcfm_ros.models.checkpoint import default_checkpoint
-    from dcfm_ros.training.evaluate import evaluate_camvid
-
-    if dataset != 'camvid':
-        raise ValueError(f"`dataset` must be 'camvid', got {dataset!r}")
-    figures = evaluate_camvid(
-        checkpoint or default_checkpoint(),
-        root,
-        intervals=[int(value) for value in intervals.split(',')],
-        split=split,
-        phases=phases,
-        device=device,
-    )
-    _print_rows(figures['rows'])  # type: ignore[arg-type]
-    typer.echo(f'label hold: {figures["label_hold"]}')
-    _write_json(json_file, figures)
-
-
-@app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})
-def train(context: typer.Context) -> None:
-    """Train: `dcfm train fit --config config/train/default.yaml [--help]` (Lightning CLI)."""
-    from dcfm_ros.training.train import main as train_main
-
-    train_main(context.args)
-
-
-@app.command()
 def bench(
     model: Annotated[
         OptionalText, typer.Option(help='Preset or checkpoint; default: the packaged weights.')
@@ -250,16 +213,22 @@ def bench(
     """Measure speed side by side in one run, and the node's memory over many frames."""
     from dcfm_ros.bench import bench_engine, bench_node_memory, machine
 
-    height, width = _parse_size(size)
+    height, width = parse_size(size)
     wanted = [int(value) for value in intervals.split(',')]
     figures: dict[str, Any] = {'machine': machine()}
     figures.update(bench_engine(model, (height, width), frames, wanted, device))
-    _print_rows(figures['rows'])
+    print_rows(figures['rows'])
     typer.echo(json.dumps(figures['ratios'], indent=2))
     if node_frames:
         figures['node_memory'] = bench_node_memory(node_frames, (height, width))
         typer.echo(json.dumps(figures['node_memory'], indent=2))
-    _write_json(json_file, figures)
+    save_json(json_file, figures)
+
+
+app.command()(cli_training.evaluate)
+app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})(
+    cli_training.train
+)
 
 
 def main() -> None:
@@ -272,71 +241,6 @@ def main() -> None:
         # CheckpointError and SourceError are RuntimeErrors; what torch raises at run time is too.
         typer.echo(f'dcfm: {error}', err=True)
         sys.exit(1)
-
-
-def _deliver(
-    title: str,
-    summary: dict[str, Any],
-    recorder: RunRecorder,
-    folder: Path,
-    video: str,
-    json_file: Path | None,
-) -> None:
-    from dcfm_ros.report import write_json, write_report
-
-    write_json(folder / 'summary.json', summary)
-    write_report(folder / 'report.html', title, summary, recorder, video)
-    _write_json(json_file, summary)
-    _print_summary(summary)
-    typer.echo(f'results: {folder / video}, {folder / "report.html"}, {folder / "summary.json"}')
-
-
-def _print_summary(summary: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False)
-    for name, value in summary.items():
-        if isinstance(value, dict):
-            value = '  '.join(f'{key} {_plain(item)}' for key, item in value.items())
-        table.add_row(name, _plain(value))
-    Console().print(table)
-
-
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*dict.fromkeys(key for row in rows for key in row))
-    for row in rows:
-        table.add_row(*(_plain(row.get(str(column.header))) for column in table.columns))
-    Console(width=max(160, Console().width)).print(table)
-
-
-def _plain(value: Any) -> str:
-    return f'{value:.3f}' if isinstance(value, float) else '-' if value is None else str(value)
-
-
-def _write_json(path: Path | None, values: dict[str, Any]) -> None:
-    from dcfm_ros.report import write_json
-
-    if path is not None:
-        write_json(path, values)
-
-
-def _with_progress(
-    frames: Iterable[SourceFrame], text: str, total: int | None = None
-) -> Iterable[SourceFrame]:
-    from rich.progress import track
-
-    return track(frames, text, total=total, transient=True, disable=not sys.stderr.isatty())
-
-
-def _parse_size(size: str) -> tuple[int, int]:
-    height, separator, width = size.partition('x')
-    if not (separator and height.isdecimal() and width.isdecimal() and int(height) * int(width)):
-        raise ValueError(f'`size` must be HEIGHTxWIDTH, for example 360x480, got {size!r}')
-    return int(height), int(width)
 
 
 if __name__ == '__main__':
