@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from dcfm_ros.training.augment import Augmentation, augment_pair
+from dcfm_ros.training.camvid_stills import LabelledFrame, find_camvid, hold_out, load_frames
 from dcfm_ros.training.clip_pairs import (
     AgeDistribution,
     ClipPairDataset,
@@ -11,7 +12,6 @@ from dcfm_ros.training.clip_pairs import (
     RunningSampler,
     StillSource,
 )
-from dcfm_ros.training.datasets import LabelledFrame, find_camvid, hold_out, load_frames
 from dcfm_ros.training.still_motion import Ego, moved_view, prepare_still, sample_ego
 
 SKY, BUILDING, ROAD, SIGN = 0, 1, 3, 6

@@ -9,7 +9,7 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.datasets import find_camvid, load_frames
+from dcfm_ros.training.camvid_stills import find_camvid, load_frames
 from dcfm_ros.training.evaluate import (
     dense_clips,
     evaluate_camvid,

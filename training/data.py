@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from dcfm_ros.training.augment import Augmentation
+from dcfm_ros.training.camvid_stills import find_camvid, hold_out, load_frames
 from dcfm_ros.training.clip_pairs import (
     AgeDistribution,
     ClipPair,
@@ -19,7 +20,6 @@ from dcfm_ros.training.clip_pairs import (
     StillSource,
     use_one_opencv_thread,
 )
-from dcfm_ros.training.datasets import find_camvid, hold_out, load_frames
 from dcfm_ros.training.drive_cache import rendered_drives
 
 

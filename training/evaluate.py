@@ -18,7 +18,7 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.datasets import LabelledFrame, find_camvid, load_frames
+from dcfm_ros.training.camvid_stills import LabelledFrame, find_camvid, load_frames
 from dcfm_ros.training.metrics import ConfusionMatrix, VideoConsistency
 
 Image = NDArray[np.uint8]
