@@ -8,13 +8,18 @@ import torch
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.losses import (
-    LossWeights,
+    LossOptions,
     agreement_mask,
     consistency_loss,
-    cross_entropy,
     symmetric_loss,
 )
 from dcfm_ros.training.schedule import poly_with_warmup
+from dcfm_ros.training.segmentation_losses import (
+    cross_entropy,
+    generalised_dice,
+    ohem_cross_entropy,
+    segmentation_loss,
+)
 
 SWITCHES = {
     'kh=False': 'key_uses_common',
@@ -36,7 +41,7 @@ def golden_loss(case, **switches):
     label = np.random.RandomState(7).randint(0, config.num_classes, (1, *size))
     label[np.random.RandomState(8).random_sample((1, *size)) < 0.1] = 255
     with torch.no_grad():
-        loss = symmetric_loss(net, frames[2], frames[1], torch.from_numpy(label), LossWeights())
+        loss = symmetric_loss(net, frames[2], frames[1], torch.from_numpy(label), LossOptions())
     return loss, facts
 
 
@@ -135,7 +140,7 @@ def test_agreement_is_where_the_classes_are_equal():
 def test_a_frame_paired_with_itself_has_one_loss_in_both_roles():
     net = DCFM(DCFMConfig(backbone='mit_b0', num_classes=3)).eval()
     image, label = torch.rand(1, 3, 64, 64), torch.randint(0, 3, (1, 64, 64))
-    loss = symmetric_loss(net, image, image, label, LossWeights())
+    loss = symmetric_loss(net, image, image, label, LossOptions())
     assert loss.keyframe.item() == pytest.approx(loss.nonkey.item(), rel=1e-6)
     assert loss.consistency.item() == pytest.approx(0, abs=1e-9)
     assert loss.agreement.item() == 1
@@ -145,10 +150,90 @@ def test_reference_frame_is_trained_through_both_terms():
     net = DCFM(DCFMConfig(backbone='mit_b0', num_classes=3)).eval()
     label = torch.randint(0, 3, (1, 64, 64))
     for weights in (
-        LossWeights(keyframe=0, nonkey=1, consistency=0),
-        LossWeights(keyframe=0, nonkey=0, consistency=1),
+        LossOptions(keyframe=0, nonkey=1, consistency=0),
+        LossOptions(keyframe=0, nonkey=0, consistency=1),
     ):
         reference = torch.rand(1, 3, 64, 64, requires_grad=True)
         loss = symmetric_loss(net, reference, torch.rand(1, 3, 64, 64), label, weights)
         loss.total.backward()
         assert reference.grad.abs().sum() > 0
+
+
+def logits_of(losses):
+    """Two-class logits with the given cross-entropy for class 0 per pixel, (1, 2, 1, N)."""
+    probability = torch.tensor(losses, dtype=torch.float64).neg().exp()
+    return torch.stack([probability, 1 - probability]).log()[None, :, None]
+
+
+def test_ohem_is_the_mean_over_hard_pixels():
+    # 32 pixels, 4 above -ln .7 = .357: more than a sixteenth, so all of these and nothing else.
+    logits = logits_of([2.0, 1.0, 0.5, 0.4] + [0.3] * 28)
+    label = torch.zeros(1, 1, 32, dtype=torch.int64)
+    assert ohem_cross_entropy(logits, label).item() == pytest.approx(3.9 / 4)
+
+
+def test_ohem_keeps_a_sixteenth_where_little_is_hard():
+    logits = logits_of([0.9, 0.2] + [0.1] * 30)
+    label = torch.zeros(1, 1, 32, dtype=torch.int64)
+    assert ohem_cross_entropy(logits, label).item() == pytest.approx(1.1 / 2)
+
+
+def test_ohem_counts_ignored_pixels_as_easy_ones():
+    logits = logits_of([0.9, 9.0] + [0.1] * 30)
+    label = torch.zeros(1, 1, 32, dtype=torch.int64)
+    label[..., 1] = 255
+    assert ohem_cross_entropy(logits, label).item() == pytest.approx(1.0 / 2)
+
+
+def test_dice_of_hand_made_probabilities():
+    # Class 0: 1 pixel, class 1: 2 pixels, one more is ignored; weights 1 and 1/4.
+    probability = torch.tensor([[0.8, 0.4, 0.1, 0.5], [0.2, 0.6, 0.9, 0.5]], dtype=torch.float64)
+    label = torch.tensor([[[0, 1, 1, 255]]])
+    overlap = 0.8 + (0.6 + 0.9) / 4
+    total = (0.8 + 0.4 + 0.1 + 1) + (0.2 + 0.6 + 0.9 + 2) / 4
+    dice = generalised_dice(probability.log()[None, :, None], label)
+    assert dice.item() == pytest.approx(1 - 2 * overlap / total, rel=1e-6)
+
+
+def test_dice_is_zero_for_a_perfect_map_and_where_nothing_is_labelled():
+    label = torch.tensor([[[0, 2], [2, 255]]])
+    logits = torch.nn.functional.one_hot(label.clamp(max=2), 3).movedim(-1, 1) * 100.0
+    assert generalised_dice(logits, label).item() == pytest.approx(0, abs=1e-6)
+    assert generalised_dice(logits, torch.full_like(label, 255)).item() == 0
+
+
+def test_ce_dice_is_the_sum_of_both():
+    logits, label = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    both = cross_entropy(logits, label) + generalised_dice(logits, label)
+    assert segmentation_loss('ce_dice', logits, label).item() == pytest.approx(both.item())
+
+
+def test_l1_consistency_is_the_mean_absolute_difference():
+    fused, other = torch.zeros(1, 2, 1, 2), torch.full((1, 2, 1, 2), -0.5)
+    mask = torch.tensor([[[[1.0, 0.0]]]])
+    assert consistency_loss(fused, other, mask, 'l1').item() == 0.25
+    assert consistency_loss(fused, other, mask, 'mse').item() == 0.125
+
+
+def test_consistency_survives_half_precision():
+    fused = torch.full((1, 1, 1, 1), 1e-4, dtype=torch.float16)
+    loss = consistency_loss(fused, torch.zeros_like(fused), torch.ones(1, 1, 1, 1))
+    assert loss.item() == pytest.approx(1e-8, rel=1e-2)
+
+
+def test_options_choose_the_losses():
+    net = DCFM(DCFMConfig(backbone='mit_b0', num_classes=3)).eval()
+    frames, label = torch.rand(2, 1, 3, 64, 64), torch.randint(0, 3, (1, 64, 64))
+    options = LossOptions(segmentation='ohem', distance='l1', keyframe=2, nonkey=3, consistency=4)
+    loss = symmetric_loss(net, *frames, label, options)
+    assert loss.nonkey.item() == ohem_cross_entropy(loss.nonkey_logits, label).item()
+    parts = 2 * loss.keyframe + 3 * loss.nonkey + 4 * loss.consistency
+    assert loss.total.item() == pytest.approx(parts.item())
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'), [('nonkey', -1.0), ('segmentation', 'focal'), ('distance', 'cosine')]
+)
+def test_wrong_options_are_refused(name, value):
+    with pytest.raises(ValueError, match=f'`{name}` must be .*{value}'):
+        LossOptions(**{name: value})

@@ -13,19 +13,39 @@ import torch.nn.functional as F
 
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.segmentation_losses import KINDS, segmentation_loss
+
+DISTANCES = ('mse', 'l1')
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossWeights:
-    """Weights of the three terms; the defaults are those of the released code."""
+class LossOptions:
+    """Weights and kinds of the three terms; the defaults are those of the released code.
+
+    Raises:
+        ValueError: If a value is outside what its field says.
+    """
 
     keyframe: float = 1.0
-    """Of the cross-entropy of the labelled frame as a keyframe (L_I)."""
+    """Weight of the labelled frame's loss as a keyframe (L_I), at least 0."""
     nonkey: float = 0.4
-    """Of the cross-entropy of the labelled frame as a non-key frame (L_B; lambda 1)."""
+    """Weight of the labelled frame's loss as a non-key frame (L_B; lambda 1), at least 0."""
     consistency: float = 10.0
-    """Of the masked distance between the two frames' fused features (L_con; lambda 2)."""
+    """Weight of the masked distance between the two frames' fused features (L_con; lambda 2), at
+    least 0."""
+    segmentation: str = 'ce'
+    """L_I and L_B: 'ce' (cross-entropy), 'ce_dice' or 'ohem' (see `segmentation_losses`)."""
+    distance: str = 'mse'
+    """L_con: 'mse' or 'l1'."""
+
+    def __post_init__(self) -> None:
+        for name in ('keyframe', 'nonkey', 'consistency'):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f'`{name}` must be at least 0, got {getattr(self, name)}')
+        for name, allowed in (('segmentation', KINDS), ('distance', DISTANCES)):
+            if getattr(self, name) not in allowed:
+                got = repr(getattr(self, name))
+                raise ValueError(f'`{name}` must be one of {", ".join(allowed)}, got {got}')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +73,7 @@ def symmetric_loss(
     reference_image: Tensor,
     labelled_image: Tensor,
     label: Tensor,
-    weights: LossWeights,
+    options: LossOptions,
     class_weights: Tensor | None = None,
 ) -> SymmetricLoss:
     """Both roles of the labelled frame, and the agreement of the pair.
@@ -67,7 +87,7 @@ def symmetric_loss(
         reference_image: RGB in [0, 1], (B, 3, H, W).
         labelled_image: RGB in [0, 1], (B, 3, H, W).
         label: Class ids of the labelled frame, int64, (B, H, W); 255 is ignored.
-        weights: Weights of the terms.
+        options: Weights and kinds of the terms.
         class_weights: One weight per class of the cross-entropies, (K,); None: all 1.
     """
     images = torch.cat([reference_image, labelled_image])
@@ -90,13 +110,14 @@ def symmetric_loss(
     size = (label.shape[-2], label.shape[-1])
     keyframe_logits = _upsample(keyframe_logits, size)
     nonkey_logits = _upsample(nonkey_logits, size)
-    keyframe = cross_entropy(keyframe_logits, label, class_weights)
-    nonkey = cross_entropy(nonkey_logits, label, class_weights)
-    consistency = consistency_loss(fused_labelled, fused_reference, mask)
+    kind = options.segmentation
+    keyframe = segmentation_loss(kind, keyframe_logits, label, class_weights)
+    nonkey = segmentation_loss(kind, nonkey_logits, label, class_weights)
+    consistency = consistency_loss(fused_labelled, fused_reference, mask, options.distance)
     return SymmetricLoss(
-        total=weights.keyframe * keyframe
-        + weights.nonkey * nonkey
-        + weights.consistency * consistency,
+        total=options.keyframe * keyframe
+        + options.nonkey * nonkey
+        + options.consistency * consistency,
         keyframe=keyframe,
         nonkey=nonkey,
         consistency=consistency,
@@ -108,31 +129,16 @@ def symmetric_loss(
     )
 
 
-def cross_entropy(logits: Tensor, label: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over the labelled pixels; 0 where there is none (Eq. 8, 9).
-
-    Args:
-        logits: (B, K, H, W).
-        label: Class ids, int64, (B, H, W); 255 is ignored.
-        class_weights: One weight per class, (K,); the mean is then the weighted one.
-    """
-    losses = F.cross_entropy(
-        logits, label, weight=class_weights, ignore_index=UNLABELLED, reduction='sum'
-    )
-    labelled = label != UNLABELLED
-    total = labelled.sum() if class_weights is None else class_weights[label[labelled]].sum()
-    # The sum is 0 where everything is ignored; so is then the loss, and its gradient.
-    return losses / torch.where(total > 0, total, torch.ones_like(total))
-
-
 def agreement_mask(logits: Tensor, other_logits: Tensor) -> Tensor:
     """1.0 where both maps name the same class, on the feature grid, (B, 1, h, w) (Eq. 10)."""
     same = logits.argmax(dim=1, keepdim=True) == other_logits.argmax(dim=1, keepdim=True)
     return same.to(logits.dtype)
 
 
-def consistency_loss(fused: Tensor, other_fused: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared difference of the masked features, over ALL elements (Eq. 11).
+def consistency_loss(
+    fused: Tensor, other_fused: Tensor, mask: Tensor, distance: str = 'mse'
+) -> Tensor:
+    """Mean distance of the masked features, over ALL elements (Eq. 11).
 
     Gradient flows to both sides.
 
@@ -140,10 +146,14 @@ def consistency_loss(fused: Tensor, other_fused: Tensor, mask: Tensor) -> Tensor
         fused: L2-normalised fused feature, (B, C_F, h, w).
         other_fused: The same of the other frame, (B, C_F, h, w).
         mask: Where to compare, (B, 1, h, w).
+        distance: 'mse' (squared difference) or 'l1' (absolute difference).
     """
+    difference = fused - other_fused
+    if difference.dtype in (torch.float16, torch.bfloat16):
+        difference = difference.float()  # a square of 1e-5 is 0 in half precision
+    difference = difference.abs() if distance == 'l1' else difference.square()
     # Masking the sum over channels is the same and touches the large tensors half as often.
-    distance = (fused - other_fused).square().sum(dim=1, keepdim=True)  # (B, 1, h, w)
-    return (mask * distance).sum() / fused.numel()
+    return (mask * difference.sum(dim=1, keepdim=True)).sum() / fused.numel()
 
 
 def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -18,7 +18,7 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
 from dcfm_ros.training.clip_pairs import ClipPair
-from dcfm_ros.training.losses import LossWeights, SymmetricLoss, symmetric_loss
+from dcfm_ros.training.losses import LossOptions, SymmetricLoss, symmetric_loss
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.schedule import poly_with_warmup
 
@@ -94,7 +94,7 @@ class SymmetricTraining(LightningModule):
             msg = f'one weight per class ({config.num_classes}), got {len(class_weights)}'
             raise ValueError(f'`class_weights` must be {msg}')
         self.class_weights = None if class_weights is None else torch.tensor(class_weights)
-        self.loss_weights = LossWeights(
+        self.loss_weights = LossOptions(
             keyframe=keyframe_weight, nonkey=nonkey_weight, consistency=consistency_weight
         )
         self._confusion = _new_confusion(config.num_classes)
