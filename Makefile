@@ -75,7 +75,7 @@ clean:
 	$(install)
 	touch $@
 
-.venv/test.installed: extras := ros,train,test,dev
+.venv/test.installed: extras := ros,train,cluster,test,dev
 .venv/test.installed: setup.py constraints.txt
 	@$(create_venv)
 	$(install)

@@ -49,7 +49,11 @@ setup(
         'dcfm_ros.synthetic',
         'dcfm_ros.training',
     ],
-    package_data={'dcfm_ros': ['py.typed'], 'dcfm_ros.models': ['weights/*']},
+    package_data={
+        'dcfm_ros': ['py.typed'],
+        'dcfm_ros.models': ['weights/*'],
+        'dcfm_ros.training': ['published.yaml'],
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
@@ -75,11 +79,14 @@ setup(
         'train': [
             'jsonargparse[signatures]',
             'lightning',
+            'scikit-learn',
             'tensorboard',
             'torchmetrics',
             'torchvision',
             'tqdm',
         ],
+        # Evaluation on a cluster that exists already.
+        'cluster': ['ray'],
         # ROS 2 Jazzy from PyPI, for machines without an installed ROS.
         'ros': [
             'ros-diagnostic-msgs==5.3.6',

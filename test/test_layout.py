@@ -21,7 +21,7 @@ ROS_MODULES = {f'dcfm_ros.{name}' for name in ('node', 'messages', 'parameters',
 ROS_PACKAGES = {'ament_index_python', 'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros'}
 ROS_PACKAGES |= {'message_filters', 'rclpy', 'rpyutils', 'sensor_msgs_py', 'tf2_ros'}
 ROS_SUFFIXES = ('_msgs', '_srvs', '_interfaces')
-IMPORTED_AS = {'opencv-python-headless': 'cv2', 'PyYAML': 'yaml'}
+IMPORTED_AS = {'opencv-python-headless': 'cv2', 'PyYAML': 'yaml', 'scikit-learn': 'sklearn'}
 MAX_LINES = 300
 
 
@@ -92,11 +92,13 @@ def setup_keyword(name: str) -> Any:
 
 def declared_imports() -> tuple[set[str], set[str]]:
     """Names under which the packages that setup.py asks for are imported: always, for training."""
-    always = {re.split('[^a-zA-Z-]', line)[0] for line in setup_keyword('install_requires')}
-    training = {
-        re.split('[^a-zA-Z-]', line)[0] for line in setup_keyword('extras_require')['train']
-    }
-    return {IMPORTED_AS.get(name, name) for name in always}, training
+    extras = setup_keyword('extras_require')
+
+    def imports(requirements: list[str]) -> set[str]:
+        names = {re.split('[^a-zA-Z-]', line)[0] for line in requirements}
+        return {IMPORTED_AS.get(name, name) for name in names}
+
+    return imports(setup_keyword('install_requires')), imports(extras['train'] + extras['cluster'])
 
 
 @pytest.mark.parametrize('name', ['models', 'training'])
