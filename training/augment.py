@@ -1,14 +1,15 @@
 """Random geometry shared by both frames and the label, and random light for each frame.
 
-Written in OpenCV on uint8 because it runs beside the training on the same CPU: one warp and one
-look-up table per image.
+`RoadSceneAugmentation` is written in OpenCV on uint8 because it runs beside the training on the
+same CPU: one warp and one look-up table per image. The paper's own are in `paper_augment`.
 
 Shapes: H W image, h w crop.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
@@ -19,81 +20,136 @@ from dcfm_ros.models.labels import UNLABELLED
 Image = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """How strongly a pair is varied.
+class PairAugmentation(ABC):
+    """Varies a (reference frame, labelled frame, label); what comes out always has one size."""
 
-    Raises:
-        ValueError: If a value is outside what its field says.
-    """
+    size: tuple[int, int]
+    """Height and width of what comes out, pixels."""
 
-    crop: tuple[int, int] = (320, 416)
-    """Height and width of what the network trains on, pixels."""
-    scale: tuple[float, float] = (0.5, 2.0)
-    """Least and greatest zoom of the whole frame before the crop."""
-    stretch: float = 0.1
-    """Greatest relative change of the aspect ratio."""
-    rotation_deg: float = 3.0
-    """Greatest rotation to either side, degrees."""
-    flip: float = 0.5
-    """Probability of a mirrored pair."""
-    jitter: float = 0.3
-    """Greatest relative change of brightness, contrast and saturation that both frames share."""
-    pair_jitter: float = 0.08
-    """The same for each frame on its own: exposure wanders between frames."""
-    noise: float = 6.0
-    """Greatest standard deviation of sensor noise, grey levels, each frame on its own."""
-    blur: float = 0.15
-    """Probability of a slightly blurred frame, each on its own."""
-    occlusion: float = 0.2
-    """Probability that something covers part of the reference frame only."""
+    @abstractmethod
+    def __call__(
+        self, reference: Image, labelled: Image, label: Image, rng: np.random.Generator
+    ) -> tuple[Image, Image, Image]:
+        """Vary a pair.
 
-    def __post_init__(self) -> None:
-        if min(self.crop) < 32:
-            raise ValueError(f'`crop` must be at least 32 pixels each way, got {self.crop}')
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f'`scale` must be (least, greatest) above 0, got {self.scale}')
-        for name in ('stretch', 'flip', 'jitter', 'pair_jitter', 'blur', 'occlusion'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f'`{name}` must be in [0, 1], got {getattr(self, name)}')
-        for name in ('rotation_deg', 'noise'):
-            if getattr(self, name) < 0:
-                raise ValueError(f'`{name}` must not be negative, got {getattr(self, name)}')
+        Args:
+            reference: RGB, (H, W, 3).
+            labelled: RGB, (H, W, 3).
+            label: Class ids of `labelled`, (H, W).
+            rng: The only source of randomness.
+
+        Returns:
+            The same three at `size`; 255 in the label where they show nothing of the frame.
+        """
 
 
-def augment_pair(
-    reference: Image,
-    labelled: Image,
-    label: Image,
-    options: Augmentation,
-    rng: np.random.Generator,
-) -> tuple[Image, Image, Image]:
-    """Vary a pair.
+class RoadSceneAugmentation(PairAugmentation):
+    """For a camera on a vehicle: zoom, slight rotation, light, sensor noise, occlusion."""
 
-    Args:
-        reference: RGB, (H, W, 3).
-        labelled: RGB, (H, W, 3).
-        label: Class ids of `labelled`, (H, W).
-        options: How strongly.
-        rng: Source of randomness.
+    def __init__(
+        self,
+        crop: tuple[int, int] = (320, 416),
+        scale: tuple[float, float] = (0.5, 2.0),
+        stretch: float = 0.1,
+        rotation_deg: float = 3.0,
+        flip: float = 0.5,
+        jitter: float = 0.3,
+        pair_jitter: float = 0.08,
+        noise: float = 6.0,
+        blur: float = 0.15,
+        occlusion: float = 0.2,
+    ) -> None:
+        """Say how strongly a pair is varied.
 
-    Returns:
-        The same three at the crop's size; 255 in the label where the crop leaves the frame.
-    """
-    matrix = _sample_geometry(label.shape, options, rng)
-    size = (options.crop[1], options.crop[0])
-    nearest = {'flags': cv2.INTER_NEAREST, 'borderValue': UNLABELLED}
-    label = cv2.warpAffine(label, matrix, size, **nearest)
-    colour = _sample_colour(options.jitter, rng)
-    frames = []
-    for image in (reference, labelled):
-        frame = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
-        own = _sample_colour(options.pair_jitter, rng)
-        frame = recolour(frame, colour[0] * own[0], colour[1] * own[1], colour[2] * own[2])
-        frames.append(_degrade(frame, options, rng))
-    if rng.random() < options.occlusion:
-        _occlude(frames[0], rng)
-    return frames[0], frames[1], label
+        Args:
+            crop: Height and width of what the network trains on, pixels.
+            scale: Least and greatest zoom of the whole frame before the crop.
+            stretch: Greatest relative change of the aspect ratio, in [0, 1).
+            rotation_deg: Greatest rotation to either side, degrees.
+            flip: Probability of a mirrored pair.
+            jitter: Greatest relative change of brightness, contrast and saturation that both
+                frames share, in [0, 1].
+            pair_jitter: The same for each frame on its own: exposure wanders between frames.
+            noise: Greatest standard deviation of sensor noise, grey levels, each frame on its own.
+            blur: Probability of a slightly blurred frame, each on its own.
+            occlusion: Probability that something covers part of the reference frame only.
+
+        Raises:
+            ValueError: If a value is outside what is said here.
+        """
+        if min(crop) < 32:
+            raise ValueError(f'`crop` must be at least 32 pixels each way, got {crop}')
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError(f'`scale` must be (least, greatest) above 0, got {scale}')
+        shares = {'flip': flip, 'jitter': jitter, 'pair_jitter': pair_jitter, 'blur': blur}
+        for name, value in (shares | {'occlusion': occlusion}).items():
+            if not 0 <= value <= 1:
+                raise ValueError(f'`{name}` must be in [0, 1], got {value}')
+        if not 0 <= stretch < 1:
+            raise ValueError(f'`stretch` must be in [0, 1), got {stretch}')
+        for name, value in (('rotation_deg', rotation_deg), ('noise', noise)):
+            if value < 0:
+                raise ValueError(f'`{name}` must not be negative, got {value}')
+        self.size = (crop[0], crop[1])
+        self.scale = scale
+        self.stretch = stretch
+        self.rotation_deg = rotation_deg
+        self.flip = flip
+        self.jitter = jitter
+        self.pair_jitter = pair_jitter
+        self.noise = noise
+        self.blur = blur
+        self.occlusion = occlusion
+
+    def __call__(
+        self, reference: Image, labelled: Image, label: Image, rng: np.random.Generator
+    ) -> tuple[Image, Image, Image]:
+        """Vary a pair."""
+        matrix = self._sample_geometry(label.shape, rng)
+        size = self.size[::-1]
+        label = cv2.warpAffine(
+            label, matrix, size, flags=cv2.INTER_NEAREST, borderValue=UNLABELLED
+        )
+        colour = _sample_colour(self.jitter, rng)
+        frames = []
+        for image in (reference, labelled):
+            frame = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
+            own = _sample_colour(self.pair_jitter, rng)
+            frame = recolour(frame, colour[0] * own[0], colour[1] * own[1], colour[2] * own[2])
+            frames.append(self._degrade(frame, rng))
+        if rng.random() < self.occlusion:
+            _occlude(frames[0], rng)
+        return frames[0], frames[1], label
+
+    def _sample_geometry(
+        self, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """The 2x3 matrix from frame to crop coordinates."""
+        extent = np.array([shape[1], shape[0]], np.float64)
+        crop = np.array([self.size[1], self.size[0]], np.float64)
+        scale = np.exp(rng.uniform(*np.log(self.scale)))
+        stretch = 1 + rng.uniform(-self.stretch, self.stretch)
+        scales = scale * np.array([np.sqrt(stretch), 1 / np.sqrt(stretch)])
+        angle = np.deg2rad(rng.uniform(-self.rotation_deg, self.rotation_deg))
+        mirror = -1.0 if rng.random() < self.flip else 1.0
+        linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        linear = linear @ np.diag(scales * (mirror, 1.0))
+        # The crop lies anywhere inside the scaled frame, or the frame anywhere inside the crop.
+        slack = np.abs(extent * scales - crop)
+        target = crop / 2 + rng.uniform(-0.5, 0.5, 2) * slack
+        return np.column_stack([linear, target - linear @ extent / 2])
+
+    def _degrade(self, image: Image, rng: np.random.Generator) -> Image:
+        if rng.random() < self.blur:
+            image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.2)))
+        deviation = float(rng.uniform(0, self.noise))
+        if deviation > 1:
+            # Fresh noise costs more than all the rest; a random stretch of a fixed roll does.
+            needed = image.size
+            start = int(rng.integers(0, max(_GRAIN.size - needed, 1)))
+            grain = np.resize(_GRAIN[start : start + needed], image.shape)
+            image = cv2.addWeighted(image, 1, grain, deviation, 0, dtype=cv2.CV_8U)
+        return image
 
 
 def recolour(
@@ -116,26 +172,6 @@ def recolour(
     return image
 
 
-def _sample_geometry(
-    shape: tuple[int, ...], options: Augmentation, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """The 2x3 matrix from frame to crop coordinates."""
-    height, width = shape[:2]
-    scale = np.exp(rng.uniform(*np.log(options.scale)))
-    stretch = 1 + rng.uniform(-options.stretch, options.stretch)
-    scale_x, scale_y = scale * np.sqrt(stretch), scale / np.sqrt(stretch)
-    angle = np.deg2rad(rng.uniform(-options.rotation_deg, options.rotation_deg))
-    mirror = -1.0 if rng.random() < options.flip else 1.0
-    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = linear @ np.diag([mirror * scale_x, scale_y])
-    # The crop lies anywhere inside the scaled frame, or the frame anywhere inside the crop.
-    slack = np.array([width * scale_x - options.crop[1], height * scale_y - options.crop[0]])
-    centre = rng.uniform(-0.5, 0.5, 2) * np.abs(slack)
-    middle = np.array([width / 2, height / 2])
-    target = np.array([options.crop[1] / 2, options.crop[0] / 2]) + centre
-    return np.column_stack([linear, target - linear @ middle])
-
-
 def _sample_colour(
     strength: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
@@ -146,19 +182,6 @@ def _sample_colour(
 
 
 _GRAIN = np.random.default_rng(0).standard_normal(1 << 21).astype(np.float32)
-
-
-def _degrade(image: Image, options: Augmentation, rng: np.random.Generator) -> Image:
-    if rng.random() < options.blur:
-        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.2)))
-    deviation = float(rng.uniform(0, options.noise))
-    if deviation > 1:
-        # Drawing fresh noise costs more than all the rest; a random stretch of a fixed roll does.
-        needed = image.size
-        start = int(rng.integers(0, max(_GRAIN.size - needed, 1)))
-        grain = np.resize(_GRAIN[start : start + needed], image.shape)
-        image = cv2.addWeighted(image, 1, grain, deviation, 0, dtype=cv2.CV_8U)
-    return image
 
 
 def _occlude(image: Image, rng: np.random.Generator) -> None:
@@ -179,3 +202,33 @@ def _occlude(image: Image, rng: np.random.Generator) -> None:
         axes = (int(size[0]) // 2, int(size[1]) // 2)
         cv2.ellipse(shape, axes, axes, 0, 0, 360, 1, -1)
     image[box][shape > 0] = cover[shape > 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """The arguments of `RoadSceneAugmentation`, which replaces this."""
+
+    crop: tuple[int, int] = (320, 416)
+    scale: tuple[float, float] = (0.5, 2.0)
+    stretch: float = 0.1
+    rotation_deg: float = 3.0
+    flip: float = 0.5
+    jitter: float = 0.3
+    pair_jitter: float = 0.08
+    noise: float = 6.0
+    blur: float = 0.15
+    occlusion: float = 0.2
+
+    def __post_init__(self) -> None:
+        RoadSceneAugmentation(**asdict(self))
+
+
+def augment_pair(
+    reference: Image,
+    labelled: Image,
+    label: Image,
+    options: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[Image, Image, Image]:
+    """Vary a pair; `RoadSceneAugmentation` replaces this."""
+    return RoadSceneAugmentation(**asdict(options))(reference, labelled, label, rng)
