@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # typer reads annotations at run time and still wants Optional on Python 3.10.
 OptionalPath = Optional[Path]  # noqa: UP045
 OptionalText = Optional[str]  # noqa: UP045
+OptionalInt = Optional[int]  # noqa: UP045
+OptionalFloat = Optional[float]  # noqa: UP045
 
 Checkpoint = Annotated[
     OptionalPath, typer.Option(help='Weights (.safetensors); default: the packaged ones.')
@@ -40,7 +42,8 @@ def deliver(
     json_file: Path | None,
 ) -> None:
     """Write figures and report of a run, print the figures, and say where everything lies."""
-    from dcfm_ros.report import write_json, write_report
+    from dcfm_ros.files import write_json
+    from dcfm_ros.report import write_report
 
     write_json(folder / 'summary.json', summary)
     write_report(folder / 'report.html', title, summary, recorder, video)
@@ -79,7 +82,7 @@ def _plain(value: Any) -> str:
 
 def save_json(path: Path | None, values: dict[str, Any]) -> None:
     """Write figures as JSON; nothing where `path` is None."""
-    from dcfm_ros.report import write_json
+    from dcfm_ros.files import write_json
 
     if path is not None:
         write_json(path, values)

@@ -6,11 +6,8 @@ import base64
 from collections.abc import Mapping, Sequence
 import html
 import io
-import json
 import math
-import os
 from pathlib import Path
-import tempfile
 from typing import Any
 
 import cv2
@@ -20,6 +17,7 @@ matplotlib.use('Agg')
 from matplotlib.figure import Figure
 import numpy as np
 
+from dcfm_ros.files import write_text
 from dcfm_ros.recorder import FrameEntry, RunRecorder
 
 _STYLE = """
@@ -71,33 +69,6 @@ def write_report(
         f'<body>{"".join(parts)}</body></html>'
     )
     write_text(path, page)
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write figures as JSON, nan as null; the file appears as a whole."""
-    write_text(path, json.dumps(_without_nan(values), indent=2) + '\n')
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is either the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}')
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _poster(recorder: RunRecorder) -> str:
