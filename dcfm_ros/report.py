@@ -6,7 +6,6 @@ import base64
 from collections.abc import Mapping, Sequence
 import html
 import io
-import math
 from pathlib import Path
 from typing import Any
 
