@@ -79,6 +79,7 @@ setup(
         'train': [
             'jsonargparse[signatures]',
             'lightning',
+            'pillow',
             'scikit-learn',
             'tensorboard',
             'torchmetrics',

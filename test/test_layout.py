@@ -21,7 +21,12 @@ ROS_MODULES = {f'dcfm_ros.{name}' for name in ('node', 'messages', 'parameters',
 ROS_PACKAGES = {'ament_index_python', 'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros'}
 ROS_PACKAGES |= {'message_filters', 'rclpy', 'rpyutils', 'sensor_msgs_py', 'tf2_ros'}
 ROS_SUFFIXES = ('_msgs', '_srvs', '_interfaces')
-IMPORTED_AS = {'opencv-python-headless': 'cv2', 'PyYAML': 'yaml', 'scikit-learn': 'sklearn'}
+IMPORTED_AS = {
+    'opencv-python-headless': 'cv2',
+    'pillow': 'PIL',
+    'PyYAML': 'yaml',
+    'scikit-learn': 'sklearn',
+}
 MAX_LINES = 300
 
 

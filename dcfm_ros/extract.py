@@ -1,0 +1,138 @@
+"""Writes the frames of a recording as images and masks: own footage to label and to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
+import tempfile
+from typing import Any
+import zlib
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+import yaml
+
+from dcfm_ros.sources import SourceError, SourceFrame, bag_frames
+
+DEFAULT_HZ = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractOptions:
+    """What to take from a recording."""
+
+    topic: str | None = None
+    """Image topic of a bag; needed only if it has several."""
+    label_topic: str | None = None
+    """Mask topic of a bag (mono8 ids), joined to the images by stamp."""
+    every: int = 1
+    """Take every n-th frame only."""
+    jpeg: bool = False
+    """Write JPEG (quality 95, a fifth of the size) instead of PNG, which keeps every pixel."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.every, int) or self.every < 1:
+            raise ValueError(f'`every` must be a whole number of at least 1, got {self.every!r}')
+
+
+def extract_frames(
+    frames: Iterable[SourceFrame],
+    folder: Path,
+    options: ExtractOptions | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> tuple[int, int]:
+    """Write images/%06d.png, masks/%06d.png where there are labels, and clip.yaml.
+
+    Frames keep their number in the recording. `folder` appears when everything is written.
+
+    Args:
+        frames: What to write, in time order.
+        folder: New folder.
+        options: Of these, `every` and `jpeg`.
+        source: Kept in clip.yaml, to know what was extracted.
+
+    Returns:
+        (number of images, number of masks).
+
+    Raises:
+        FileExistsError: If `folder` exists.
+        SourceError: If there is no frame.
+    """
+    options = options or ExtractOptions()
+    if folder.exists():
+        raise FileExistsError(f'{folder} exists already')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f'.{folder.name}.', dir=folder.parent) as partial:
+        part = Path(partial) / folder.name
+        for name in ('images', 'masks'):
+            (part / name).mkdir(parents=True)
+        suffix = '.jpg' if options.jpeg else '.png'
+        stamps: list[int] = []
+        num_masks = 0
+        for index, frame in enumerate(frames):
+            if index % options.every:
+                continue
+            stamps.append(frame.stamp_ns)
+            _write_image(part / 'images' / f'{index:06d}{suffix}', frame.image[..., ::-1])
+            if frame.label is not None:
+                _write_image(part / 'masks' / f'{index:06d}.png', frame.label)
+                num_masks += 1
+        if not stamps:
+            raise SourceError(f'nothing to extract to {folder}: the recording has no frames')
+        record = {'rate_hz': _rate_hz(stamps), 'source': dict(source or {}), 'stamps_ns': stamps}
+        text = yaml.safe_dump(record, sort_keys=False, default_flow_style=None)
+        (part / 'clip.yaml').write_text(text, encoding='utf-8')
+        part.replace(folder)
+    return len(stamps), num_masks
+
+
+def extract_bag_once(bag: Path, cache_dir: Path, options: ExtractOptions) -> Path:
+    """Extract a bag, unless that was done before and neither the bag nor the options changed.
+
+    Args:
+        bag: Rosbag2 folder, .mcap or .bag file.
+        cache_dir: Gets a folder for each state of each bag; any of them may be deleted.
+        options: What to take from it.
+
+    Returns:
+        Folder with images, masks and clip.yaml.
+
+    Raises:
+        SourceError: If the bag cannot be read.
+    """
+    source = {'bag': str(bag.resolve()), 'files': _list_files(bag), **asdict(options)}
+    folder = cache_dir / f'{bag.stem}_{zlib.crc32(json.dumps(source).encode()):08x}'
+    if not folder.exists():
+        frames = bag_frames(bag, topic=options.topic, label_topic=options.label_topic)
+        try:
+            extract_frames(frames, folder, options, source)
+        except OSError:
+            if not folder.exists():  # else another process was quicker, with the same result
+                raise
+    return folder
+
+
+def is_bag(path: Path) -> bool:
+    """True for a rosbag2 folder and for .mcap and ROS 1 .bag files."""
+    return path.suffix in ('.mcap', '.bag') or (path / 'metadata.yaml').is_file()
+
+
+def _list_files(bag: Path) -> list[list[Any]]:
+    """Name, size and time of change of the files of a bag."""
+    files = sorted(path for path in bag.rglob('*') if path.is_file()) if bag.is_dir() else [bag]
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
+def _rate_hz(stamps_ns: list[int]) -> float:
+    """Frames per second of the usual step between stamps."""
+    step_ns = float(np.median(np.diff(stamps_ns))) if len(stamps_ns) > 1 else 0.0
+    return round(1e9 / step_ns, 3) if step_ns > 0 else DEFAULT_HZ
+
+
+def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
+    is_written = cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    if not is_written:
+        raise OSError(f'{path} cannot be written')
