@@ -109,7 +109,7 @@ def prepare_still(image: Image, label: Image) -> Still:
     nearness = cv2.blur(nearness.astype(np.float32), (3, 3))
     # The bright sky would shine through the holes: take what stands beside them instead.
     worth = np.where(label == SKY, 0.02, 1.0).astype(np.float32)
-    return Still(image, label, _fill(image, hole, worth), nearness, objects)
+    return Still(image, label, fill_holes(image, hole, worth), nearness, objects)
 
 
 def sample_ego(age: int, width: int, rng: np.random.Generator) -> Ego:
@@ -184,6 +184,30 @@ def paste(image: Image, label: Image, thing: StandingObject) -> None:
     label[box][inside] = thing.class_id
 
 
+def fill_holes(image: Image, hole: Image, worth: NDArray[np.float32]) -> Image:
+    """Fill a region from its surroundings, coarse to fine (push-pull), with some grain.
+
+    Args:
+        image: RGB, (H, W, 3).
+        hole: Above 0 where to fill, (H, W).
+        worth: How much each pixel counts as a source, in [0, 1], (H, W).
+    """
+    weights = [np.where(hole > 0, 0, worth).astype(np.float32)]
+    colours = [image * weights[0][..., None]]
+    while min(weights[-1].shape) > 2:
+        colours.append(cv2.pyrDown(colours[-1]))
+        weights.append(cv2.pyrDown(weights[-1]))
+    filled = colours[-1] / np.maximum(weights[-1], 1e-6)[..., None]
+    for colour, weight in zip(reversed(colours[:-1]), reversed(weights[:-1]), strict=True):
+        size = (weight.shape[1], weight.shape[0])
+        coarser = cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR)
+        known = np.minimum(weight, 1)[..., None]
+        filled = colour / np.maximum(weight, 1e-6)[..., None] * known + coarser * (1 - known)
+    grain = np.random.default_rng(0).normal(0, 4, hole.shape).astype(np.float32)[..., None]
+    filled = np.clip(filled + grain, 0, 255)
+    return np.where(hole[..., None] > 0, filled, image).astype(np.uint8)
+
+
 def _grid_positions(shape: tuple[int, ...]) -> tuple[NDArray[np.float32], ...]:
     """Rows (h, 1) and columns (1, w) of the coarse grid, where OpenCV's resize has its points."""
     middle = (GRID - 1) / 2
@@ -230,21 +254,3 @@ def _lay_over(view: Image, thing: StandingObject, x0: float, y0: float, scale: f
     alpha = cv2.warpAffine(thing.mask, matrix, size).astype(np.float32)[..., None] / 255
     box = view[top:bottom, left:right]
     box[:] = (box + alpha * (patch.astype(np.float32) - box)).astype(np.uint8)
-
-
-def _fill(image: Image, hole: Image, worth: NDArray[np.float32]) -> Image:
-    """Fill a region from its surroundings, coarse to fine (push-pull), with some grain."""
-    weights = [np.where(hole > 0, 0, worth).astype(np.float32)]
-    colours = [image * weights[0][..., None]]
-    while min(weights[-1].shape) > 2:
-        colours.append(cv2.pyrDown(colours[-1]))
-        weights.append(cv2.pyrDown(weights[-1]))
-    filled = colours[-1] / np.maximum(weights[-1], 1e-6)[..., None]
-    for colour, weight in zip(reversed(colours[:-1]), reversed(weights[:-1]), strict=True):
-        size = (weight.shape[1], weight.shape[0])
-        coarser = cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR)
-        known = np.minimum(weight, 1)[..., None]
-        filled = colour / np.maximum(weight, 1e-6)[..., None] * known + coarser * (1 - known)
-    grain = np.random.default_rng(0).normal(0, 4, hole.shape).astype(np.float32)[..., None]
-    filled = np.clip(filled + grain, 0, 255)
-    return np.where(hole[..., None] > 0, filled, image).astype(np.uint8)
