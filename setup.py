@@ -11,7 +11,7 @@ import sys
 from setuptools import setup
 
 NAME = 'dcfm_ros'
-VERBS = ('segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate')
+VERBS = ('segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate', 'extract')
 
 
 def shared_files(*folders: str) -> list[tuple[str, list[str]]]:

@@ -226,6 +226,7 @@ def bench(
 
 
 app.command()(cli_training.evaluate)
+app.command()(cli_training.extract)
 app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})(
     cli_training.train
 )

@@ -133,6 +133,7 @@ def _rate_hz(stamps_ns: list[int]) -> float:
 
 
 def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
-    is_written = cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == '.jpg' else []
+    is_written = cv2.imwrite(str(path), pixels, quality)
     if not is_written:
         raise OSError(f'{path} cannot be written')

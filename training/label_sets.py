@@ -219,8 +219,8 @@ def read_label_set(path: Path) -> LabelSet:
     return _from_values(path.parent.name or path.stem, names, palette, values, by_colour)
 
 
-def class_table(labels: LabelSet) -> dict[int, dict[str, Any]]:
-    """Write a label set as the table {id: {name, rgb}} that `read_label_set` reads."""
+def class_file_text(labels: LabelSet) -> str:
+    """Contents of a classes.yaml from which `read_label_set` makes the same classes."""
     table: dict[int, dict[str, Any]] = {}
     for value in np.flatnonzero(labels.allowed[:UNLABELLED]).tolist():
         class_id = int(labels.to_class[value])
@@ -229,7 +229,7 @@ def class_table(labels: LabelSet) -> dict[int, dict[str, Any]]:
         else:
             rgb = list(labels.palette[class_id])
             table[value] = {'name': labels.class_names[class_id], 'rgb': rgb}
-    return table
+    return str(yaml.safe_dump(table, default_flow_style=None))
 
 
 def _parse_entry(key: Any, entry: Any, problems: list[str]) -> tuple[int, str, Colour | tuple[()]]:
