@@ -19,6 +19,8 @@ from dcfm_ros.cli_options import (
     Json,
     Labels,
     LabelTopic,
+    OptionalFloat,
+    OptionalInt,
     OptionalPath,
     OptionalText,
     Rate,
@@ -48,7 +50,15 @@ def segment(
     ],
     output: Annotated[Path, typer.Option(help='Overlay video.')] = Path('out/segment/overlay.mp4'),
     checkpoint: Checkpoint = None,
-    interval: Interval = 4,
+    interval: Annotated[
+        OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 4.')
+    ] = None,
+    adaptive: Annotated[
+        OptionalFloat, typer.Option(min=0.0, help='Change score that makes a keyframe instead.')
+    ] = None,
+    max_interval: Annotated[
+        OptionalInt, typer.Option(min=1, help='With --adaptive: longest interval, frames.')
+    ] = None,
     device: Device = 'auto',
     height: Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')] = 0,
     masks: Annotated[OptionalPath, typer.Option(help='Folder for one PNG mask per frame.')] = None,
@@ -61,15 +71,16 @@ def segment(
     """Segment a recording or a camera without ROS: overlay video, report and figures."""
     from dcfm_ros.engine import SegmentationEngine
     from dcfm_ros.models.checkpoint import default_checkpoint, load_checkpoint, read_metadata
-    from dcfm_ros.segment import segment_frames
+    from dcfm_ros.segment import choose_schedule, segment_frames
     from dcfm_ros.sources import open_source
 
+    schedule = choose_schedule(interval, adaptive, max_interval)
     path = checkpoint or default_checkpoint()
     trained_height = read_metadata(path).training.get('image_height', 0)
     engine = SegmentationEngine(
         load_checkpoint(path),
         device=device,
-        schedule=interval,
+        schedule=schedule,
         inference_height=height or int(str(trained_height)),
     )
     options: dict[str, Any] = {'topic': topic, 'label_topic': label_topic, 'labels': labels}

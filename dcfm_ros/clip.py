@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.preprocess import check_image
+from dcfm_ros.scheduler import Decision
+
+
+class ClipReader:
+    """Reads the images of a clip, each checked when it is asked for."""
+
+    def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        self.size: tuple[int, int] | None = None
+        """(H, W) of every image; None before the first is read."""
+        self._images = images
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """One image; ValueError unless it is RGB, uint8, and of the size of the others."""
+        image = self._images[index]
+        check_image(image)
+        self.size = self.size or (image.shape[0], image.shape[1])
+        if image.shape[:2] != self.size:
+            raise ValueError(f'`images` must be of one size, got {self.size} and {image.shape}')
+        return image
 
 
 @dataclass(frozen=True)
@@ -13,6 +37,7 @@ class ClipStep:
     frame: int
     previous: int | None
     following: int | None
+    decision: Decision
 
     @property
     def is_keyframe(self) -> bool:
@@ -20,36 +45,32 @@ class ClipStep:
         return self.previous == self.frame
 
 
-def clip_schedule(
-    num_frames: int, interval: int, start: int = 0, mode: str = 'both'
-) -> Iterator[ClipStep]:
-    """Keyframes at `start`, `start` + `interval`, ...; every frame in order (paper IV-B).
+def plan_clip(decisions: Iterable[Decision], mode: str = 'both') -> Iterator[ClipStep]:
+    """Every frame of a clip in order, with its keyframes (paper IV-B and Algorithm 1).
 
     Frames before the first keyframe use the following one only, in either mode; frames after the
-    last keyframe use the previous one only.
+    last keyframe use the previous one only. Decisions are asked for no further ahead than the
+    following keyframe.
 
     Args:
-        num_frames: Length of the clip.
-        interval: Keyframe interval K in frames, at least 1.
-        start: First keyframe, from 0.
+        decisions: The schedule's, one per frame.
         mode: 'both' (B mode: previous and following keyframe) or 'past' (P mode: previous only).
 
     Raises:
-        ValueError: If a value is outside these.
+        ValueError: If `mode` is neither.
     """
-    if interval < 1:
-        raise ValueError(f'`interval` must be at least 1, got {interval}')
-    if start < 0:
-        raise ValueError(f'`start` must be at least 0, got {start}')
     if mode not in ('both', 'past'):
         raise ValueError(f"`mode` must be 'both' or 'past', got {mode!r}")
-    for frame in range(num_frames):
-        since = (frame - start) % interval
-        previous = frame - since if frame >= start else None
-        following = start if frame < start else frame - since + interval
-        if following >= num_frames or (mode == 'past' and previous is not None):
-            yield ClipStep(frame, previous, None)
-        elif since == 0 and previous is not None:
-            yield ClipStep(frame, frame, None)
+    previous: int | None = None
+    waiting: list[tuple[int, Decision]] = []  # for the following keyframe
+    for frame, decision in enumerate(decisions):
+        if decision.reason:
+            yield from (ClipStep(index, previous, frame, other) for index, other in waiting)
+            waiting.clear()
+            previous = frame
+            yield ClipStep(frame, frame, None, decision)
+        elif mode == 'past' and previous is not None:
+            yield ClipStep(frame, previous, None, decision)
         else:
-            yield ClipStep(frame, previous, following)
+            waiting.append((frame, decision))
+    yield from (ClipStep(index, previous, None, other) for index, other in waiting)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
 from dcfm_ros.backends.torch_backend import TorchBackend
-from dcfm_ros.clip import clip_schedule
+from dcfm_ros.clip import ClipReader, plan_clip
 from dcfm_ros.feature_cache import FeatureCache
 from dcfm_ros.mask import class_mask, confidence_map
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.scheduler import FixedScheduler
+from dcfm_ros.preprocess import check_image, shrink
+from dcfm_ros.scheduler import Decision, FixedScheduler, Schedule
 from dcfm_ros.timing import StageTimer
 
 BACKENDS = ('auto', 'torch')
@@ -33,13 +34,16 @@ class FrameResult:
     is_keyframe: bool
     """True if the deep encoder ran on this frame."""
     reason: str
-    """Why it was a keyframe ('first', 'interval', 'size_change', 'time_jump', 'reset'), or ''."""
+    """Why it was a keyframe: 'first', 'size_change', 'time_jump', 'reset', the schedule's
+    'interval', 'change' or 'max_interval', or 'last' of a clip; '' if it was none."""
     keyframe_age: int
     """Frames since the keyframe whose common feature was used, 0 on a keyframe."""
     change_score: float
-    """How much the image differs from the keyframe's; nan where the schedule does not ask."""
+    """How much the image differs from that of the keyframe before it, see `change_score`; nan
+    where the schedule does not ask, or had none to compare with: 'first', 'reset', ..."""
     stage_ms: dict[str, float]
-    """Duration in ms of preprocess, independent, common (keyframes only), decode and mask."""
+    """Duration in ms of preprocess (with the schedule's decision), independent, common (keyframes
+    only), decode and mask."""
     stamp_ns: int
     """Acquisition time of the frame, as given."""
     logits: Tensor = field(repr=False)
@@ -64,7 +68,7 @@ class SegmentationEngine:
         net: DCFM,
         device: str = 'auto',
         backend: str = 'auto',
-        schedule: FixedScheduler | int = 2,
+        schedule: Schedule | int = 2,
         inference_height: int | None = None,
     ) -> None:
         """Prepare a copy of `net` for inference.
@@ -73,7 +77,8 @@ class SegmentationEngine:
             net: The network; left as it is.
             device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:<n>'.
             backend: 'auto' or 'torch'.
-            schedule: When keyframes are due; a number is a fixed keyframe interval in frames.
+            schedule: When keyframes are due; a number is a fixed keyframe interval in frames. The
+                engine works with a copy, so that one schedule can be given to several engines.
             inference_height: Rows that the network works at; larger images are shrunk to it, the
                 mask is at camera resolution all the same. None or 0: the camera's own.
 
@@ -86,7 +91,9 @@ class SegmentationEngine:
             raise ValueError(f'`inference_height` must be at least 0, got {inference_height}')
         self._device = resolve_device(device)
         self.net = net
-        self.schedule = FixedScheduler(schedule) if isinstance(schedule, int) else schedule
+        self.schedule: Schedule = (
+            FixedScheduler(schedule) if isinstance(schedule, int) else copy.copy(schedule)
+        )
         self.inference_height = inference_height or 0
         self._backend = TorchBackend(net, self._device)
         self._cache = FeatureCache()
@@ -118,24 +125,27 @@ class SegmentationEngine:
         size = (image.shape[0], image.shape[1])
         timer = StageTimer(self._device)
         with timer.stage('preprocess'):
-            tensor = self._preprocess(image)
-        reason = self._keyframe_reason(size, stamp_ns)
+            shrunk = shrink(image, self.inference_height)
+            tensor = self._backend.to_input(shrunk)
+            decision = self._decide(shrunk, size, stamp_ns)
         with timer.stage('independent'):
             independent = self._backend.encode_independent(tensor)
-        if reason:
+        is_keyframe = bool(decision.reason)
+        if is_keyframe:
             with timer.stage('common'):
                 common = self._backend.encode_common(independent)
             self._cache.store(common, size, stamp_ns)
+            self.schedule.set_keyframe(shrunk)
         else:
             self._cache.use(stamp_ns)
         assert self._cache.common is not None
-        logits, mask = self._decode(timer, [self._cache.common], independent, size, bool(reason))
+        logits, mask = self._decode(timer, [self._cache.common], independent, size, is_keyframe)
         return FrameResult(
             mask=mask,
-            is_keyframe=bool(reason),
-            reason=reason,
+            is_keyframe=is_keyframe,
+            reason=decision.reason,
             keyframe_age=self._cache.age,
-            change_score=float('nan'),
+            change_score=decision.change_score,
             stage_ms=timer.stage_ms,
             stamp_ns=stamp_ns,
             logits=logits,
@@ -150,8 +160,9 @@ class SegmentationEngine:
     ) -> Iterator[FrameResult]:
         """Segment a recorded clip offline, fusing with the following keyframe too (B mode).
 
-        Needs the future, so it is not for a live camera. Keyframes lie at `start` and every
-        keyframe interval of the schedule after it. Leaves the stream state of `step` alone.
+        Needs the future, so it is not for a live camera. Where the next keyframe lies is the
+        schedule's to tell, see `decide_clip`; an adaptive one reads the images up to it ahead, so
+        that most are read twice. Leaves the stream state of `step` alone.
 
         Args:
             images: RGB frames of one size, (H, W, 3); anything with a length and an index.
@@ -164,23 +175,22 @@ class SegmentationEngine:
         Raises:
             ValueError: If an image is not uint8 RGB or differs in size, or an argument is wrong.
         """
-        size: tuple[int, int] | None = None
+        reader = ClipReader(images)
+        decisions = self.schedule.decide_clip(
+            len(images), lambda index: shrink(reader.read(index), self.inference_height), start
+        )
         cached: dict[int, Tensor] = {}  # at most the previous and the following keyframe
         ahead: dict[int, tuple[StageTimer, Independent]] = {}
-        for plan in clip_schedule(len(images), self.schedule.interval, start, mode):
+        for plan in plan_clip(decisions, mode):
             keyframes = [i for i in (plan.previous, plan.following) if i is not None]
             cached = {index: common for index, common in cached.items() if index in keyframes}
             for index in (*(i for i in keyframes if i not in cached), plan.frame):
                 if index in ahead:
                     continue
-                image = images[index]
-                check_image(image)
-                size = size or (image.shape[0], image.shape[1])
-                if image.shape[:2] != size:
-                    raise ValueError(f'`images` must be of one size, got {size} and {image.shape}')
+                image = reader.read(index)
                 timer = StageTimer(self._device)
                 with timer.stage('preprocess'):
-                    tensor = self._preprocess(image)
+                    tensor = self._backend.to_input(shrink(image, self.inference_height))
                 with timer.stage('independent'):
                     independent = self._backend.encode_independent(tensor)
                 if index in keyframes:
@@ -188,37 +198,30 @@ class SegmentationEngine:
                         cached[index] = self._backend.encode_common(independent)
                 ahead[index] = timer, independent
             timer, independent = ahead.pop(plan.frame)
-            assert size is not None
+            assert reader.size is not None
             common = [cached[index] for index in keyframes]
-            logits, mask = self._decode(timer, common, independent, size, plan.is_keyframe)
+            logits, mask = self._decode(timer, common, independent, reader.size, plan.is_keyframe)
             yield FrameResult(
                 mask=mask,
                 is_keyframe=plan.is_keyframe,
-                reason='interval' if plan.is_keyframe else '',
+                reason=plan.decision.reason,
                 keyframe_age=min(abs(plan.frame - index) for index in keyframes),
-                change_score=float('nan'),
+                change_score=plan.decision.change_score,
                 stage_ms=timer.stage_ms,
                 stamp_ns=plan.frame,
                 logits=logits,
             )
 
-    def _keyframe_reason(self, size: tuple[int, int], stamp_ns: int) -> str:
+    def _decide(self, image: NDArray[np.uint8], size: tuple[int, int], stamp_ns: int) -> Decision:
+        """Whether the cache may be used at all, else what the schedule says."""
         cache = self._cache
         if cache.common is None:
-            return cache.reason_cleared
+            return Decision(cache.reason_cleared)
         if cache.size != size:
-            return 'size_change'
+            return Decision('size_change')
         if stamp_ns < cache.stamp_ns:
-            return 'time_jump'
-        return 'interval' if self.schedule.is_due(cache.age + 1) else ''
-
-    def _preprocess(self, image: NDArray[np.uint8]) -> Tensor:
-        height, width = image.shape[:2]
-        if 0 < self.inference_height < height:
-            new_width = max(1, round(width * self.inference_height / height))
-            target = (new_width, self.inference_height)
-            image = cv2.resize(image, target, interpolation=cv2.INTER_AREA)
-        return self._backend.to_input(np.ascontiguousarray(image))
+            return Decision('time_jump')
+        return self.schedule.decide(image, cache.age + 1)
 
     def _decode(
         self,
@@ -233,17 +236,6 @@ class SegmentationEngine:
         with timer.stage('mask'):
             mask = class_mask(logits, size)
         return logits, mask
-
-
-def check_image(image: NDArray[np.uint8]) -> None:
-    """Raise ValueError unless the image is RGB, uint8, (H, W, 3), with at least one pixel."""
-    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
-        shape = getattr(image, 'shape', type(image).__name__)
-        raise ValueError(f'`image` must be an array of shape (H, W, 3), got {shape}')
-    if image.dtype != np.uint8:
-        raise ValueError(f'`image` must be uint8, got {image.dtype}')
-    if image.size == 0:
-        raise ValueError(f'`image` must have at least one pixel, got shape {image.shape}')
 
 
 def resolve_device(device: str) -> torch.device:

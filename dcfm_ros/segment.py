@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 import time
@@ -11,7 +12,30 @@ import cv2
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.recorder import RunRecorder
+from dcfm_ros.scheduler import AdaptiveScheduler, FixedScheduler, Schedule
 from dcfm_ros.sources import SourceFrame
+
+
+def choose_schedule(
+    interval: int | None, adaptive: float | None, max_interval: int | None
+) -> Schedule:
+    """The schedule that the options of the command line mean.
+
+    Args:
+        interval: Keyframe interval, frames; None: not given.
+        adaptive: Threshold of an adaptive schedule; None: not given.
+        max_interval: Longest interval of an adaptive schedule, frames; None: no limit.
+
+    Raises:
+        ValueError: If the options exclude each other or a value is not allowed.
+    """
+    if adaptive is not None:
+        if interval is not None:
+            raise ValueError(f'name one of --interval ({interval}) and --adaptive ({adaptive})')
+        return AdaptiveScheduler(adaptive, max_interval=max_interval)
+    if max_interval is not None:
+        raise ValueError(f'--max-interval ({max_interval}) needs --adaptive')
+    return FixedScheduler(4 if interval is None else interval)
 
 
 def segment_frames(
@@ -41,6 +65,7 @@ def segment_frames(
     """
     if masks is not None:
         masks.mkdir(parents=True, exist_ok=True)
+    reasons: Counter[str] = Counter()
     names, palette = engine.net.class_names, engine.net.palette
     with RunRecorder(video, names, palette, rate_hz, expected_frames) as recorder:
         try:
@@ -48,6 +73,8 @@ def segment_frames(
                 start = time.perf_counter()
                 result = engine.step(frame.image, frame.stamp_ns)
                 latency_ms = (time.perf_counter() - start) * 1e3
+                if result.is_keyframe:
+                    reasons[result.reason] += 1
                 recorder.add(
                     frame,
                     result.mask,
@@ -70,6 +97,7 @@ def segment_frames(
         'rate_hz': rate_hz,
         'device': engine.device,
         'backend': engine.backend,
-        'keyframe_interval': engine.schedule.interval,
+        **engine.schedule.settings(),
+        'keyframe_reasons': dict(reasons),
     }
     return summary, recorder

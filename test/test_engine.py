@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from small_net import assert_same_mask, make_images, make_net, plain_logits
 import torch
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.config import DCFMConfig
-from dcfm_ros.models.dcfm import DCFM
 
 BACKBONES = [
     ('mit_b0', {'head': 'linear'}),
@@ -25,48 +25,6 @@ BACKBONES = [
     ('mit_b0', {'key_uses_independent': False}),
     ('mit_b0', {'nonkey_uses_common': False}),
 ]
-
-
-def make_net(backbone='timm:mobilenetv4_conv_small', num_classes=11, **options):
-    torch.manual_seed(0)
-    net = DCFM(DCFMConfig(backbone=backbone, num_classes=num_classes, **options))
-    # Batch norms as after a training, so that folding them has something to get wrong.
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, 0, 0.1)
-    return net.eval()
-
-
-def make_images(count=6, size=(67, 91), seed=0):
-    random = np.random.default_rng(seed)
-    base = random.integers(0, 256, (*size, 3))
-    noise = random.integers(-40, 40, (count, *size, 3))
-    return list(np.clip(base + noise, 0, 255).astype(np.uint8))
-
-
-def to_tensor(image):
-    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-
-
-@torch.no_grad()
-def plain_logits(net, keyframe, image, is_keyframe):
-    """The four public stages, one after another: the reference for everything fast."""
-    common = net.encode_common(net.encode_independent(to_tensor(keyframe)))
-    independent = net.encode_independent(to_tensor(image))
-    fused = net.fuse(common, independent, is_keyframe=is_keyframe)
-    return net.decode(fused, image.shape[:2])[0]
-
-
-def assert_same_mask(mask, logits):
-    """Equal, but for pixels whose two best classes differ by rounding only."""
-    expected = logits.argmax(0).numpy()
-    best = logits.topk(2, dim=0).values
-    is_tie = ((best[0] - best[1]) <= 1e-4 * logits.abs().max()).numpy()
-    assert is_tie.mean() < 0.02
-    np.testing.assert_array_equal(mask[~is_tie], expected[~is_tie])
 
 
 @pytest.mark.parametrize(('backbone', 'options'), BACKBONES)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import golden
 import numpy as np
 import pytest
 import torch
 
-from dcfm_ros.clip import clip_schedule
+from dcfm_ros.clip import plan_clip
 from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.scheduler import AdaptiveScheduler, FixedScheduler, change_score
 
 pytestmark = golden.needs_golden
 
@@ -52,7 +54,8 @@ def test_keyframe_logits_and_mask(case):
 )
 def test_clip_modes(case, name, interval, start, mode):
     _, net, facts, size, independent, common = case
-    for step in clip_schedule(len(common), interval, start, mode):
+    decisions = FixedScheduler(interval).decide_clip(len(common), common.__getitem__, start)
+    for step in plan_clip(decisions, mode):
         neighbours = [i for i in (step.previous, step.following) if i is not None]
         logits = sum(
             net.decode(net.fuse(common[i], independent[step.frame], is_keyframe=False), size)
@@ -99,16 +102,34 @@ def test_normalised_half_of_the_independent_feature(case):
 SCHEDULES = list(golden.load()['schedule']['runs']) if golden.PATH.exists() else []
 
 
+def constant_images():
+    """One image per golden level, that high above the mean in units of the deviation.
+
+    Whole numbers would be too coarse for that: the remainder is spread over the pixels.
+    """
+    steps = np.linspace(0, 1, 2000, endpoint=False).reshape(40, 50, 1)
+    deviation = 255 * np.array([0.229, 0.224, 0.225])
+    levels = golden.load()['schedule']['levels']
+    return [np.floor(level * deviation + steps).astype(np.uint8) for level in levels]
+
+
+def decide(name):
+    """The decisions of the schedule of a golden run."""
+    adaptive = re.fullmatch(r'AKS min(\d+) thr([\d.]+) max(\d+)', name)
+    if adaptive:
+        shortest, threshold, longest = adaptive.groups()
+        schedule = AdaptiveScheduler(float(threshold), int(shortest), int(longest))
+        return schedule.decide_clip(20, constant_images().__getitem__)
+    interval, start = re.fullmatch(r'\w+ K=(\d+)(?: st=(\d+))?', name).groups('0')
+    return FixedScheduler(int(interval)).decide_clip(20, constant_images().__getitem__, int(start))
+
+
 @pytest.mark.parametrize('name', SCHEDULES)
 def test_schedules(name):
-    runs = golden.load()['schedule']['runs']
-    if name.startswith('AKS'):
-        pytest.skip('adaptive keyframes are not part of this package yet')
-    interval = int(name.split('K=')[1].split()[0])
-    start = int(name.split('st=')[1]) if 'st=' in name else 0
+    expected = golden.load()['schedule']['runs'][name]
     mode = 'past' if name.startswith('P') else 'both'
     order, computed = [], set()
-    steps = list(clip_schedule(20, interval, start, mode))
+    steps = list(plan_clip(decide(name), mode))
     for step in steps:
         # The official tester computes a keyframe ahead, when it is first needed.
         ahead = next((s.frame for s in steps[step.frame :] if s.is_keyframe), None)
@@ -118,5 +139,13 @@ def test_schedules(name):
         if not step.is_keyframe:
             following = step.following if mode == 'both' else None
             order += [f'B{step.frame}<-{step.previous}', f'B{step.frame}<-{following}']
-    assert [s.frame for s in steps if s.is_keyframe] == runs[name]['keys']
-    assert order == runs[name]['order']
+    assert [s.frame for s in steps if s.is_keyframe] == expected['keys']
+    assert order == expected['order']
+    assert len(steps) == expected['n']
+
+
+def test_change_score_is_the_distance_of_the_golden_levels():
+    levels = golden.load()['schedule']['levels']
+    images = constant_images()
+    for i, k in ((1, 0), (9, 5), (19, 0)):
+        assert change_score(images[i], images[k]) == pytest.approx(levels[i] - levels[k], abs=2e-5)

@@ -1,0 +1,27 @@
+"""The camera's image -> the image that the network works on."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Raise ValueError unless the image is RGB, uint8, (H, W, 3), with at least one pixel."""
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
+        shape = getattr(image, 'shape', type(image).__name__)
+        raise ValueError(f'`image` must be an array of shape (H, W, 3), got {shape}')
+    if image.dtype != np.uint8:
+        raise ValueError(f'`image` must be uint8, got {image.dtype}')
+    if image.size == 0:
+        raise ValueError(f'`image` must have at least one pixel, got shape {image.shape}')
+
+
+def shrink(image: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
+    """The image at `height` rows, aspect kept; as it is if it has no more or `height` is 0."""
+    rows, columns = image.shape[:2]
+    if not 0 < height < rows:
+        return np.ascontiguousarray(image)
+    target = (max(1, round(columns * height / rows)), height)
+    return np.asarray(cv2.resize(image, target, interpolation=cv2.INTER_AREA), np.uint8)
