@@ -1,0 +1,202 @@
+"""Where a training starts: random weights, a network of this package, or an ImageNet backbone.
+
+Nothing is taken in part: a file that lacks a tensor of the backbone, or has tensors of a larger
+one, is refused, so that a run cannot start from random weights without saying so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+import re
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+import timm
+import torch
+from torch import Tensor
+
+from dcfm_ros.models.checkpoint import CheckpointError, load_checkpoint
+from dcfm_ros.models.config import RESNET_BACKBONES, DCFMConfig
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.official import official_key
+
+_TRAINING_ONLY = ('dropout', 'drop_path', 'palette')
+_OF_THE_HEAD = ('num_classes', 'class_names', 'head', 'head_channels')
+_CLASSIFIER = re.compile(r'(head|fc|classifier)\.')
+
+
+def load_initial_weights(net: DCFM, source: str | None) -> str:
+    """Put the weights that a training starts from into a network.
+
+    Args:
+        net: The network to train; only its weights change.
+        source: One of
+
+            - None: leave it as it is.
+            - 'timm:<tag>': the backbone as timm offers it under that tag ('timm:default': the tag
+              that timm prefers). For timm backbones and resnet18. Needs the network, or timm's
+              cache of it.
+            - a '.safetensors' file of this package: everything; it must fit in all but
+              `dropout`, `drop_path` and `palette`.
+            - 'features:<file>': everything but the head of such a file; the classes may differ.
+            - a file with an ImageNet backbone: SegFormer's mit_b*.pth, the deep-stem ResNets of
+              the paper (conv1, bn1, conv2, ..., layer4), torchvision's resnet18, or what timm
+              publishes for a timm backbone; '.pth' or '.safetensors'.
+
+    Returns:
+        A sentence for the log.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If a file is damaged, or timm cannot offer the tag.
+        ValueError: If the weights do not fit; everything that differs is listed.
+    """
+    if source is None:
+        return 'random weights'
+    if source.startswith('timm:'):
+        weights = _from_timm(net.config, source.removeprefix('timm:'))
+        loaded = _fit_backbone(net, source, weights)
+    else:
+        path = Path(source.removeprefix('features:'))
+        if not path.is_file():
+            raise FileNotFoundError(f'no such file of initial weights: {path}')
+        if source.startswith('features:') or _is_checkpoint(path):
+            loaded = _from_checkpoint(net, path, with_head=not source.startswith('features:'))
+        else:
+            loaded = _fit_backbone(net, source, _read(path))
+    state = net.state_dict()
+    net.load_state_dict({**state, **loaded})
+    rest = sorted({_part(key) for key in state.keys() - loaded.keys() if not _is_count(key)})
+    sentence = f'{source}: {len(loaded)} of {len(state)} tensors'
+    return f'{sentence}; random: {", ".join(rest)}' if rest else sentence
+
+
+def _is_count(key: str) -> bool:
+    """Files older than PyTorch 0.4.1 do not count the batches of their batch norms."""
+    return key.endswith('num_batches_tracked')
+
+
+def _part(key: str) -> str:
+    """The named part of the network that a tensor belongs to, for people."""
+    parts = key.split('.')
+    return '.'.join(parts[:2]) if parts[0] == 'encoder' else parts[0]
+
+
+def _from_checkpoint(net: DCFM, path: Path, *, with_head: bool) -> dict[str, Tensor]:
+    initial = load_checkpoint(path)
+    free = _TRAINING_ONLY if with_head else _TRAINING_ONLY + _OF_THE_HEAD
+    ours, theirs = net.config.to_dict(), initial.config.to_dict()
+    differing = [
+        f'{field}: {theirs[field]!r}, not {ours[field]!r}'
+        for field in ours
+        if field not in free and ours[field] != theirs[field]
+    ]
+    if differing:
+        hint = ''
+        if with_head and all(text.split(':')[0] in _OF_THE_HEAD for text in differing):
+            hint = f'; features:{path} takes everything but the head'
+        raise ValueError(f'`initial_weights` must fit the model, {path} has {differing}{hint}')
+    state = initial.state_dict()
+    return {key: value for key, value in state.items() if with_head or not key.startswith('head.')}
+
+
+def _fit_backbone(net: DCFM, source: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a bare backbone under our keys; all of the backbone must be there."""
+    wanted = _backbone_keys(net)
+    is_timm = net.config.backbone.startswith('timm:')
+    if is_timm:
+        weights = {_timm_key(key): value for key, value in weights.items()}
+    state, loaded, problems = net.state_dict(), {}, []
+    for key, given in wanted.items():
+        value, own = weights.get(given), state[key]
+        if value is None:
+            problems += [] if _is_count(key) else [f'missing: {given}']
+        elif value.numel() != own.numel() or value.shape[:1] != own.shape[:1]:
+            shapes = f'{tuple(value.shape)}, expected {tuple(own.shape)}'
+            problems.append(f'shape of {given}: {shapes}')
+        else:
+            loaded[key] = value.reshape(own.shape)  # a linear layer there can be a 1x1 conv here
+    if not is_timm:  # whose networks also have layers between the last stage and the classifier
+        rest = weights.keys() - set(wanted.values())
+        problems += [f'unexpected: {key}' for key in sorted(rest) if not _CLASSIFIER.match(key)]
+    if problems:
+        listed = '\n  '.join(problems)
+        msg = f'`initial_weights` must fit {net.config.backbone}, {source} does not'
+        raise ValueError(f'{msg}:\n  {listed}')
+    return loaded
+
+
+def _backbone_keys(net: DCFM) -> dict[str, str]:
+    """Our key -> the key in a file with nothing but an ImageNet backbone."""
+    backbone = net.config.backbone
+    if backbone.startswith('timm:'):
+        return _timm_keys(net)
+    prefix = 'backbone.' if backbone in RESNET_BACKBONES else 'backbone.encoder.'
+    rename = _resnet_stem(deep=backbone != 'resnet18') if prefix == 'backbone.' else str
+    keys = {}
+    for key in net.state_dict():
+        official = official_key(key, net.config)[1]
+        if official.startswith(prefix) and not official.startswith('backbone.ppm.'):
+            keys[key] = rename(official.removeprefix(prefix))
+    return keys
+
+
+def _resnet_stem(*, deep: bool) -> Callable[[str], str]:
+    """The paper's code numbers the modules of the stem; ImageNet files name them."""
+    names = {'0': 'conv1', '1': 'bn1'}
+    if deep:
+        names |= {'3': 'conv2', '4': 'bn2', '6': 'conv3', '7': 'bn3'}
+    return lambda key: re.sub(r'^layer0\.(\d)', lambda found: names[found[1]], key)
+
+
+def _timm_keys(net: DCFM) -> dict[str, str]:
+    """As `_backbone_keys`: our encoder has the modules of timm's feature network in its order."""
+    features = timm.create_model(_timm_name(net.config), features_only=True).state_dict()
+    own = [key for key in net.state_dict() if re.match(r'encoder\.(?!fuse\.)', key)]
+    return {key: _timm_key(name) for key, name in zip(own, features, strict=False)}
+
+
+def _timm_key(key: str) -> str:
+    """A feature network says 'stages_0' or 'model.stages.0' where the whole says 'stages.0'."""
+    return key.removeprefix('model.').replace('_', '.')
+
+
+def _timm_name(config: DCFMConfig) -> str:
+    return config.backbone.removeprefix('timm:').partition('.')[0]
+
+
+def _from_timm(config: DCFMConfig, tag: str) -> dict[str, Tensor]:
+    """The whole network that timm offers under a tag."""
+    if not config.backbone.startswith('timm:') and config.backbone != 'resnet18':
+        msg = f'timm has no weights for {config.backbone} as the paper builds it; give a file'
+        raise ValueError(f"`initial_weights` must not be 'timm:{tag}': {msg}")
+    name = _timm_name(config) if tag == 'default' else f'{_timm_name(config)}.{tag}'
+    try:
+        return dict(timm.create_model(name, pretrained=True).state_dict())
+    except Exception as error:  # whatever the hub, the net and the file system raise
+        raise CheckpointError(f'timm cannot offer {name}: {error}') from error
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a file says of itself that it is one of this package."""
+    if path.suffix != '.safetensors':
+        return False
+    try:
+        with safe_open(path, framework='pt') as file:
+            return 'format_version' in (file.metadata() or {})
+    except SafetensorError as error:
+        raise CheckpointError(f'{path} is not a whole safetensors file: {error}') from None
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix == '.safetensors':
+        return dict(load_file(path))
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch raises what its unpickler, zip reader and I/O raise
+        raise CheckpointError(f'{path} cannot be read as weights: {error}') from error
+    state = state.get('state_dict', state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f'{path} does not hold a state dict of tensors')
+    return state
