@@ -31,10 +31,11 @@ class SyncBatchNorm(_BatchNorm):
             return super().forward(x)
         shape = (1, -1, *[1] * (x.ndim - 2))
         mean, scale = (value.view(shape) for value in self._statistics(x))
-        bias = None if self.bias is None else self.bias.view(shape)
-        if self.weight is not None:
+        if self.affine:
             scale = scale * self.weight.view(shape)
-        shift = -mean * scale if bias is None else bias - mean * scale
+        shift = -mean * scale
+        if self.affine:
+            shift = shift + self.bias.view(shape)
         return torch.addcmul(shift, x.to(scale.dtype), scale).to(x.dtype)
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
