@@ -1,0 +1,120 @@
+import cv2
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+import torch
+from torch.utils.data import DataLoader, default_collate
+
+from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.overlay import colorize
+from dcfm_ros.training.clip_pairs import ClipPair
+from dcfm_ros.training.image_panels import ImagePanels
+from dcfm_ros.training.module import SymmetricTraining
+
+HEIGHT, WIDTH = 32, 64
+PALETTE = ((250, 10, 20), (30, 240, 40), (50, 60, 230))
+
+
+def pairs(count):
+    """Frames of noise; labels of three stripes, the first without a class."""
+    torch.manual_seed(0)
+    label = (torch.arange(WIDTH) // 16).to(torch.uint8).expand(HEIGHT, WIDTH) - 1
+    frames = torch.randint(0, 256, (count, 2, 3, HEIGHT, WIDTH), dtype=torch.uint8)
+    return [ClipPair(*two, label.roll(i, 1)) for i, two in enumerate(frames)]
+
+
+def fit(panels, logger, folder, epochs):
+    """Train a tiny network; five pairs are validated after every step, two at a time."""
+    torch.set_num_threads(1)
+    config = DCFMConfig(backbone='mit_b0', num_classes=3, fuse_channels=8, palette=PALETTE)
+    torch.manual_seed(0)
+    module = SymmetricTraining(config)
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator='cpu',
+        logger=logger,
+        callbacks=[panels],
+        default_root_dir=folder,
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=2,
+    )
+    trainer.fit(module, DataLoader(pairs(2), batch_size=2), DataLoader(pairs(5), batch_size=2))
+    return module
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    """The module after three steps, and what stands in the event file."""
+    folder = tmp_path_factory.mktemp('log')
+    panels = ImagePanels(num_images=3, every_n_validations=2)
+    module = fit(panels, TensorBoardLogger(folder, name='', version=''), folder, epochs=3)
+    events = EventAccumulator(str(folder), size_guidance={'images': 0})
+    events.Reload()
+    return module, events
+
+
+def last_panel(events, index):
+    encoded = events.Images(f'validation/{index}')[-1].encoded_image_string
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def columns(panel):
+    return np.split(panel, 5, axis=1)
+
+
+def test_the_first_pairs_are_shown_at_every_second_validation(written):
+    _, events = written
+    assert events.Tags()['images'] == ['validation/0', 'validation/1', 'validation/2']
+    for tag in events.Tags()['images']:
+        assert [event.step for event in events.Images(tag)] == [1, 3]
+
+
+def test_panels_have_five_columns(written):
+    for index in range(3):
+        assert last_panel(written[1], index).shape == (HEIGHT, 5 * WIDTH, 3)
+
+
+def test_frames_are_shown_as_they_are(written):
+    for index, pair in enumerate(pairs(3)):
+        reference, labelled, *_ = columns(last_panel(written[1], index))
+        assert np.array_equal(reference, pair.reference.permute(1, 2, 0))
+        assert np.array_equal(labelled, pair.labelled.permute(1, 2, 0))
+
+
+def test_labels_have_the_colours_of_their_classes(written):
+    for index in range(3):
+        label = columns(last_panel(written[1], index))[2]
+        for stripe, colour in enumerate(((0, 0, 0), *PALETTE)):
+            assert label[5, (16 * stripe + 8 + index) % WIDTH].tolist() == list(colour)
+
+
+def test_predictions_are_those_of_the_network(written):
+    module, events = written
+    with torch.no_grad():
+        logits = module.eval().predict_pair(default_collate(pairs(2)))
+    masks = {
+        role: values.argmax(dim=1).numpy().astype(np.uint8) for role, values in logits.items()
+    }
+    assert (masks['key'] != masks['nonkey']).any()
+    for index in range(2):
+        *_, key, nonkey = columns(last_panel(events, index))
+        assert np.array_equal(key, colorize(masks['key'][index], PALETTE))
+        assert np.array_equal(nonkey, colorize(masks['nonkey'][index], PALETTE))
+
+
+def test_without_tensorboard_it_says_so_once(tmp_path):
+    with pytest.warns(UserWarning, match='no image panels are written') as warnings:
+        fit(ImagePanels(), False, tmp_path, epochs=2)
+    assert sum('image panels' in str(warning.message) for warning in warnings) == 1
+
+
+@pytest.mark.parametrize('name', ['num_images', 'every_n_validations'])
+def test_bad_values_are_refused(name):
+    with pytest.raises(ValueError, match=f'`{name}` must be at least 1, got 0'):
+        ImagePanels(**{name: 0})

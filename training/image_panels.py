@@ -1,0 +1,108 @@
+"""`ImagePanels`: what the network makes of a few validation pairs, as pictures in TensorBoard."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from dcfm_ros.overlay import colorize
+from dcfm_ros.training.clip_pairs import ClipPair
+from dcfm_ros.training.module import SymmetricTraining
+
+Image = NDArray[np.uint8]
+
+
+class ImagePanels(Callback):
+    """Adds one panel per pair: reference, labelled frame, label, key and non-key prediction.
+
+    The panels are named 'validation/0', 'validation/1', ... and show the same pairs every time.
+    Without a TensorBoard logger there are none, and a warning says so.
+    """
+
+    def __init__(self, num_images: int = 4, every_n_validations: int = 1) -> None:
+        """Choose how many.
+
+        Args:
+            num_images: Pairs to show, the first ones of the validation data.
+            every_n_validations: Validations from one set of panels to the next.
+
+        Raises:
+            ValueError: If a value is below 1.
+        """
+        for name, value in (
+            ('num_images', num_images),
+            ('every_n_validations', every_n_validations),
+        ):
+            if value < 1:
+                raise ValueError(f'`{name}` must be at least 1, got {value}')
+        self.num_images = num_images
+        self.every_n_validations = every_n_validations
+        self._validations = 0
+        self._shown = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so where nobody could see the panels."""
+        if not _tensorboards(trainer):
+            rank_zero_warn('no image panels are written: `trainer.logger` is no TensorBoardLogger')
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew with the first pair, if it is this validation's turn."""
+        if trainer.sanity_checking:
+            return
+        is_turn = self._validations % self.every_n_validations == 0
+        self._shown = 0 if is_turn else self.num_images
+        self._validations += 1
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: ClipPair,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the pairs of a batch that are still to be shown."""
+        loggers = _tensorboards(trainer)
+        missing = self.num_images - self._shown
+        if trainer.sanity_checking or not trainer.is_global_zero or not loggers or missing <= 0:
+            return
+        assert isinstance(pl_module, SymmetricTraining)
+        for panel in draw_panels(pl_module, ClipPair(*(part[:missing] for part in batch))):
+            for logger in loggers:
+                logger.experiment.add_image(
+                    f'validation/{self._shown}', panel, trainer.global_step, dataformats='HWC'
+                )
+            self._shown += 1
+
+
+@torch.no_grad()
+def draw_panels(module: SymmetricTraining, batch: ClipPair) -> list[Image]:
+    """Side by side, one image per pair of a batch.
+
+    Returns:
+        RGB, (H, 5W, 3) each: reference frame, labelled frame, its label, its prediction as a
+        keyframe and as a non-key frame of the reference; black where there is no label.
+    """
+    logits = module.predict_pair(batch)
+    masks = [logits[role].argmax(dim=1).to(torch.uint8) for role in ('key', 'nonkey')]
+    palette = module.net.palette
+    panels = []
+    for reference, labelled, *classes in zip(*batch, *masks, strict=True):
+        columns = [_to_rgb(reference), _to_rgb(labelled)]
+        columns += [colorize(mask.cpu().numpy(), palette) for mask in classes]
+        panels.append(np.concatenate(columns, axis=1))
+    return panels
+
+
+def _to_rgb(image: Tensor) -> Image:
+    return image.permute(1, 2, 0).cpu().numpy()
+
+
+def _tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
