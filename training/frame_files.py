@@ -19,10 +19,10 @@ Files = Mapping[str, Path]
 """Path by name without suffix, in time order."""
 
 
-def numerical(name: str) -> list[tuple[int, str]]:
+def numerical(name: str) -> list[tuple[int, int, str]]:
     """Sort key under which 'a2' comes before 'a10'."""
     parts = re.findall(r'\d+|\D+', name)
-    return [(int(part), '') if part.isdecimal() else (-1, part) for part in parts]
+    return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def trailing_number(name: str) -> int | None:

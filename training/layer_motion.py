@@ -35,6 +35,13 @@ class LayerMotion:
     """Of the whole picture per frame, standard deviation, at a width of 480 pixels."""
     zoom: float = 0.008
     """Growth of the whole picture per frame, standard deviation."""
+    tilt: float = 0.004
+    """Perspective: growth across the width per frame, standard deviation."""
+    roll_rad: float = 0.003
+    """Turn in the picture, standard deviation after one frame; it shakes, so that four frames
+    turn twice as far."""
+    shear: float = 0.002
+    """Shear, standard deviation after one frame; shakes likewise."""
     parallax: float = 1.0
     """How much more the nearest layer shifts and grows, as a multiple of the picture's."""
     own_px: float = 1.0
@@ -65,7 +72,7 @@ class LayerMotion:
         layers = self._choose_layers(label, rng)
         hole = np.zeros((height, width), np.uint8)
         for layer in layers:
-            hole[layer.box][layer.mask > 0] = 1
+            hole[layer.box][layer.mask == 255] = 1
         camera = self._sample_camera(width, age, rng)
         picture = _plane(camera, (width / 2, height / 2))
         view = cv2.warpPerspective(
@@ -87,7 +94,7 @@ class LayerMotion:
         # Half the size finds the same regions four times faster.
         small = np.ascontiguousarray(label[::2, ::2])
         for class_id in np.flatnonzero(np.bincount(small.ravel(), minlength=256)[:255]):
-            region = cv2.compare(small, int(class_id), cv2.CMP_EQ)
+            region = (small == class_id).view(np.uint8)
             count, parts, stats, _ = cv2.connectedComponentsWithStats(region, connectivity=8)
             areas = 4 * stats[1:count, cv2.CC_STAT_AREA]
             for index in np.flatnonzero((limits[0] <= areas) & (areas <= limits[1])) + 1:
@@ -103,9 +110,9 @@ class LayerMotion:
         return _Camera(
             shift=np.clip(shift * (1.0, 0.4), -limit, limit),  # cameras pan more than they tilt
             zoom=float(np.clip(rng.normal(0, self.zoom) * steady, -0.4, 0.4)),
-            roll=float(rng.normal(0, 0.003) * shaking),
-            shear=rng.normal(0, 0.002, 2) * shaking,
-            tilt=np.clip(rng.normal(0, 0.004, 2) * steady, -0.1, 0.1) / width,
+            roll=float(rng.normal(0, self.roll_rad) * shaking),
+            shear=rng.normal(0, self.shear, 2) * shaking,
+            tilt=np.clip(rng.normal(0, self.tilt, 2) * steady, -0.1, 0.1) / width,
         )
 
     def _change_light(self, view: Image, rng: np.random.Generator) -> Image:
@@ -173,16 +180,23 @@ def _cut(
     left: int, top: int, width: int, height: int,
 ) -> _Layer:  # fmt: skip
     """Layer at full size from region `index` of the map of regions at half size."""
-    small = np.where(parts[top : top + height, left : left + width] == index, 255, 0)
+    # With a rim of 2 pixels: what shines through at the edge must not stay behind.
+    left, top, right, bottom = (
+        max(left - 1, 0),
+        max(top - 1, 0),
+        left + width + 1,
+        top + height + 1,
+    )
+    region = (parts[top:bottom, left:right] == index).astype(np.uint8) * 255
+    small = cv2.dilate(region, np.ones((3, 3), np.uint8))
     left, top = 2 * left, 2 * top
-    size = min(2 * width, shape[1] - left), min(2 * height, shape[0] - top)
-    mask = cv2.resize(small.astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
+    size = min(2 * small.shape[1], shape[1] - left), min(2 * small.shape[0], shape[0] - top)
+    mask = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
     return _Layer(left, top, np.asarray(mask, np.uint8))
 
 
 def _fill_behind(image: Image, hole: Image) -> Image:
     """The image without its layers; filled at half the size, for there is no detail in it."""
-    hole = np.asarray(cv2.dilate(hole, np.ones((5, 5), np.uint8)), np.uint8)
     height, width = hole.shape
     half = (max(width // 2, 1), max(height // 2, 1))
     small_hole = cv2.resize(hole, half, interpolation=cv2.INTER_NEAREST)

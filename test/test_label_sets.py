@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from dcfm_ros.models.labels import CAMVID_NAMES, CITYSCAPES_NAMES
+from dcfm_ros.training.label_sets import (
+    CAMVID,
+    CAMVID_GROUPS,
+    CITYSCAPES,
+    VSPW,
+    class_file_text,
+    label_set,
+    load_label_set,
+    mapped,
+    read_label_set,
+)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_camvid_ids_are_classes_and_11_is_void():
+    assert CAMVID.to_class[:12].tolist() == [*range(11), 255]
+    assert np.flatnonzero(CAMVID.allowed).tolist() == [*range(12), 255]
+
+
+def test_cityscapes_holds_train_ids_only():
+    assert CITYSCAPES.to_class[:20].tolist() == [*range(19), 255]
+    assert np.flatnonzero(CITYSCAPES.allowed).tolist() == [*range(19), 255]
+
+
+def test_vspw_ids_are_one_above_the_classes():
+    assert VSPW.to_class[[0, 1, 2, 124, 125, 254, 255]].tolist() == [255, 0, 1, 123, 255, 255, 255]
+    assert VSPW.allowed.all()
+    assert (VSPW.num_classes, VSPW.class_names[0], VSPW.class_names[123]) == (124, 'wall', 'train')
+
+
+def test_camvid_groups_32_colours():
+    assert len(CAMVID.colours) == sum(len(group) for group in CAMVID_GROUPS) == 32
+    assert CAMVID.colours[64, 192, 0] == CAMVID_NAMES.index('building')  # Wall
+    assert CAMVID.colours[128, 0, 192] == CAMVID_NAMES.index('road')  # LaneMkgsDriv
+    assert CAMVID.colours[0, 0, 0] == 11
+
+
+def test_every_camvid_class_has_its_own_colour_among_its_group():
+    for name, colour, group in zip(CAMVID_NAMES, CAMVID.palette, CAMVID_GROUPS, strict=False):
+        assert colour in group, name
+
+
+def test_unknown_label_set_lists_the_known():
+    with pytest.raises(ValueError, match="one of camvid, cityscapes, vspw, got 'kitti'"):
+        label_set('kitti')
+
+
+def test_cityscapes_is_read_as_camvid_where_they_agree():
+    labels = mapped(CITYSCAPES, CAMVID)
+    pairs = {
+        name: 'ignored' if target == 255 else CAMVID_NAMES[target]
+        for name, target in zip(CITYSCAPES_NAMES, labels.to_class.tolist(), strict=False)
+    }
+    assert pairs == {
+        'road': 'road', 'sidewalk': 'pavement', 'building': 'building', 'wall': 'building',
+        'fence': 'fence', 'pole': 'pole', 'traffic light': 'sign', 'traffic sign': 'sign',
+        'vegetation': 'tree', 'terrain': 'ignored', 'sky': 'sky', 'person': 'pedestrian',
+        'rider': 'bicyclist', 'car': 'car', 'truck': 'car', 'bus': 'car', 'train': 'car',
+        'motorcycle': 'bicyclist', 'bicycle': 'bicyclist',
+    }  # fmt: skip
+    assert labels.to_class[255] == 255
+    assert labels.allowed.tolist() == CITYSCAPES.allowed.tolist()
+    assert (labels.class_names, labels.palette) == (CAMVID.class_names, CAMVID.palette)
+
+
+def test_mapping_goes_through_the_ids_of_the_files():
+    to_cityscapes = mapped(VSPW, CITYSCAPES).to_class
+    assert to_cityscapes[1 + VSPW.class_names.index('road')] == CITYSCAPES_NAMES.index('road')
+    assert to_cityscapes[1 + VSPW.class_names.index('cat')] == 255
+
+
+def test_sets_without_a_common_class_are_not_mapped(tmp_path):
+    own = read_label_set(write(tmp_path / 'classes.yaml', '0: {name: banana}'))
+    with pytest.raises(ValueError, match='share a class with CamVid'):
+        mapped(own, CAMVID)
+
+
+def test_own_classes_follow_the_order_of_their_ids(tmp_path):
+    text = '7: {name: path, rgb: [9, 8, 7]}\n2: {name: grass, rgb: [0, 255, 0]}\n0: {name: null}\n'
+    write(tmp_path / 'classes.yaml', text)
+    labels = read_label_set(tmp_path)
+    assert labels.class_names == ('grass', 'path')
+    assert labels.palette == ((0, 255, 0), (9, 8, 7))
+    assert labels.to_class[[0, 2, 7, 255]].tolist() == [255, 0, 1, 255]
+    assert np.flatnonzero(labels.allowed).tolist() == [0, 2, 7, 255]
+    assert labels.colours == {(0, 255, 0): 2, (9, 8, 7): 7}
+
+
+def test_the_labels_topic_of_the_node_is_a_class_file(tmp_path):
+    topic = {'0': {'name': 'sky', 'rgb': [1, 2, 3]}, '1': {'name': 'road', 'rgb': [4, 5, 6]}}
+    labels = read_label_set(write(tmp_path / 'classes.json', json.dumps(topic)))
+    assert (labels.class_names, labels.palette) == (('sky', 'road'), ((1, 2, 3), (4, 5, 6)))
+
+
+def test_colours_may_be_left_out(tmp_path):
+    labels = read_label_set(write(tmp_path / 'classes.yaml', '0: {name: a}\n1: {name: b}\n'))
+    assert len(set(labels.palette)) == 2
+    assert not labels.colours
+
+
+@pytest.mark.parametrize('labels', [CAMVID, CITYSCAPES, VSPW], ids=lambda labels: labels.name)
+def test_class_file_gives_the_set_back(tmp_path, labels):
+    again = read_label_set(write(tmp_path / 'classes.yaml', class_file_text(labels)))
+    assert again.class_names == labels.class_names
+    assert again.palette == labels.palette
+    assert again.to_class.tolist() == labels.to_class.tolist()
+    assert again.allowed.tolist() == labels.allowed.tolist()
+
+
+def test_everything_wrong_with_a_class_file_is_told(tmp_path):
+    path = write(
+        tmp_path / 'classes.yaml',
+        '255: {name: void}\n0: {name: a, rgb: [0, 0, 256]}\n1: {name: a, colour: red}\n'
+        '2: {name: b, rgb: [1, 1, 1]}\n3: {name: b, rgb: [1, 1, 1]}\n4: {name: 5}\n',
+    )
+    with pytest.raises(ValueError, match=r'classes\.yaml') as error:
+        read_label_set(path)
+    for words in (
+        'an id must be 0 to 254, got 255',
+        'rgb of id 0 must be three numbers 0 to 255, got [0, 0, 256]',
+        "id 1 must be {name, rgb}, got {'name': 'a', 'colour': 'red'}",
+        'name b is there 2 times',
+        'rgb [1, 1, 1] is there 2 times',
+        'name of id 4 must be a text, got 5',
+    ):
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize('text', ['', '- a', 'a: [', '0: {name: null}'])
+def test_no_classes_are_an_error(tmp_path, text):
+    with pytest.raises(ValueError, match=r'classes\.yaml'):
+        read_label_set(write(tmp_path / 'classes.yaml', text))
+
+
+def test_folder_without_class_file_says_what_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'classes\.yaml or classes\.json'):
+        read_label_set(tmp_path)
+
+
+def test_label_set_is_loaded_by_name_or_path(tmp_path):
+    write(tmp_path / 'classes.yaml', '0: {name: mine}')
+    assert load_label_set('vspw') is VSPW
+    assert load_label_set(str(tmp_path)).class_names == ('mine',)
