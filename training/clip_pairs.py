@@ -1,7 +1,4 @@
-"""Pairs for symmetric training: (reference frame, labelled frame, label).
-
-Two sources: labelled stills that are moved synthetically, and synthetic drives, whose neighbours
-are real renderings. Every pair follows from (seed, index) alone.
+"""Batches of pairs for symmetric training: every pair follows from (seed, index) alone.
 
 Shapes: H W image, h w crop.
 """
@@ -9,7 +6,7 @@ Shapes: H W image, h w crop.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,15 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from dcfm_ros.training.augment import Augmentation, augment_pair
-from dcfm_ros.training.still_motion import (
-    StandingObject,
-    Still,
-    moved_view,
-    paste,
-    prepare_still,
-    sample_ego,
-)
+from dcfm_ros.training.augment import PairAugmentation
+from dcfm_ros.training.pair_sources import PairSource
 
 Image = NDArray[np.uint8]
 
@@ -42,134 +32,13 @@ class ClipPair(NamedTuple):
     """uint8 class ids of the labelled frame, (h, w); 255 = ignore."""
 
 
-class PairSource(Protocol):
-    """Draws pairs of frames at full size."""
-
-    def draw(self, rng: np.random.Generator) -> tuple[Image, Image, Image]:
-        """(reference RGB, labelled RGB, label), (H, W, 3) twice and (H, W)."""
-        ...
-
-
-class AgeDistribution:
-    """Ages at which a deployed schedule reuses a keyframe.
-
-    A keyframe interval of K serves the ages 1 to K-1 equally often; several intervals share alike.
-    """
-
-    def __init__(self, keyframe_intervals: Sequence[int], future_share: float = 0.0) -> None:
-        """Mix the ages of schedules.
-
-        Args:
-            keyframe_intervals: Intervals to prepare for, at least 2 each, in frames.
-            future_share: Share of pairs whose reference comes AFTER the labelled frame, as in
-                the bidirectional mode.
-        """
-        if not keyframe_intervals or min(keyframe_intervals) < 2:
-            got = list(keyframe_intervals)
-            raise ValueError(f'`keyframe_intervals` must be at least 2 each, got {got}')
-        if not 0 <= future_share <= 1:
-            raise ValueError(f'`future_share` must be in [0, 1], got {future_share}')
-        self.keyframe_intervals = tuple(keyframe_intervals)
-        self.future_share = future_share
-
-    def draw(self, rng: np.random.Generator) -> int:
-        """Frames from the reference to the labelled frame; negative: it comes after."""
-        interval = self.keyframe_intervals[int(rng.integers(len(self.keyframe_intervals)))]
-        age = int(rng.integers(1, interval))
-        return -age if rng.random() < self.future_share else age
-
-
-class StillSource:
-    """Labelled stills in memory, moved synthetically.
-
-    Objects of other stills are pasted in now and then: a few hundred stills show few people and
-    bicycles.
-    """
-
-    def __init__(
-        self,
-        frames: Sequence[tuple[Image, Image]],
-        ages: AgeDistribution,
-        paste_share: float = 0.3,
-    ) -> None:
-        """Take decoded (image, label) frames.
-
-        Args:
-            frames: RGB (H, W, 3) and class ids (H, W) each.
-            ages: How far apart the frames of a pair are.
-            paste_share: Share of pairs that get one to three extra objects, in [0, 1].
-        """
-        if not frames:
-            raise ValueError('`frames` must not be empty')
-        self._ages = ages
-        self._paste_share = paste_share
-        # All at once (20 ms each), so that worker processes share them instead of each its own.
-        self._stills = [prepare_still(image, label) for image, label in frames]
-
-    def draw(self, rng: np.random.Generator) -> tuple[Image, Image, Image]:
-        """A still and its view from the camera's place some frames before or after."""
-        still = self._any_still(rng)
-        age = self._ages.draw(rng)
-        image, label, objects = still.image, still.label, still.objects
-        if rng.random() < self._paste_share and (extra := self._extra_objects(label.shape, rng)):
-            image, label, objects = image.copy(), label.copy(), [*objects, *extra]
-            for thing in sorted(extra, key=lambda item: item.base):
-                paste(image, label, thing)
-        ego = sample_ego(age, label.shape[1], rng)
-        return moved_view(still, ego, objects, age, rng), image, label
-
-    def _any_still(self, rng: np.random.Generator) -> Still:
-        return self._stills[int(rng.integers(len(self._stills)))]
-
-    def _extra_objects(
-        self, shape: tuple[int, ...], rng: np.random.Generator
-    ) -> list[StandingObject]:
-        """Objects of another still, where they stood there."""
-        other = self._any_still(rng)
-        if not other.objects or other.label.shape != shape:
-            return []
-        count = min(int(rng.integers(1, 4)), len(other.objects))
-        chosen = rng.choice(len(other.objects), count, replace=False)
-        return [other.objects[int(index)] for index in chosen]
-
-
-class DriveSource:
-    """Rendered drives: both frames of a pair are real neighbours."""
-
-    def __init__(
-        self, images: NDArray[np.uint8], labels: NDArray[np.uint8], ages: AgeDistribution
-    ) -> None:
-        """Take rendered clips, in memory or memory-mapped.
-
-        Args:
-            images: RGB, (D, N, H, W, 3): D drives of N frames.
-            labels: Class ids, (D, N, H, W).
-            ages: How far apart the frames of a pair are; longer than a drive is cut to it.
-        """
-        if images.shape[:-1] != labels.shape or labels.shape[1] < 2:
-            got = f'got {images.shape} and {labels.shape}'
-            raise ValueError(f'`images` and `labels` must be drives of 2 or more frames, {got}')
-        self._images = images
-        self._labels = labels
-        self._ages = ages
-
-    def draw(self, rng: np.random.Generator) -> tuple[Image, Image, Image]:
-        """Two frames of one drive and the label of one of them."""
-        num_drives, num_frames = self._labels.shape[:2]
-        drive = int(rng.integers(num_drives))
-        age = int(np.clip(self._ages.draw(rng), 1 - num_frames, num_frames - 1))
-        frame = int(rng.integers(max(age, 0), num_frames + min(age, 0)))
-        images = self._images[drive]
-        return images[frame - age], images[frame], self._labels[drive, frame]
-
-
 class ClipPairDataset(Dataset[ClipPair]):
     """Augmented pairs of all sources, mixed."""
 
     def __init__(
         self,
         sources: Sequence[tuple[PairSource, float]],
-        augmentation: Augmentation,
+        augmentation: PairAugmentation,
         seed: int = 0,
     ) -> None:
         """Mix sources.
@@ -178,6 +47,9 @@ class ClipPairDataset(Dataset[ClipPair]):
             sources: Each with its share of the pairs (relative).
             augmentation: What is done to every pair.
             seed: Any number; the same one gives the same pairs.
+
+        Raises:
+            ValueError: If a share is below 0 or none is above.
         """
         shares = np.array([share for _, share in sources], np.float64)
         if not len(sources) or shares.min() < 0 or shares.sum() <= 0:
@@ -191,46 +63,85 @@ class ClipPairDataset(Dataset[ClipPair]):
         """The pair number `index`; there is no last one."""
         rng = np.random.default_rng((self._seed, index))
         source = self._sources[int(rng.choice(len(self._sources), p=self._shares))]
-        return to_tensors(*augment_pair(*source.draw(rng), self._augmentation, rng))
+        pair = source.pair(int(rng.integers(len(source))), rng)
+        return to_tensors(*self._augmentation(*pair, rng))
 
 
 class RunningSampler(Sampler[int]):
-    """Numbers the pairs on through all epochs: none comes twice, and a resumed run goes on."""
+    """Numbers the pairs on through all epochs: none comes twice, and a resumed run goes on.
 
-    def __init__(self, num_pairs: int, first: Callable[[], int]) -> None:
+    With several processes each takes its part of every batch, so that together they see the pairs
+    that one process would see.
+    """
+
+    def __init__(
+        self,
+        num_pairs: int,
+        batch_size: int,
+        first: Callable[[], int],
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         """Prepare epochs.
 
         Args:
-            num_pairs: Pairs per epoch.
+            num_pairs: Pairs per epoch of all processes; whole batches of them are used.
+            batch_size: Pairs per batch of all processes, a multiple of `world_size`.
             first: Asked at the start of each epoch for the number of its first pair.
+            rank: Number of this process.
+            world_size: Number of processes.
+
+        Raises:
+            ValueError: If the numbers do not fit together.
         """
-        self.num_pairs = num_pairs
+        if batch_size < 1 or batch_size % world_size:
+            msg = f'a multiple of the {world_size} processes'
+            raise ValueError(f'`batch_size` must be {msg}, got {batch_size}')
+        if num_pairs < batch_size:
+            msg = f'at least one batch ({batch_size})'
+            raise ValueError(f'`pairs_per_epoch` must be {msg}, got {num_pairs}')
+        self._batches = num_pairs // batch_size
+        self._batch_size = batch_size
         self._first = first
+        self._rank = rank
+        self._part = batch_size // world_size
 
     def __iter__(self) -> Iterator[int]:
-        start = self._first()
-        return iter(range(start, start + self.num_pairs))
+        start = self._first() + self._rank * self._part
+        for _ in range(self._batches):
+            yield from range(start, start + self._part)
+            start += self._batch_size
 
     def __len__(self) -> int:
-        return self.num_pairs
+        return self._batches * self._part
 
 
 class FixedPairDataset(Dataset[ClipPair]):
-    """Every still once, whole, with a reference `age` frames earlier: the same on every call."""
+    """Every labelled frame once, whole, with a reference `age` frames earlier: always the same."""
 
-    def __init__(self, frames: Sequence[tuple[Image, Image]], age: int) -> None:
-        self._frames = frames
+    def __init__(self, source: PairSource, age: int, height: int | None = None) -> None:
+        """Take one source.
+
+        Args:
+            source: Where the frames come from.
+            age: Frames from reference to labelled frame.
+            height: Both images are shrunk to it, the label is not; None: they are left as they are.
+        """
+        self._source = source
         self._age = age
+        self._height = height
 
     def __getitem__(self, index: int) -> ClipPair:
-        still = prepare_still(*self._frames[index])
         rng = np.random.default_rng((1, index))
-        ego = sample_ego(self._age, still.label.shape[1], rng)
-        reference = moved_view(still, ego, still.objects, self._age, rng)
-        return to_tensors(reference, still.image, still.label)
+        reference, image, label = self._source.pair(index, rng, self._age)
+        if self._height is not None and self._height < image.shape[0]:
+            size = (round(image.shape[1] * self._height / image.shape[0]), self._height)
+            reference = cv2.resize(reference, size, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        return to_tensors(reference, image, label)
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self._source)
 
 
 def to_tensors(reference: Image, labelled: Image, label: Image) -> ClipPair:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import asdict
 from datetime import datetime, timezone
 import math
 import os
@@ -18,7 +20,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 import torch
 
 from dcfm_ros.models.checkpoint import save_checkpoint
-from dcfm_ros.training.data import CamVidPairs
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.training.data import PairData, load_label_set
 from dcfm_ros.training.module import SymmetricTraining
 
 
@@ -37,6 +40,7 @@ class ExportNetwork(Callback):
         self.best = -math.inf
         self.hours = 0.0
         self._resumed_at = time.monotonic()
+        self._validated: DCFM | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training must know: the best value so far and the hours spent."""
@@ -51,25 +55,34 @@ class ExportNetwork(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resumed_at = time.monotonic()
 
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what is being validated: weight averaging takes its average back before the end."""
+        assert isinstance(pl_module, SymmetricTraining)
+        self._validated = copy.deepcopy(pl_module.net)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the network if it is the best so far."""
         value = float(trainer.callback_metrics.get('val_miou', math.nan))
         if trainer.sanity_checking or not value > self.best:
             return
         self.best = value
-        self._save('best', trainer, pl_module)
+        assert self._validated is not None
+        self._save('best', trainer, pl_module, self._validated)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the last network; with weight averaging, that is the average."""
-        self._save('last', trainer, pl_module)
+        assert isinstance(pl_module, SymmetricTraining)
+        self._save('last', trainer, pl_module, pl_module.net)
 
-    def _save(self, name: str, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _save(self, name: str, trainer: Trainer, pl_module: LightningModule, net: DCFM) -> None:
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SymmetricTraining)
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         record = {
-            'dataset': 'CamVid train 480x360 in synthetic motion, synthetic drives',
+            'dataset': data.describe(),
+            'initial_weights': pl_module.start,
             'command': shlex.join(['python', '-m', 'dcfm_ros.training.train', *sys.argv[1:]]),
             'steps': trainer.global_step,
             'hours': round(self._hours_now(), 3),
@@ -79,9 +92,10 @@ class ExportNetwork(Callback):
             'seed': int(os.environ.get('PL_GLOBAL_SEED', -1)),
             'image_height': self.image_height,
             'metrics': metrics,
-            'model': {k: _plain(v) for k, v in pl_module.hparams.items() if k[0] != '_'},
+            'loss': asdict(pl_module.loss_options),
+            'optimisation': asdict(pl_module.optimisation),
         }
-        save_checkpoint(self.folder / f'{name}.safetensors', pl_module.net, training=record)
+        save_checkpoint(self.folder / f'{name}.safetensors', net, training=record)
 
     def _hours_now(self) -> float:
         return self.hours + (time.monotonic() - self._resumed_at) / 3600
@@ -91,28 +105,38 @@ class TrainingCLI(LightningCLI):
     """Lightning's command line with this package's module, data and export."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Give weight averaging and the export their own sections of the yaml."""
+        """Give the network the classes of the data, and averaging and export their own sections."""
         parser.add_lightning_class_args(EMAWeightAveraging, 'average')
         parser.add_lightning_class_args(ExportNetwork, 'export')
+        for field in ('num_classes', 'class_names', 'palette'):
+            parser.link_arguments('data.labels', f'model.net.{field}', _LabelField(field))
 
 
 def run(arguments: list[str] | None = None) -> None:
     """Parse the command line and do what it says; see `train.main`."""
     TrainingCLI(
         SymmetricTraining,
-        CamVidPairs,
+        PairData,
         args=arguments,
         seed_everything_default=1,
         save_config_kwargs={'overwrite': True},
+        # The data share themselves out; Lightning's sampler would pad and shuffle.
+        trainer_defaults={'use_distributed_sampler': False},
         parser_kwargs={'parser_mode': 'yaml'},
     )
+
+
+class _LabelField:
+    """A field of the label set that the data name."""
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+
+    def __call__(self, labels: str) -> object:
+        return getattr(load_label_set(labels), self._field)
 
 
 def _hardware(device: torch.device) -> str:
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     return f'{platform.machine()} CPU, {torch.get_num_threads()} threads'
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, (int, float, str, list, type(None))) else str(value)

@@ -1,0 +1,104 @@
+"""Optimiser and learning rates of a training (paper Table I)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.training.schedule import poly_with_warmup
+
+OPTIMIZERS = ('adamw', 'sgd')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """Optimiser, its rates and their course.
+
+    Raises:
+        ValueError: If a value is outside what its field says.
+    """
+
+    optimizer: str = 'adamw'
+    """'adamw' or 'sgd'."""
+    lr: float = 1e-3
+    """Learning rate of the encoder at the end of the warm-up."""
+    decoder_lr: float | None = None
+    """The same for projection, fusion and head; None: that of the encoder. The all-MLP fuse belongs
+    to the encoder, as in the paper's code."""
+    weight_decay: float = 0.01
+    decay_vectors: bool = False
+    """Decay biases and normalisation weights too, as the paper's code does."""
+    momentum: float = 0.9
+    """Of SGD."""
+    warmup_steps: int = 1500
+    """Optimiser steps of linear rise; cut to a tenth of a shorter training."""
+    power: float = 1.0
+    """Exponent of the poly decay."""
+    min_lr: float = 0.0
+    """Learning rate at the end."""
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            msg = f'one of {", ".join(OPTIMIZERS)}, got {self.optimizer!r}'
+            raise ValueError(f'`optimizer` must be {msg}')
+        for name in ('lr', 'decoder_lr'):
+            value = getattr(self, name)
+            if value is not None and not value > self.min_lr:
+                raise ValueError(f'`{name}` must be above `min_lr` ({self.min_lr}), got {value}')
+        for name in ('weight_decay', 'momentum', 'warmup_steps', 'min_lr'):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f'`{name}` must be at least 0, got {getattr(self, name)}')
+
+    def build(
+        self, net: DCFM, total_steps: int
+    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        """The optimiser of a network, and its schedule, to be stepped once per optimiser step."""
+        encoder = list(net.encoder.parameters())
+        in_encoder = {id(parameter) for parameter in encoder}
+        decoder = [p for p in net.parameters() if id(p) not in in_encoder]
+        decoder_lr = self.lr if self.decoder_lr is None else self.decoder_lr
+        groups = [
+            {'params': chosen, 'lr': lr, 'weight_decay': decay}
+            for parameters, lr in ((encoder, self.lr), (decoder, decoder_lr))
+            for chosen, decay in self._by_decay(parameters)
+            if chosen
+        ]
+        optimizer: torch.optim.Optimizer
+        if self.optimizer == 'sgd':
+            optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=self.lr)
+        factors = [_factor(self, float(group['lr']), max(total_steps, 1)) for group in groups]
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+
+    def _by_decay(
+        self, parameters: list[nn.Parameter]
+    ) -> tuple[tuple[list[nn.Parameter], float], ...]:
+        if self.decay_vectors:
+            return ((parameters, self.weight_decay),)
+        return (
+            ([p for p in parameters if p.ndim > 1], self.weight_decay),
+            ([p for p in parameters if p.ndim <= 1], 0.0),
+        )
+
+
+def _factor(options: Optimisation, base_lr: float, total_steps: int) -> Callable[[int], float]:
+    """The learning rate of one group by step, as a factor of its own base rate."""
+
+    # A function, not an object: the schedule would put an object's state into the checkpoint.
+    def factor(step: int) -> float:
+        lr = poly_with_warmup(
+            step,
+            base_lr=base_lr,
+            total_steps=total_steps,
+            warmup_steps=min(options.warmup_steps, total_steps // 10),
+            power=options.power,
+            min_lr=options.min_lr,
+        )
+        return lr / base_lr
+
+    return factor

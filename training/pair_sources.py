@@ -1,0 +1,234 @@
+"""Where training pairs come from: videos, labelled stills in synthetic motion, rendered drives.
+
+A pair is (reference frame, labelled frame, label). Shapes: H W image.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.training.datasets import Clip, read_frame
+from dcfm_ros.training.gaps import Gaps
+from dcfm_ros.training.layer_motion import LayerMotion
+from dcfm_ros.training.still_motion import (
+    StandingObject,
+    Still,
+    moved_view,
+    paste,
+    prepare_still,
+    sample_ego,
+)
+
+Image = NDArray[np.uint8]
+Pair = tuple[Image, Image, Image]
+"""Reference RGB (H, W, 3), labelled RGB (H, W, 3), class ids of the latter (H, W)."""
+
+RATE_HZ = 15.0
+"""Rate at which stills are moved and drives are rendered."""
+
+
+class PairSource(ABC):
+    """Labelled frames, each with a reference frame some time away."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of labelled frames."""
+
+    @abstractmethod
+    def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
+        """A pair at full size.
+
+        Args:
+            index: Which labelled frame, from 0.
+            rng: Source of randomness.
+            gap: Frames from the reference frame to the labelled one; None: drawn.
+        """
+
+
+class VideoPairs(PairSource):
+    """Frames of clips: the reference frame is a real neighbour.
+
+    Where the clip ends before the reference frame, the one at the same distance on the other side
+    is taken, and where that is missing too, the clip's first or last frame.
+    """
+
+    def __init__(self, clips: Sequence[Clip], gaps: Gaps, in_memory: bool = False) -> None:
+        """Take clips; only the frames with a label become labelled frames.
+
+        Args:
+            clips: Checked (see `datasets.check_clips`).
+            gaps: How far apart the frames of a pair are.
+            in_memory: Decode every frame once, now, instead of whenever it is needed.
+
+        Raises:
+            ValueError: If no frame has a label.
+        """
+        self._clips = clips
+        self._gaps = gaps
+        self._labelled = labelled_frames(clips)
+        if not self._labelled:
+            raise ValueError('`clips` must hold at least one labelled frame')
+        self._decoded = [
+            [read_frame(frame, clip.labels) for frame in clip.frames]
+            for clip in (clips if in_memory else ())
+        ]
+
+    def __len__(self) -> int:
+        return len(self._labelled)
+
+    def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
+        """A labelled frame and its neighbour `gap` frames earlier (negative: later)."""
+        clip, frame = self._labelled[index]
+        if gap is None:
+            gap = self._gaps.draw(rng, self._clips[clip].rate_hz)
+        count = len(self._clips[clip].frames)
+        other = frame - gap if 0 <= frame - gap < count else frame + gap
+        reference, _ = self._read(clip, min(max(other, 0), count - 1))
+        image, label = self._read(clip, frame)
+        assert label is not None
+        return reference, image, label
+
+    def _read(self, clip: int, frame: int) -> tuple[Image, Image | None]:
+        if self._decoded:
+            return self._decoded[clip][frame]
+        return read_frame(self._clips[clip].frames[frame], self._clips[clip].labels)
+
+
+class RoadScenePairs(PairSource):
+    """Stills of road scenes in memory, moved as a street (see `still_motion`).
+
+    Objects of other stills are pasted in now and then: a few hundred stills show few people and
+    bicycles.
+    """
+
+    def __init__(
+        self, frames: Sequence[tuple[Image, Image]], gaps: Gaps, paste_share: float = 0.3
+    ) -> None:
+        """Take decoded frames.
+
+        Args:
+            frames: RGB (H, W, 3) and CamVid class ids (H, W) each.
+            gaps: How far apart the frames of a pair are.
+            paste_share: Share of pairs that get one to three extra objects, in [0, 1].
+        """
+        if not frames:
+            raise ValueError('`frames` must not be empty')
+        self._gaps = gaps
+        self._paste_share = paste_share
+        # All at once (20 ms each), so that worker processes share them instead of each its own.
+        self._stills = [prepare_still(image, label) for image, label in frames]
+
+    def __len__(self) -> int:
+        return len(self._stills)
+
+    def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
+        """A still and its view from the camera's place some frames before or after.
+
+        With a given `gap` nothing is pasted in.
+        """
+        still = self._stills[index]
+        image, label, objects = still.image, still.label, still.objects
+        if gap is None:
+            gap = self._gaps.draw(rng, RATE_HZ)
+            if rng.random() < self._paste_share:
+                image, label, objects = self._with_more_objects(still, rng)
+        ego = sample_ego(gap, label.shape[1], rng)
+        return moved_view(still, ego, objects, gap, rng), image, label
+
+    def _with_more_objects(
+        self, still: Still, rng: np.random.Generator
+    ) -> tuple[Image, Image, list[StandingObject]]:
+        """Image, label and objects with some of another still, where they stood there."""
+        other = self._stills[int(rng.integers(len(self._stills)))]
+        if not other.objects or other.label.shape != still.label.shape:
+            return still.image, still.label, still.objects
+        count = min(int(rng.integers(1, 4)), len(other.objects))
+        chosen = rng.choice(len(other.objects), count, replace=False)
+        extra = [other.objects[int(index)] for index in chosen]
+        image, label = still.image.copy(), still.label.copy()
+        for thing in sorted(extra, key=lambda item: item.base):
+            paste(image, label, thing)
+        return image, label, [*still.objects, *extra]
+
+
+class LayeredPairs(PairSource):
+    """Stills of any label set, moved as layers (see `layer_motion`), read when needed."""
+
+    def __init__(self, clips: Sequence[Clip], gaps: Gaps) -> None:
+        """Take clips; every labelled frame is a still.
+
+        Args:
+            clips: Checked (see `datasets.check_clips`).
+            gaps: How far apart the frames of a pair are.
+
+        Raises:
+            ValueError: If no frame has a label.
+        """
+        self._clips = clips
+        self._gaps = gaps
+        self._labelled = labelled_frames(clips)
+        self._motion = LayerMotion()
+        if not self._labelled:
+            raise ValueError('`clips` must hold at least one labelled frame')
+
+    def __len__(self) -> int:
+        return len(self._labelled)
+
+    def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
+        """A still and how it may have looked `gap` frames before (negative: after)."""
+        clip, frame = self._labelled[index]
+        image, label = read_frame(self._clips[clip].frames[frame], self._clips[clip].labels)
+        assert label is not None
+        if gap is None:
+            gap = self._gaps.draw(rng, RATE_HZ)
+        return self._motion.reference(image, label, gap, rng), image, label
+
+
+class DrivePairs(PairSource):
+    """Rendered drives in arrays: both frames of a pair are real neighbours."""
+
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.uint8], gaps: Gaps) -> None:
+        """Take rendered clips, in memory or memory-mapped.
+
+        Args:
+            images: RGB, (D, N, H, W, 3): D drives of N frames at 15 Hz.
+            labels: Class ids, (D, N, H, W).
+            gaps: How far apart the frames of a pair are; cut to the length of a drive.
+
+        Raises:
+            ValueError: If the shapes are not as above, or a drive has one frame only.
+        """
+        if images.shape[:-1] != labels.shape or labels.shape[1] < 2:
+            got = f'got {images.shape} and {labels.shape}'
+            raise ValueError(f'`images` and `labels` must be drives of 2 or more frames, {got}')
+        self._images = images
+        self._labels = labels
+        self._gaps = gaps
+
+    def __len__(self) -> int:
+        return int(self._labels.shape[0] * self._labels.shape[1])
+
+    def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
+        """Two frames of one drive and the label of the second."""
+        num_frames = self._labels.shape[1]
+        drive, frame = divmod(index, num_frames)
+        gap = self._gaps.draw(rng, RATE_HZ) if gap is None else gap
+        gap = int(np.clip(gap, 1 - num_frames, num_frames - 1))
+        # A frame too near to the drive's end gives its place to one that has the neighbour.
+        frame = min(max(frame, gap), num_frames - 1 + min(gap, 0))
+        images = self._images[drive]
+        return images[frame - gap], images[frame], self._labels[drive, frame]
+
+
+def labelled_frames(clips: Sequence[Clip]) -> list[tuple[int, int]]:
+    """(clip, frame) of every frame with a label."""
+    return [
+        (clip_index, frame_index)
+        for clip_index, clip in enumerate(clips)
+        for frame_index, frame in enumerate(clip.frames)
+        if frame.label is not None
+    ]
