@@ -11,7 +11,10 @@ import sys
 from setuptools import setup
 
 NAME = 'dcfm_ros'
-VERBS = ('segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate', 'extract')
+VERBS = (
+    'segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate', 'extract',
+    'figures',
+)  # fmt: skip
 
 
 def shared_files(*folders: str) -> list[tuple[str, list[str]]]:

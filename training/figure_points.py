@@ -1,0 +1,94 @@
+"""Points of an accuracy-speed trade-off: the published methods and own evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcfm_ros.training.figure_rows import EvaluatedRow
+from dcfm_ros.training.figure_style import Row
+from dcfm_ros.training.published import published
+
+# Video methods carry something from frame to frame, image methods do not.
+_IMAGE_METHODS = ('DeepLabv3+', 'UperNet', 'PSPNet', 'OCRNet', 'Mask2Former', 'SegFormer', 'FCN')
+KINDS = ('image method', 'video method', 'DCFM', 'own evaluation')
+_SHORT = {'ResNet-': 'R', 'MiT-': '', 'Swin-': 'Swin-'}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A method in a trade-off; accuracies are fractions in [0, 1]."""
+
+    kind: str
+    """'image method', 'video method', 'DCFM' or 'own evaluation'."""
+    method: str
+    backbone: str
+    fps: float
+    miou: float
+    mvc8: float | None = None
+    params_m: float | None = None
+
+    @property
+    def label(self) -> str:
+        """What is written beside it, for example 'DCFM-B2 K=2'."""
+        if not self.backbone:
+            return self.method
+        short = self.backbone
+        for long, replacement in _SHORT.items():
+            short = short.replace(long, replacement)
+        name, _, schedule = self.method.partition(' ')
+        return f'{name}-{short} {schedule}'.strip()
+
+    def row(self) -> Row:
+        """What the CSV says of it."""
+        return {
+            'kind': self.kind,
+            'method': self.method,
+            'backbone': self.backbone,
+            'fps': self.fps,
+            'miou': self.miou,
+            'mvc8': self.mvc8,
+            'params_m': self.params_m,
+        }
+
+
+def vspw_points(own: Sequence[EvaluatedRow] = ()) -> list[Point]:
+    """Table II, and own rows that have a speed."""
+    points = [
+        Point(
+            kind=_kind(row.method), method=row.method, backbone=row.backbone, fps=row.fps,
+            miou=row.miou, mvc8=row.mvc8, params_m=row.params_m,
+        )
+        for row in published('table2_vspw')
+    ]  # fmt: skip
+    return points + _own_points(own)
+
+
+def cityscapes_points(own: Sequence[EvaluatedRow] = ()) -> list[Point]:
+    """Table III, and own rows that have a speed."""
+    points = [
+        Point(
+            kind=_kind(row.method), method=row.method, backbone=row.backbone, fps=row.fps,
+            miou=row.miou,
+        )
+        for row in published('table3_cityscapes')
+    ]  # fmt: skip
+    return points + _own_points(own)
+
+
+def _kind(method: str) -> str:
+    if method.startswith('DCFM'):
+        return 'DCFM'
+    return 'image method' if method in _IMAGE_METHODS else 'video method'
+
+
+def _own_points(rows: Sequence[EvaluatedRow]) -> list[Point]:
+    return [
+        Point(
+            kind='own evaluation', method=f'{Path(row.checkpoint).stem} {row.schedule_name}',
+            backbone='', fps=row.fps, miou=row.miou, mvc8=row.mvc8,
+        )
+        for row in rows
+        if row.fps is not None
+    ]  # fmt: skip

@@ -1,0 +1,138 @@
+"""What figures are made of: the request, and the clips and checkpoints that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.models.checkpoint import default_checkpoint, read_metadata
+from dcfm_ros.training.datasets import Clip, find_clips, read_frame
+from dcfm_ros.training.figure_style import Row
+from dcfm_ros.training.label_sets import load_label_set, mapped
+
+Image = NDArray[np.uint8]
+
+WITH, WITHOUT = 'with L_con', 'without L_con'
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureRequest:
+    """What figures to make, and of what.
+
+    Raises:
+        ValueError: If a value is outside what its field says.
+    """
+
+    output: Path
+    """Folder for figure_<name>.png and .csv."""
+    figures: tuple[str, ...] = ()
+    """Some of `figures.FIGURES`; empty: all of them."""
+    evaluations: tuple[Path, ...] = ()
+    """JSON files of `dcfm evaluate`."""
+    checkpoint: Path | None = None
+    """The DCFM of figures 7, 8 and 10; None: the packaged one."""
+    without_consistency: Path | None = None
+    """The same trained without L_con, for figures 7 and 8."""
+    compare: tuple[Path, ...] = ()
+    """Checkpoints that figure 10 shows per frame above the DCFM."""
+    dataset: str = 'camvid'
+    """Layout of the dataset of figures 7, 8 and 10, as in `find_clips`."""
+    root: Path | None = None
+    """Its folder; None: there is none."""
+    split: str = 'val'
+    classes: str | None = None
+    """Label set, by name or path, in whose classes its labels are read; None: its own."""
+    clip: str = ''
+    """Clip of figures 7 and 10; empty: the first that is long enough."""
+    start: int = 0
+    """First frame of it, from 0; a keyframe."""
+    frames: int = 6
+    """Frames shown of it."""
+    interval: int = 2
+    """Keyframe interval of figures 7, 8 and 10, frames."""
+    per_class: int = 300
+    """Feature vectors per class of figure 8."""
+    seed: int = 0
+    """Of the draw and the t-SNE of figure 8."""
+    device: str = 'auto'
+    svg: bool = False
+    """Write each figure as .svg too."""
+    overwrite: bool = False
+    """Make figures again whose .png exists."""
+
+    def __post_init__(self) -> None:
+        for name, least in (('start', 0), ('frames', 1), ('interval', 1), ('per_class', 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f'`{name}` must be at least {least}, got {getattr(self, name)}')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A figure and its numbers, not yet written."""
+
+    figure: Figure
+    rows: Sequence[Row]
+    """What the CSV says."""
+    note: str = ''
+    numbers: dict[str, float] = field(default_factory=dict)
+    """What the figure claims, by a number."""
+
+
+def missing_options(request: FigureRequest, *, pair: bool = False) -> str:
+    """Which inputs a figure of a dataset (and of a pair of checkpoints) lacks; '' if none."""
+    wanted = {'--root': request.root}
+    if pair:
+        wanted['--without-consistency'] = request.without_consistency
+    missing = [option for option, value in wanted.items() if value is None]
+    return f'it needs {" and ".join(missing)}' if missing else ''
+
+
+def checkpoint_pair(request: FigureRequest) -> dict[str, Path]:
+    """The networks trained without and with L_con, by name; the first must be given."""
+    assert request.without_consistency is not None
+    checkpoint = request.checkpoint or default_checkpoint()
+    return {WITHOUT: request.without_consistency, WITH: checkpoint}
+
+
+def dataset_clips(request: FigureRequest) -> list[Clip]:
+    """The clips of the dataset that the request names."""
+    assert request.root is not None
+    found = find_clips(request.dataset, request.root, request.split)
+    if request.classes is None:
+        return found
+    target = load_label_set(request.classes)
+    return [replace(clip, labels=mapped(clip.labels, target)) for clip in found]
+
+
+def clip_frames(request: FigureRequest) -> tuple[list[Image], list[Image | None], Clip]:
+    """Images and labels of the frames that figures 7 and 10 show, and their clip.
+
+    Raises:
+        ValueError: If there is no such clip, or none is long enough.
+    """
+    end = request.start + request.frames
+    clips = dataset_clips(request)
+    named = [clip for clip in clips if request.clip in ('', clip.name)]
+    if not named:
+        names = [clip.name for clip in clips]
+        listed = ', '.join(names[:20]) + (', ...' if len(names) > 20 else '')
+        raise ValueError(f'`clip` must be one of {listed}, got {request.clip!r}')
+    found = [clip for clip in named if len(clip.frames) >= end]
+    if not found:
+        longest = max(len(clip.frames) for clip in named)
+        raise ValueError(f'`start` + `frames` must be at most {longest} here, got {end}')
+    frames = [read_frame(frame, found[0].labels) for frame in found[0].frames[request.start : end]]
+    return [image for image, _ in frames], [label for _, label in frames], found[0]
+
+
+def check_classes(checkpoint: Path, clip: Clip) -> None:
+    """Raise ValueError unless a checkpoint has as many classes as the labels of a clip."""
+    found, wanted = read_metadata(checkpoint).config.num_classes, clip.labels.num_classes
+    if found != wanted:
+        msg = f'{checkpoint} has {found} classes, {clip.labels.name} has {wanted}'
+        raise ValueError(f'`checkpoint` must be of the dataset: {msg}')

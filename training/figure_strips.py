@@ -1,0 +1,165 @@
+"""Figure 10 of the paper: frames of a clip above the masks of several networks.
+
+Shapes: H W image, F frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.models.checkpoint import default_checkpoint, load_checkpoint, read_metadata
+from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.overlay import RGB, colorize
+from dcfm_ros.training.figure_request import (
+    Drawing,
+    FigureRequest,
+    check_classes,
+    clip_frames,
+    missing_options,
+)
+from dcfm_ros.training.figure_rows import EvaluatedRow
+from dcfm_ros.training.figure_style import Row, new_figure
+from dcfm_ros.training.metrics import ConfusionMatrix
+
+Image = NDArray[np.uint8]
+
+
+def figure_10(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing | str:
+    """Frames of a clip, their labels, and the masks of the DCFM and what it is compared with."""
+    if missing := missing_options(request):
+        return missing
+    checkpoint = request.checkpoint or default_checkpoint()
+    images, labels, clip = clip_frames(request)
+    wanted = [(path, 1, f'{path.stem}\nper frame') for path in request.compare]
+    wanted.append((checkpoint, 1, 'DCFM\nper frame'))
+    if request.interval > 1:
+        wanted.append((checkpoint, request.interval, f'DCFM\nK={request.interval}'))
+    strips = []
+    for path, interval, name in wanted:
+        check_classes(path, clip)
+        strips.append(segment_strip(path, images, interval, name, request.device))
+    figure = draw_figure_10(images, labels, strips, clip.labels.class_names, clip.labels.palette)
+    return Drawing(figure=figure, rows=figure_10_rows(labels, strips, clip.labels.num_classes))
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """The masks that one network gave for the frames of a clip."""
+
+    name: str
+    masks: Sequence[Image]
+    """Class ids, F of (H, W)."""
+    ages: Sequence[int]
+    """Frames since the keyframe, 0 on it."""
+
+
+def segment_strip(
+    checkpoint: Path, images: Sequence[Image], interval: int, name: str, device: str = 'auto'
+) -> Strip:
+    """Segment the frames as the robot would; the first is a keyframe.
+
+    Args:
+        checkpoint: A .safetensors file.
+        images: RGB, F of (H, W, 3).
+        interval: Keyframe interval in frames; 1 makes every frame a keyframe.
+        name: For the row of the figure.
+        device: As in `SegmentationEngine`.
+    """
+    net = load_checkpoint(checkpoint)
+    trained_height = int(str(read_metadata(checkpoint).training.get('image_height', 0)))
+    engine = SegmentationEngine(
+        net, device=device, schedule=interval, inference_height=trained_height
+    )
+    results = [engine.step(image, index) for index, image in enumerate(images)]
+    return Strip(name, [r.mask for r in results], [r.keyframe_age for r in results])
+
+
+def draw_figure_10(
+    images: Sequence[Image],
+    labels: Sequence[Image | None],
+    strips: Sequence[Strip],
+    class_names: Sequence[str],
+    palette: Sequence[RGB],
+) -> Figure:
+    """Rows: images, hand-made labels, and the masks of each strip; a column per frame.
+
+    Args:
+        images: RGB, F of (H, W, 3).
+        labels: Class ids, F of (H, W); None where a frame has no label.
+        strips: Masks of the same frames.
+        class_names: One per class id.
+        palette: RGB colour per class id.
+    """
+    height, width = images[0].shape[:2]
+    num_rows = 2 + len(strips)
+    cell = 2.3
+    figure = new_figure(cell * len(images) + 0.6, cell * height / width * num_rows + 0.8)
+    grid = figure.subplots(num_rows, len(images), squeeze=False)
+    for column, (image, label) in enumerate(zip(images, labels, strict=True)):
+        grid[0, column].imshow(image)
+        grid[0, column].set_title(f'frame {column}', fontsize=9)
+        if label is None:
+            middle = {'ha': 'center', 'va': 'center', 'transform': grid[1, column].transAxes}
+            grid[1, column].text(0.5, 0.5, 'not labelled', fontsize=9, **middle)
+        else:
+            grid[1, column].imshow(colorize(label, palette))
+    for line, strip in zip(grid[2:], strips, strict=True):
+        for axes, mask, age in zip(line, strip.masks, strip.ages, strict=True):
+            axes.imshow(colorize(mask, palette))
+            if any(strip.ages):
+                axes.set_xlabel(f'keyframe + {age}' if age else 'keyframe', fontsize=8)
+    for axes in grid.ravel():
+        axes.set(xticks=[], yticks=[])
+    names = ('image', 'label', *(strip.name for strip in strips))
+    for axes, name in zip(grid[:, 0], names, strict=True):
+        axes.set_ylabel(name, fontsize=9)
+    masks = [label for label in labels if label is not None]
+    masks += [mask for strip in strips for mask in strip.masks]
+    handles = [
+        Patch(facecolor=np.array(palette[class_id]) / 255, label=class_names[class_id])
+        for class_id in sorted({int(i) for mask in masks for i in np.unique(mask)})
+        if class_id != UNLABELLED
+    ]
+    figure.legend(
+        handles=handles, loc='outside lower center', ncols=min(8, len(handles)), fontsize=8,
+        frameon=False,
+    )  # fmt: skip
+    return figure
+
+
+def figure_10_rows(
+    labels: Sequence[Image | None], strips: Sequence[Strip], num_classes: int
+) -> list[Row]:
+    """What the CSV of figure 10 says: how well each mask agrees with its label.
+
+    The mIoU of a frame is over the classes that its label has; None where it has no label.
+    """
+    rows: list[Row] = []
+    for strip in strips:
+        for frame, (label, mask) in enumerate(zip(labels, strip.masks, strict=True)):
+            rows.append(
+                {
+                    'network': strip.name,
+                    'frame': frame,
+                    'keyframe_age': strip.ages[frame],
+                    **_agreement(mask, label, num_classes),
+                }
+            )
+    return rows
+
+
+def _agreement(mask: Image, label: Image | None, num_classes: int) -> Mapping[str, float | None]:
+    if label is None or (label == UNLABELLED).all():
+        return {'miou': None, 'pixel_accuracy': None}
+    confusion = ConfusionMatrix(num_classes)
+    confusion.update(mask, label)
+    accuracy = float((mask == label)[label != UNLABELLED].mean())
+    return {'miou': confusion.miou(absent='ignore'), 'pixel_accuracy': accuracy}

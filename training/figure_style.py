@@ -1,0 +1,152 @@
+"""One look for every figure, and files that appear as a whole: PNG, SVG and the numbers as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use('Agg')
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from dcfm_ros.files import write_text
+
+DPI = 150
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+BLUE, ORANGE, GREEN = '#0072B2', '#E69F00', '#009E73'
+VERMILLION, PURPLE, SKY, BLACK = '#D55E00', '#CC79A7', '#56B4E9', '#000000'
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
+GREY = '#5A6875'
+
+_ANGLES = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 45, 315, 135, 225))
+_GAPS_PT = (2.0, 8.0, 16.0, 26.0, 38.0)
+
+Row = Mapping[str, object]
+Box = tuple[float, float, float, float]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` x `height` inches whose parts keep clear of each other."""
+    return Figure(figsize=(width, height), dpi=DPI, layout='constrained')
+
+
+def style_axes(axes: Any, *, x: str, y: str, title: str = '') -> None:
+    """Name the axes (with units) and give them the common look."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if title:
+        axes.set_title(title, fontsize=11)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+
+
+def log_ticks(axes: Any, ticks: Sequence[float]) -> None:
+    """Make the x axis logarithmic, with plain numbers at `ticks`."""
+    axes.set_xscale('log')
+    axes.set_xticks(ticks, [f'{tick:g}' for tick in ticks])
+    axes.minorticks_off()
+
+
+def save_figure(
+    path: Path, figure: Figure, rows: Sequence[Row], *, svg: bool = False
+) -> list[Path]:
+    """Write `path` (.png) and beside it what was plotted (.csv) and, if asked for, an .svg.
+
+    Returns:
+        What was written. The .png is last, so that where it is, the rest is too.
+    """
+    written = [path.with_suffix('.csv'), path]
+    write_text(written[0], _as_csv(rows))
+    if svg:
+        written.insert(1, path.with_suffix('.svg'))
+        text = io.StringIO()
+        figure.savefig(text, format='svg')
+        write_text(written[1], text.getvalue())
+    temporary = path.with_name(f'.{path.name}.part')
+    figure.savefig(temporary, format='png', dpi=DPI)
+    temporary.replace(path)
+    return written
+
+
+def place_labels(
+    axes: Any,
+    labels: Sequence[tuple[float, float, str]],
+    *,
+    radii_pt: Sequence[float],
+    colours: Sequence[str],
+    bold: Sequence[bool],
+    obstacles: Sequence[tuple[float, float]] = (),
+    size: float = 7.5,
+) -> None:
+    """Write a label beside each point where it covers neither a point nor another label.
+
+    Args:
+        axes: Where the points have been drawn, limits and scales final.
+        labels: (x, y, text) of each point, in data units; the first is placed first.
+        radii_pt: Radius of each point's marker, in points.
+        colours: Colour of each label.
+        bold: Whether to set it in bold.
+        obstacles: (x, y) of what labels should not cover either, such as points of a line.
+        size: Of the letters, in points.
+    """
+    figure = axes.figure
+    figure.draw_without_rendering()  # settles where the axes lie
+    scale = figure.dpi / 72
+    area = axes.get_window_extent()
+    places = [axes.transData.transform((x, y)) for x, y, _ in labels]
+    taken: list[Box] = []
+    lines = [(axes.transData.transform(place), 1.5) for place in obstacles]
+    for (x, y), radius in [*zip(places, radii_pt, strict=True), *lines]:
+        reach = radius * scale
+        taken.append((x - reach, y - reach, x + reach, y + reach))
+    styles = zip(labels, places, radii_pt, colours, bold, strict=True)
+    for (x, y, text), (left, bottom), radius, colour, is_bold in styles:
+        label = axes.annotate(
+            text, (x, y), (0, 0), textcoords='offset points', ha='center', va='center',
+            fontsize=size, color=colour, fontweight='bold' if is_bold else 'normal', zorder=6,
+            arrowprops={'arrowstyle': '-', 'color': colour, 'linewidth': 0.5, 'shrinkA': 0,
+                        'shrinkB': radius},
+        )  # fmt: skip
+        label.set_in_layout(False)
+        label.set_path_effects([withStroke(linewidth=1.8, foreground='white')])
+        extent = label.get_window_extent()
+        width, height = extent.width + 2 * scale, extent.height
+        best = math.inf
+        for gap in _GAPS_PT:
+            for angle in _ANGLES:
+                dx = math.cos(angle) * ((radius + gap) * scale + width / 2)
+                dy = math.sin(angle) * ((radius + gap) * scale + height / 2)
+                box = (left + dx - width / 2, bottom + dy - height / 2)
+                candidate = (*box, box[0] + width, box[1] + height)
+                cost = sum(_overlap(candidate, other) for other in taken)
+                cost += 5 * (width * height - _overlap(candidate, tuple(area.extents)))
+                cost += gap * scale  # nearer is better
+                if cost < best:
+                    best, chosen, offset = cost, candidate, (dx / scale, dy / scale)
+        label.set_position(offset)
+        label.arrow_patch.set_visible(math.hypot(*offset) > radius + 12 + width / 2 / scale)
+        taken.append(chosen)
+
+
+def _overlap(first: Any, second: Any) -> float:
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def _as_csv(rows: Sequence[Row]) -> str:
+    """The rows as comma-separated values; columns are all keys, in order of appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
