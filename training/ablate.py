@@ -20,6 +20,9 @@ from typing import Any
 import yaml
 
 from dcfm_ros.files import write_json, write_text
+from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
+from dcfm_ros.training.ages import loss_by_age
+from dcfm_ros.training.datasets import find_clips
 from dcfm_ros.training.evaluate import evaluate_dataset
 from dcfm_ros.training.studies import Study, Variant
 from dcfm_ros.training.workers import map_in_order
@@ -46,6 +49,8 @@ class Run:
     config: Mapping[str, Any]
     """The training's yaml."""
     data: tuple[EvaluationData, ...]
+    by_age: bool
+    """Also measure the loss of non-key frames at the ages of the keyframe interval."""
     num_threads: int
 
 
@@ -71,8 +76,8 @@ def run_study(
         ray_address: As in `workers.map_in_order`.
 
     Returns:
-        {'study', 'seeds', 'configs', 'data', 'rows'}; a row holds 'variant', 'published' and for each
-        of the data, by its name, {column: {'mean', 'std', 'values'}}.
+        {'study', 'columns', 'seeds', 'configs', 'data', 'rows'}; a row holds 'variant',
+        'published' and, for each of the data by its name, {column: {'mean', 'std', 'values'}}.
 
     Raises:
         ValueError: If `output` holds a run of another configuration.
@@ -82,15 +87,18 @@ def run_study(
     for path in configs:
         base = merged(base, yaml.safe_load(Path(path).read_text(encoding='utf-8')))
     num_threads = max((os.cpu_count() or 1) // max(jobs, 1), 1)
+    by_age = 'nonkey_loss' in study.columns
     runs = [
-        Run(folder, _training_config(base, variant, seed, folder), tuple(data), num_threads)
+        Run(
+            folder, _training_config(base, variant, seed, folder), tuple(data), by_age, num_threads
+        )
         for variant in study.variants
         for seed in seeds
         for folder in [output / variant.folder / f'seed_{seed}']
     ]
     for run in runs:
         _claim(run)
-    results = list(map_in_order(train_and_evaluate, runs, jobs, ray_address, 'trainings'))
+    results = map_in_order(train_and_evaluate, runs, jobs, ray_address, 'trainings')
     rows = []
     for index, variant in enumerate(study.variants):
         own = results[index * len(seeds) : (index + 1) * len(seeds)]
@@ -113,7 +121,7 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
     """Do what is not done yet of one run.
 
     Returns:
-        By name of the data: the row of the evaluation.
+        By name of the data: the row of the evaluation, and 'nonkey_loss' if that is asked for.
     """
     weights = run.folder / 'last.safetensors'
     if not weights.exists():
@@ -130,10 +138,28 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
                 item.split,
                 intervals=(item.interval,),
                 mode=item.mode,
+                floors=False,
+                threads=run.num_threads,
             )
             write_json(path, figures)
-        rows[name] = engine_row(json.loads(path.read_text(encoding='utf-8')))
+        figures = json.loads(path.read_text(encoding='utf-8'))
+        rows[name] = engine_row(figures)
+        if run.by_age and 'by_age' not in figures:
+            figures['by_age'] = _by_age(weights, item)
+            write_json(path, figures)
+        if 'by_age' in figures:
+            losses = [values['loss'] for values in figures['by_age'].values()]
+            rows[name]['nonkey_loss'] = mean(losses)
     return rows
+
+
+def _by_age(weights: Path, item: EvaluationData) -> dict[str, dict[str, float]]:
+    """Loss and mIoU at the ages that a keyframe interval serves to non-key frames."""
+    net = load_checkpoint(weights)
+    height = int(str(read_metadata(weights).training.get('image_height', 0))) or None
+    clips = find_clips(item.dataset, item.root, item.split)
+    found = loss_by_age(net, clips, range(1, item.interval), height)
+    return {str(age): values for age, values in found.items()}
 
 
 def engine_row(figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,9 +178,9 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        if both and value.get('class_path', old.get('class_path')) == old.get('class_path'):
-            result[key] = merged(old, value)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same_class = value.get('class_path', old.get('class_path')) == old.get('class_path')
+            result[key] = merged(old, value) if same_class else value
         else:
             result[key] = value
     return result

@@ -125,7 +125,7 @@ class FixedPairDataset(Dataset[ClipPair]):
         Args:
             source: Where the frames come from.
             age: Frames from reference to labelled frame.
-            height: Both images are shrunk to it, the label is not; None: they are left as they are.
+            height: Both images are shrunk to it, the label is not; None: not at all.
         """
         self._source = source
         self._age = age

@@ -23,7 +23,7 @@ from dcfm_ros.training.clip_pairs import (
 from dcfm_ros.training.datasets import Clip, check_clips, find_clips, hold_out, read_frame
 from dcfm_ros.training.drive_cache import rendered_drives
 from dcfm_ros.training.gaps import AgeMatchedGaps, Gaps
-from dcfm_ros.training.label_sets import LabelSet, label_set, mapped, read_label_set
+from dcfm_ros.training.label_sets import LabelSet, load_label_set, mapped
 from dcfm_ros.training.pair_sources import (
     DrivePairs,
     LayeredPairs,
@@ -75,18 +75,6 @@ class SourceOptions:
         if (self.root is None) != (self.dataset == RENDERED):
             msg = f'the folder of the dataset, and absent for {RENDERED!r}'
             raise ValueError(f'`root` must be {msg}, got {self.root} for {self.dataset!r}')
-
-
-def load_label_set(labels: str) -> LabelSet:
-    """A label set by name, or from own footage's `classes.yaml` or its folder.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is neither a name nor the path of a .yaml or .json, or is malformed.
-    """
-    path = Path(labels)
-    own = path.is_dir() or path.suffix in ('.yaml', '.json')
-    return read_label_set(path) if own else label_set(labels)
 
 
 class PairData(LightningDataModule):
@@ -223,9 +211,7 @@ class PairData(LightningDataModule):
     def _find(self, options: SourceOptions) -> list[Clip]:
         if options.root is None:
             return []
-        clips = find_clips(
-            options.dataset, options.root, options.split, cache_dir=self._cache_dir
-        )
+        clips = find_clips(options.dataset, options.root, options.split, cache_dir=self._cache_dir)
         return [replace(clip, labels=self._mapped(clip.labels)) for clip in clips]
 
     def _mapped(self, own: LabelSet) -> LabelSet:

@@ -21,7 +21,8 @@ import torch
 
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.data import PairData, load_label_set
+from dcfm_ros.training.data import PairData
+from dcfm_ros.training.label_sets import load_label_set
 from dcfm_ros.training.module import SymmetricTraining
 
 
@@ -105,7 +106,7 @@ class TrainingCLI(LightningCLI):
     """Lightning's command line with this package's module, data and export."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Give the network the classes of the data, and averaging and export their own sections."""
+        """Give the network the data's classes, averaging and export sections of their own."""
         parser.add_lightning_class_args(EMAWeightAveraging, 'average')
         parser.add_lightning_class_args(ExportNetwork, 'export')
         for field in ('num_classes', 'class_names', 'palette'):

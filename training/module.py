@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import os
 
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 import torch
 from torch import Tensor
@@ -97,14 +97,15 @@ class SymmetricTraining(LightningModule):
 
     def loss(self, batch: ClipPair) -> SymmetricLoss:
         """The symmetric loss of one batch of pairs, with its terms."""
+        reference = self.to_input(batch.reference)
         weights = self.class_weights
         return symmetric_loss(
             self.net,
-            self.to_input(batch.reference),
+            reference,
             self.to_input(batch.labelled),
             batch.label.long(),
             self.loss_options,
-            None if weights is None else weights.to(self.device, self.dtype),
+            None if weights is None else weights.to(reference),
         )
 
     def on_validation_epoch_start(self) -> None:
@@ -152,7 +153,8 @@ class SymmetricTraining(LightningModule):
 
     def to_input(self, image: Tensor) -> Tensor:
         """Images as the data give them, uint8, to what the network takes, float in [0, 1]."""
-        return image.to(self.dtype).div_(255).contiguous(memory_format=self._layout)
+        dtype = next(self.net.parameters()).dtype
+        return image.to(dtype).div_(255).contiguous(memory_format=self._layout)
 
 
 _LOGGED_TERMS = ('keyframe', 'nonkey', 'consistency', 'agreement')

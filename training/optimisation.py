@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,8 +28,8 @@ class Optimisation:
     lr: float = 1e-3
     """Learning rate of the encoder at the end of the warm-up."""
     decoder_lr: float | None = None
-    """The same for projection, fusion and head; None: that of the encoder. The all-MLP fuse belongs
-    to the encoder, as in the paper's code."""
+    """The same for projection, fusion and head; None: that of the encoder. The all-MLP fuse is
+    part of the encoder, as in the paper's code."""
     weight_decay: float = 0.01
     decay_vectors: bool = False
     """Decay biases and normalisation weights too, as the paper's code does."""
@@ -61,7 +62,7 @@ class Optimisation:
         in_encoder = {id(parameter) for parameter in encoder}
         decoder = [p for p in net.parameters() if id(p) not in in_encoder]
         decoder_lr = self.lr if self.decoder_lr is None else self.decoder_lr
-        groups = [
+        groups: list[dict[str, Any]] = [
             {'params': chosen, 'lr': lr, 'weight_decay': decay}
             for parameters, lr in ((encoder, self.lr), (decoder, decoder_lr))
             for chosen, decay in self._by_decay(parameters)

@@ -75,7 +75,7 @@ def _variant(row: Any, columns: tuple[str, ...]) -> Variant:
     if isinstance(row, DecompositionRow):
         off = [name for name in SWITCHES if not getattr(row, name)]
         name = ', '.join(f'without {_words(switch)}' for switch in off) or 'full model'
-        changes = {'model': {'net': dict.fromkeys(off, False)}} if off else {}
+        changes: dict[str, Any] = {'model': {'net': dict.fromkeys(off, False)}} if off else {}
         return Variant(name, changes, figures)
     if isinstance(row, LossRow):
         terms = {'keyframe': 'L_I', 'nonkey': 'L_B', 'consistency': 'L_con'}

@@ -1,0 +1,71 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.training.ages import loss_by_age
+from dcfm_ros.training.clips import Clip, Frame
+from dcfm_ros.training.label_sets import CAMVID
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Six frames of noise; the last three have labels."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for index in range(6):
+        image, label = tmp_path / f'{index}.png', tmp_path / f'{index}_label.png'
+        cv2.imwrite(str(image), rng.integers(0, 256, (64, 64, 3)).astype(np.uint8))
+        cv2.imwrite(str(label), rng.integers(0, 12, (64, 64)).astype(np.uint8))
+        frames.append(Frame(image, label if index >= 3 else None))
+    return Clip('noise', tuple(frames), 15.0, CAMVID)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return DCFM(DCFMConfig(backbone='mit_b0', num_classes=11, fuse_channels=16)).eval()
+
+
+def expected_loss(net, clip, age):
+    losses = []
+    for index in range(3, 6):
+        images = []
+        for number in (index - age, index):
+            image = cv2.imread(str(clip.frames[number].image))[..., ::-1].copy()
+            images.append(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
+        label = cv2.imread(str(clip.frames[index].label), cv2.IMREAD_UNCHANGED).astype(np.int64)
+        label[label == 11] = 255
+        with torch.no_grad():
+            logits = net(*images)
+        losses.append(
+            torch.nn.functional.cross_entropy(
+                logits, torch.from_numpy(label)[None], ignore_index=255, reduction='none'
+            )[0][torch.from_numpy(label) != 255]
+        )
+    return torch.cat(losses).mean().item()
+
+
+def test_loss_is_that_of_the_network_with_an_older_keyframe(net, clip):
+    found = loss_by_age(net, [clip], (0, 1, 3))
+    for age, values in found.items():
+        assert values['frames'] == 3
+        assert values['loss'] == pytest.approx(expected_loss(net, clip, age), rel=1e-5)
+        assert 0 < values['miou'] < 0.3
+    assert len({values['loss'] for values in found.values()}) == 3
+
+
+def test_frames_without_an_older_one_are_left_out(net, clip):
+    found = loss_by_age(net, [clip], (4, 5))
+    assert [values['frames'] for values in found.values()] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ('ages', 'message'),
+    [((-1,), r'numbers from 0, got \[-1\]'), ((1, 6), r'nothing is labelled at \[6\]')],
+)
+def test_impossible_ages_are_refused(net, clip, ages, message):
+    with pytest.raises(ValueError, match=message):
+        loss_by_age(net, [clip], ages)

@@ -1,0 +1,90 @@
+"""Loss and accuracy of non-key frames by the age of their keyframe.
+
+Shapes: N frames of a clip, H W image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from dcfm_ros.models.backbone import Independent
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.datasets import Clip, read_frame
+from dcfm_ros.training.metrics import ConfusionMatrix
+from dcfm_ros.training.segmentation_losses import cross_entropy
+
+
+@torch.inference_mode()
+def loss_by_age(
+    net: DCFM, clips: Sequence[Clip], ages: Sequence[int], height: int | None = None
+) -> dict[int, dict[str, float]]:
+    """Segment every labelled frame with the common feature of the frame `age` frames before it.
+
+    Args:
+        net: In eval mode.
+        clips: Frames with a label, and frames before them.
+        ages: In frames of the clip, from 0 (every frame its own keyframe).
+        height: Images are shrunk to it; None: they are left as they are.
+
+    Returns:
+        By age: 'loss' (mean cross-entropy over labelled pixels, nats), 'miou' in [0, 1] and
+        'frames'.
+
+    Raises:
+        ValueError: If an age is negative, or no labelled frame has a frame that far before it.
+    """
+    if not ages or min(ages) < 0:
+        raise ValueError(f'`ages` must be numbers from 0, got {list(ages)}')
+    confusion = {age: ConfusionMatrix(net.config.num_classes) for age in ages}
+    losses = dict.fromkeys(ages, 0.0)
+    pixels, frames = dict.fromkeys(ages, 0), dict.fromkeys(ages, 0)
+    for clip in clips:
+        common: list[torch.Tensor] = []  # of the newest frames, the last one first
+        for frame in clip.frames:
+            image, label = read_frame(frame, clip.labels)
+            independent = net.encode_independent(_to_input(net, image, height))
+            common.insert(0, net.encode_common(independent))
+            del common[max(ages) + 1 :]
+            if label is None:
+                continue
+            for age in ages:
+                if age < len(common):
+                    logits = _logits(net, common[age], independent, label.shape, age)
+                    truth = torch.from_numpy(label)[None].long().to(logits.device)
+                    count = int((truth != UNLABELLED).sum())
+                    losses[age] += float(cross_entropy(logits, truth)) * count
+                    pixels[age] += count
+                    frames[age] += 1
+                    prediction = logits.argmax(dim=1)[0].cpu().numpy()
+                    confusion[age].update(prediction, label)
+    if missing := [age for age in ages if not pixels[age]]:
+        raise ValueError(f'`ages` must be within the clips, nothing is labelled at {missing}')
+    return {
+        age: {
+            'loss': losses[age] / pixels[age],
+            'miou': confusion[age].miou(),
+            'frames': frames[age],
+        }
+        for age in ages
+    }
+
+
+def _logits(
+    net: DCFM, common: torch.Tensor, independent: Independent, size: tuple[int, ...], age: int
+) -> torch.Tensor:
+    fused = net.fuse(common, independent, is_keyframe=age == 0)
+    return net.decode(fused, (size[0], size[1]))
+
+
+def _to_input(net: DCFM, image: NDArray[np.uint8], height: int | None) -> torch.Tensor:
+    if height is not None and height < image.shape[0]:
+        size = (round(image.shape[1] * height / image.shape[0]), height)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    weight = next(net.parameters())
+    return torch.from_numpy(image).to(weight).permute(2, 0, 1)[None] / 255
