@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dcfm_ros.training.figure_rows import mean_frame_ms
 from dcfm_ros.training.published import TABLES, published, title
 
 ROWS = {
@@ -29,10 +30,6 @@ def raw() -> dict[str, Any]:
     text = resources.files('dcfm_ros.training').joinpath('published.yaml').read_text('utf-8')
     loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded
-
-
-def mean_ms(key_ms: float, nonkey_ms: float, interval: int) -> float:
-    return (key_ms + (interval - 1) * nonkey_ms) / interval
 
 
 def vspw(method: str, backbone: str) -> Any:
@@ -77,7 +74,7 @@ def test_mean_time_reproduces_published_fps() -> None:
     time = {row.stage: row for row in published('table8_time_ms_b5_vspw_v100')}['total']
     assert time.key_ms is not None and time.nonkey_ms is not None
     for interval in (1, 2, 6):
-        fps = 1000 / mean_ms(time.key_ms, time.nonkey_ms, interval)
+        fps = 1000 / mean_frame_ms(time.key_ms, time.nonkey_ms, interval)
         # Times are printed to 0.1 ms; K=6 has 5 of the short ones in 6 frames.
         assert fps == pytest.approx(vspw(f'DCFM K={interval}', 'MiT-B5').fps, rel=0.003)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import csv
 import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,9 @@ import matplotlib
 matplotlib.use('Agg')
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+import numpy as np
+from numpy.typing import NDArray
 
 from dcfm_ros.files import write_text
 
@@ -25,11 +27,10 @@ COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
 GREY = '#5A6875'
 
-_ANGLES = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 45, 315, 135, 225))
+_ANGLES = (0, 180, 90, 270, 45, 315, 135, 225)
 _GAPS_PT = (2.0, 8.0, 16.0, 26.0, 38.0)
 
 Row = Mapping[str, object]
-Box = tuple[float, float, float, float]
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -100,15 +101,16 @@ def place_labels(
     figure = axes.figure
     figure.draw_without_rendering()  # settles where the axes lie
     scale = figure.dpi / 72
-    area = axes.get_window_extent()
     places = [axes.transData.transform((x, y)) for x, y, _ in labels]
-    taken: list[Box] = []
-    lines = [(axes.transData.transform(place), 1.5) for place in obstacles]
-    for (x, y), radius in [*zip(places, radii_pt, strict=True), *lines]:
-        reach = radius * scale
-        taken.append((x - reach, y - reach, x + reach, y + reach))
+    taken = [
+        (x - reach, y - reach, x + reach, y + reach)
+        for (x, y), reach in [
+            *zip(places, (radius * scale for radius in radii_pt), strict=True),
+            *((axes.transData.transform(place), 1.5 * scale) for place in obstacles),
+        ]
+    ]
     styles = zip(labels, places, radii_pt, colours, bold, strict=True)
-    for (x, y, text), (left, bottom), radius, colour, is_bold in styles:
+    for (x, y, text), place, radius, colour, is_bold in styles:
         label = axes.annotate(
             text, (x, y), (0, 0), textcoords='offset points', ha='center', va='center',
             fontsize=size, color=colour, fontweight='bold' if is_bold else 'normal', zorder=6,
@@ -117,29 +119,38 @@ def place_labels(
         )  # fmt: skip
         label.set_in_layout(False)
         label.set_path_effects([withStroke(linewidth=1.8, foreground='white')])
-        extent = label.get_window_extent()
-        width, height = extent.width + 2 * scale, extent.height
-        best = math.inf
-        for gap in _GAPS_PT:
-            for angle in _ANGLES:
-                dx = math.cos(angle) * ((radius + gap) * scale + width / 2)
-                dy = math.sin(angle) * ((radius + gap) * scale + height / 2)
-                box = (left + dx - width / 2, bottom + dy - height / 2)
-                candidate = (*box, box[0] + width, box[1] + height)
-                cost = sum(_overlap(candidate, other) for other in taken)
-                cost += 5 * (width * height - _overlap(candidate, tuple(area.extents)))
-                cost += gap * scale  # nearer is better
-                if cost < best:
-                    best, chosen, offset = cost, candidate, (dx / scale, dy / scale)
-        label.set_position(offset)
-        label.arrow_patch.set_visible(math.hypot(*offset) > radius + 12 + width / 2 / scale)
-        taken.append(chosen)
+        extent = Text.get_window_extent(label)  # an annotation's own would count its arrow
+        half = np.array([extent.width / 2 + scale, extent.height / 2])
+        offsets = _directions() * (radius * scale + half) + _directions() * _gaps() * scale
+        low, high = place + offsets - half, place + offsets + half
+        cost = _overlap(low, high, np.array(taken)).sum(1)
+        area = np.array([axes.bbox.extents])
+        cost += 5 * (4 * half.prod() - _overlap(low, high, area)[:, 0])
+        cost += _gaps()[:, 0] * scale  # nearer is better
+        best = int(cost.argmin())
+        label.set_position(offsets[best] / scale)
+        label.arrow_patch.set_visible(_gaps()[best, 0] > _GAPS_PT[1])
+        taken.append((*low[best], *high[best]))
 
 
-def _overlap(first: Any, second: Any) -> float:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    return max(width, 0.0) * max(height, 0.0)
+def _directions() -> NDArray[np.float64]:
+    """Unit vector of every place to try, (N, 2), near ones first."""
+    angles = np.radians(np.tile(_ANGLES, len(_GAPS_PT)))
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _gaps() -> NDArray[np.float64]:
+    """Points between marker and label at every place to try, (N, 1)."""
+    return np.repeat(_GAPS_PT, len(_ANGLES))[:, None]
+
+
+def _overlap(
+    low: NDArray[np.float64], high: NDArray[np.float64], boxes: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Area that each of N boxes (corners (N, 2)) shares with each of M (M, 4), (N, M)."""
+    start = np.maximum(low[:, None], boxes[None, :, :2])
+    end = np.minimum(high[:, None], boxes[None, :, 2:])
+    return np.asarray(np.maximum(end - start, 0.0).prod(2), np.float64)
 
 
 def _as_csv(rows: Sequence[Row]) -> str:
