@@ -9,7 +9,6 @@ Shapes: H W image, h w crop.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
@@ -202,33 +201,3 @@ def _occlude(image: Image, rng: np.random.Generator) -> None:
         axes = (int(size[0]) // 2, int(size[1]) // 2)
         cv2.ellipse(shape, axes, axes, 0, 0, 360, 1, -1)
     image[box][shape > 0] = cover[shape > 0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """The arguments of `RoadSceneAugmentation`, which replaces this."""
-
-    crop: tuple[int, int] = (320, 416)
-    scale: tuple[float, float] = (0.5, 2.0)
-    stretch: float = 0.1
-    rotation_deg: float = 3.0
-    flip: float = 0.5
-    jitter: float = 0.3
-    pair_jitter: float = 0.08
-    noise: float = 6.0
-    blur: float = 0.15
-    occlusion: float = 0.2
-
-    def __post_init__(self) -> None:
-        RoadSceneAugmentation(**asdict(self))
-
-
-def augment_pair(
-    reference: Image,
-    labelled: Image,
-    label: Image,
-    options: Augmentation,
-    rng: np.random.Generator,
-) -> tuple[Image, Image, Image]:
-    """Vary a pair; `RoadSceneAugmentation` replaces this."""
-    return RoadSceneAugmentation(**asdict(options))(reference, labelled, label, rng)
