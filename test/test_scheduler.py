@@ -7,7 +7,7 @@ import pytest
 from small_net import make_images, make_net
 
 from dcfm_ros.clip import plan_clip
-from dcfm_ros.scheduler import AdaptiveScheduler, FixedScheduler, change_score
+from dcfm_ros.scheduler import AdaptiveScheduler, Decision, FixedScheduler, change_score
 
 
 def grey(level):
@@ -213,3 +213,18 @@ def test_plan_for_the_past_reads_nothing_ahead():
 def test_plan_refuses_an_unknown_mode():
     with pytest.raises(ValueError, match="`mode` must be 'both' or 'past', got 'future'"):
         list(plan_clip([], 'future'))
+
+
+@pytest.mark.parametrize(
+    ('mode', 'neighbours'),
+    [
+        ('both', [(None, 2), (None, 2), (2, None), (2, 4), (4, None), (4, None)]),
+        ('past', [(None, 2), (None, 2), (2, None), (2, None), (4, None), (4, None)]),
+    ],
+)
+def test_plan_of_frames_before_between_and_after_the_keyframes(mode, neighbours):
+    decisions = [Decision(reason) for reason in ('', '', 'first', '', 'change', '')]
+    plan = list(plan_clip(decisions, mode))
+    assert [step.frame for step in plan] == list(range(6))
+    assert [(step.previous, step.following) for step in plan] == neighbours
+    assert [step.decision for step in plan] == decisions
