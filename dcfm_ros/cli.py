@@ -238,6 +238,7 @@ def bench(
 
 app.command()(cli_training.evaluate)
 app.command()(cli_training.extract)
+app.command()(cli_training.ablate)
 app.command()(cli_figures.figures)
 app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})(
     cli_training.train

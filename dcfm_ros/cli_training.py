@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Optional, TypeVar
 
 import typer
 
@@ -11,6 +11,8 @@ from dcfm_ros.cli_options import (
     Checkpoint,
     Device,
     Json,
+    OptionalFloat,
+    OptionalInt,
     OptionalPath,
     OptionalText,
     Rate,
@@ -20,34 +22,129 @@ from dcfm_ros.cli_options import (
     with_progress,
 )
 
+OptionalPaths = Optional[list[Path]]  # noqa: UP045 - as in cli_options
+Number = TypeVar('Number', int, float)
+
+TABLE = (
+    'checkpoint', 'schedule', 'interval', 'threshold', 'mode', 'miou', 'miou_key', 'miou_nonkey',
+    'wiou', 'mvc8', 'mvc16', 'keyframe_share', 'streaming_miou', 'ms_key', 'ms_nonkey',
+)  # fmt: skip
+"""Figures of an evaluation that are printed; the JSON has them all."""
+
 
 def evaluate(
     root: Annotated[Path, typer.Option(help='Folder of the dataset.')],
-    dataset: Annotated[str, typer.Option(help='camvid.')] = 'camvid',
-    split: Annotated[str, typer.Option(help='Split with a label for every frame.')] = 'val',
+    dataset: Annotated[
+        str, typer.Option(help='camvid, camvid_raw, cityscapes, vspw, folder, bag or synthetic.')
+    ] = 'camvid',
+    split: Annotated[str, typer.Option(help="Part of it; 'all' if it has none.")] = 'val',
     checkpoint: Checkpoint = None,
-    intervals: Annotated[str, typer.Option(help='Keyframe intervals.')] = '1,2,4,8',
-    phases: Annotated[str, typer.Option(help='all or first.')] = 'all',
+    schedule: Annotated[str, typer.Option(help='fixed or adaptive.')] = 'fixed',
+    intervals: Annotated[str, typer.Option(help='Keyframe intervals, fixed.')] = '1,2,4,8',
+    thresholds: Annotated[str, typer.Option(help='Change scores, adaptive.')] = '',
+    min_interval: Annotated[int, typer.Option(min=1, help='Frames, adaptive.')] = 1,
+    max_interval: Annotated[OptionalInt, typer.Option(min=1, help='Frames, adaptive.')] = None,
+    mode: Annotated[
+        str, typer.Option(help="past (as on the robot) or both (the paper's B mode, offline).")
+    ] = 'past',
+    phases: Annotated[
+        str,
+        typer.Option(help='First keyframe: each of the first ones (all), first or video-index.'),
+    ] = 'all',
+    classes: Annotated[
+        OptionalText, typer.Option(help='Read labels as these classes: camvid or a file.')
+    ] = None,
+    height: Annotated[int, typer.Option(min=0, help="Rows to work at; 0: the images'.")] = 0,
+    flip: Annotated[bool, typer.Option(help='Average with the mirrored image.')] = False,
+    scales: Annotated[
+        str, typer.Option(help='Average over sizes, 0.75,1,1.25 for example; interval 1 only.')
+    ] = '',
+    baseline: Annotated[
+        OptionalPaths, typer.Option(help='Also this network, on every frame by itself.')
+    ] = None,
+    floors: Annotated[
+        bool, typer.Option(help='Also masks held, and every frame by itself.')
+    ] = True,
+    streaming: Annotated[bool, typer.Option(help='Also the streaming mIoU.')] = True,
+    key_ms: Annotated[
+        OptionalFloat, typer.Option(min=0, help='Assume this time, streaming.')
+    ] = None,
+    nonkey_ms: Annotated[
+        OptionalFloat, typer.Option(min=0, help='Assume this time, streaming.')
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help='Processes.')] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, help='Of each process; they decide how figures are rounded.')
+    ] = 1,
+    ray: Annotated[
+        OptionalText, typer.Option(help='local, or a Ray cluster: auto or HOST:PORT.')
+    ] = None,
     device: Device = 'auto',
     json_file: Json = None,
 ) -> None:
     """Measure accuracy and consistency with the engine that the robot runs."""
     from dcfm_ros.models.checkpoint import default_checkpoint
-    from dcfm_ros.training.evaluate import evaluate_camvid
+    from dcfm_ros.training.evaluate import evaluate_dataset
+    from dcfm_ros.training.evaluation_jobs import Options
+    from dcfm_ros.training.streaming import FrameTimes
 
-    if dataset != 'camvid':
-        raise ValueError(f"`dataset` must be 'camvid', got {dataset!r}")
-    figures = evaluate_camvid(
+    if schedule not in ('fixed', 'adaptive'):
+        raise ValueError(f"`schedule` must be 'fixed' or 'adaptive', got {schedule!r}")
+    if (schedule == 'adaptive') != bool(thresholds):
+        raise ValueError('`thresholds` must be given for the adaptive schedule, and for no other')
+    if (key_ms is None) != (nonkey_ms is None):
+        raise ValueError('`key_ms` and `nonkey_ms` must be given both or not at all')
+    times = None if key_ms is None or nonkey_ms is None else FrameTimes(key_ms, nonkey_ms)
+    figures: dict[str, Any] = evaluate_dataset(
         checkpoint or default_checkpoint(),
+        dataset,
         root,
-        intervals=[int(value) for value in intervals.split(',')],
-        split=split,
-        phases=phases,
-        device=device,
+        split,
+        _numbers('intervals', intervals, int) if schedule == 'fixed' else (),
+        _numbers('thresholds', thresholds, float),
+        mode,
+        phases,
+        min_interval=min_interval,
+        max_interval=max_interval,
+        classes=classes,
+        baselines=baseline or (),
+        floors=floors,
+        options=Options(
+            device=device,
+            height=height or None,
+            flip=flip,
+            scales=tuple(_numbers('scales', scales, float)),
+            streaming=streaming,
+            frame_times=times,
+        ),
+        jobs=jobs,
+        threads=threads,
+        ray_address=ray,
     )
-    print_rows(figures['rows'])  # type: ignore[arg-type]
-    typer.echo(f'label hold: {figures["label_hold"]}')
+    _print_evaluation(figures)
     save_json(json_file, figures)
+
+
+def _numbers(name: str, text: str, kind: type[Number]) -> list[Number]:
+    """Numbers separated by commas."""
+    try:
+        return [kind(part) for part in text.split(',') if part.strip()]
+    except ValueError:
+        raise ValueError(f'`{name}` must be numbers with commas between, got {text!r}') from None
+
+
+def _print_evaluation(figures: dict[str, Any]) -> None:
+    """Print the columns in which there is something to see."""
+    rows = [
+        row | {'interval': row['interval'] or row['average_interval']} for row in figures['rows']
+    ]
+    told = [name for name in TABLE if any(row.get(name) is not None for row in rows)]
+    if len({row['checkpoint'] for row in rows}) == 1:
+        told.remove('checkpoint')
+    print_rows([{name: row.get(name) for name in told} for row in rows])
+    if hold := figures['label_hold']:
+        known = ', '.join(f'{d}: {value:.3f}' for d, value in hold.items() if value is not None)
+        typer.echo(f'mIoU of the label of so many frames ago: {known or "no clip is dense"}')
 
 
 def extract(
@@ -94,3 +191,47 @@ def train(context: typer.Context) -> None:
     from dcfm_ros.training.train import main as train_main
 
     train_main(context.args)
+
+
+def ablate(
+    study: Annotated[
+        str, typer.Argument(help='decomposition (Table V), losses (VI), loss_types (VII) or gaps.')
+    ],
+    evaluate_on: Annotated[
+        list[str],
+        typer.Option(help='DATASET:ROOT:SPLIT, for example camvid:data/camvid:val; repeatable.'),
+    ],
+    config: Annotated[
+        list[Path], typer.Option(help='Training yaml; repeatable, later ones on top.')
+    ] = [Path('config/train/ablation.yaml')],  # noqa: B006 - typer copies it
+    output: Annotated[Path, typer.Option(help='Folder of all runs.')] = Path('out/ablation'),
+    seeds: Annotated[str, typer.Option(help='One training of every row for each.')] = '1,2,3',
+    interval: Annotated[int, typer.Option(min=1, help='Keyframe interval, frames.')] = 2,
+    mode: Annotated[str, typer.Option(help='both or past.')] = 'both',
+    jobs: Annotated[int, typer.Option(min=1, help='Trainings at the same time.')] = 1,
+    ray: Annotated[OptionalText, typer.Option(help='Ray cluster: local, auto, host:port.')] = None,
+    json_file: Json = None,
+) -> None:
+    """Train and evaluate every row of an ablation table, beside the published figures.
+
+    Started again it goes on where it stopped; the full model is trained once for all tables.
+    """
+    from dcfm_ros.training.ablate import EvaluationData, as_markdown, run_study
+    from dcfm_ros.training.studies import study as find_study
+
+    data = []
+    for text in evaluate_on:
+        parts = text.split(':')
+        if len(parts) != 3:
+            raise ValueError(f'`evaluate-on` must be DATASET:ROOT:SPLIT, got {text!r}')
+        dataset, root, split = parts
+        data.append(
+            EvaluationData(
+                dataset=dataset, root=Path(root), split=split, interval=interval, mode=mode
+            )
+        )
+    figures = run_study(
+        find_study(study), config, data, output, _numbers('seeds', seeds, int), jobs, ray
+    )
+    typer.echo(f'{figures["study"]}\n{as_markdown(figures)}')
+    save_json(json_file or output / f'{study}.json', figures)
