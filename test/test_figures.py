@@ -373,6 +373,8 @@ def test_figures_of_networks_and_their_claims(tmp_path: Path, data) -> None:
     per_frame = ['0', '0', '0']
     expected = {'b per frame': per_frame, 'DCFM per frame': per_frame, 'DCFM K=2': ['0', '1', '0']}
     assert ages == expected
+    assert [row['frame'] for row in strips[:3]] == ['1', '2', '3']
+    assert maps[0]['frame'] == 'frame 1, keyframe'
 
 
 def test_clip_must_be_there_and_long_enough(tmp_path: Path, data) -> None:

@@ -43,7 +43,10 @@ def figure_7(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing | 
             for index, (image, key) in enumerate(zip(images, keyframes, strict=True))
         ]
     ages = [index % request.interval for index in range(len(images))]
-    names = [f'frame {i}, keyframe{f" + {age}" if age else ""}' for i, age in enumerate(ages)]
+    names = [
+        f'frame {request.start + i}, keyframe{f" + {age}" if age else ""}'
+        for i, age in enumerate(ages)
+    ]
     numbers = {f'similarity {n}': float(np.mean([m.mean() for m in maps[n]])) for n in maps}
     figure = draw_figure_7(images, maps, names)
     return Drawing(figure=figure, rows=figure_7_rows(maps, names), numbers=numbers)

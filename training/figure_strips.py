@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import default_checkpoint, load_checkpoint, read_metadata
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.overlay import RGB, colorize
+from dcfm_ros.overlay import colorize
 from dcfm_ros.training.figure_request import (
     Drawing,
     FigureRequest,
@@ -27,6 +27,7 @@ from dcfm_ros.training.figure_request import (
 )
 from dcfm_ros.training.figure_rows import EvaluatedRow
 from dcfm_ros.training.figure_style import Row, new_figure
+from dcfm_ros.training.label_sets import LabelSet
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 Image = NDArray[np.uint8]
@@ -46,8 +47,10 @@ def figure_10(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing |
     for path, interval, name in wanted:
         check_classes(path, clip)
         strips.append(segment_strip(path, images, interval, name, request.device))
-    figure = draw_figure_10(images, labels, strips, clip.labels.class_names, clip.labels.palette)
-    return Drawing(figure=figure, rows=figure_10_rows(labels, strips, clip.labels.num_classes))
+    return Drawing(
+        figure=draw_figure_10(images, labels, strips, clip.labels, request.start),
+        rows=figure_10_rows(labels, strips, clip.labels.num_classes, request.start),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +89,8 @@ def draw_figure_10(
     images: Sequence[Image],
     labels: Sequence[Image | None],
     strips: Sequence[Strip],
-    class_names: Sequence[str],
-    palette: Sequence[RGB],
+    classes: LabelSet,
+    start: int = 0,
 ) -> Figure:
     """Rows: images, hand-made labels, and the masks of each strip; a column per frame.
 
@@ -95,8 +98,8 @@ def draw_figure_10(
         images: RGB, F of (H, W, 3).
         labels: Class ids, F of (H, W); None where a frame has no label.
         strips: Masks of the same frames.
-        class_names: One per class id.
-        palette: RGB colour per class id.
+        classes: Names and colours of the class ids.
+        start: Number of the first frame.
     """
     height, width = images[0].shape[:2]
     num_rows = 2 + len(strips)
@@ -105,15 +108,15 @@ def draw_figure_10(
     grid = figure.subplots(num_rows, len(images), squeeze=False)
     for column, (image, label) in enumerate(zip(images, labels, strict=True)):
         grid[0, column].imshow(image)
-        grid[0, column].set_title(f'frame {column}', fontsize=9)
+        grid[0, column].set_title(f'frame {start + column}', fontsize=9)
         if label is None:
             middle = {'ha': 'center', 'va': 'center', 'transform': grid[1, column].transAxes}
             grid[1, column].text(0.5, 0.5, 'not labelled', fontsize=9, **middle)
         else:
-            grid[1, column].imshow(colorize(label, palette))
+            grid[1, column].imshow(colorize(label, classes.palette))
     for line, strip in zip(grid[2:], strips, strict=True):
         for axes, mask, age in zip(line, strip.masks, strip.ages, strict=True):
-            axes.imshow(colorize(mask, palette))
+            axes.imshow(colorize(mask, classes.palette))
             if any(strip.ages):
                 axes.set_xlabel(f'keyframe + {age}' if age else 'keyframe', fontsize=8)
     for axes in grid.ravel():
@@ -124,7 +127,10 @@ def draw_figure_10(
     masks = [label for label in labels if label is not None]
     masks += [mask for strip in strips for mask in strip.masks]
     handles = [
-        Patch(facecolor=np.array(palette[class_id]) / 255, label=class_names[class_id])
+        Patch(
+            facecolor=np.array(classes.palette[class_id]) / 255,
+            label=classes.class_names[class_id],
+        )
         for class_id in sorted({int(i) for mask in masks for i in np.unique(mask)})
         if class_id != UNLABELLED
     ]
@@ -136,7 +142,7 @@ def draw_figure_10(
 
 
 def figure_10_rows(
-    labels: Sequence[Image | None], strips: Sequence[Strip], num_classes: int
+    labels: Sequence[Image | None], strips: Sequence[Strip], num_classes: int, start: int = 0
 ) -> list[Row]:
     """What the CSV of figure 10 says: how well each mask agrees with its label.
 
@@ -144,12 +150,12 @@ def figure_10_rows(
     """
     rows: list[Row] = []
     for strip in strips:
-        for frame, (label, mask) in enumerate(zip(labels, strip.masks, strict=True)):
+        for index, (label, mask) in enumerate(zip(labels, strip.masks, strict=True)):
             rows.append(
                 {
                     'network': strip.name,
-                    'frame': frame,
-                    'keyframe_age': strip.ages[frame],
+                    'frame': start + index,
+                    'keyframe_age': strip.ages[index],
                     **_agreement(mask, label, num_classes),
                 }
             )

@@ -127,7 +127,7 @@ def place_labels(
         area = np.array([axes.bbox.extents])
         cost += 5 * (4 * half.prod() - _overlap(low, high, area)[:, 0])
         cost += _gaps()[:, 0] * scale  # nearer is better
-        best = int(cost.argmin())
+        best = int(cost.round(3).argmin())  # of equal ones the first: not by rounding errors
         label.set_position(offsets[best] / scale)
         label.arrow_patch.set_visible(_gaps()[best, 0] > _GAPS_PT[1])
         taken.append((*low[best], *high[best]))
