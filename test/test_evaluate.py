@@ -1,115 +1,433 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+import json
 from pathlib import Path
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.camvid_stills import find_camvid, load_frames
-from dcfm_ros.training.evaluate import (
-    dense_clips,
-    evaluate_camvid,
-    evaluate_clips,
-    hold,
-    label_hold,
-)
+from dcfm_ros.scheduler import AdaptiveScheduler
+from dcfm_ros.training.averaged_views import FlippedEngine, MultiScaleEngine
+from dcfm_ros.training.clip_passes import Setting, needed_spans, segment_clip
+from dcfm_ros.training.clips import Frame
+from dcfm_ros.training.datasets import find_clips
+from dcfm_ros.training.evaluate import evaluate_clips, evaluate_dataset
+from dcfm_ros.training.evaluation_jobs import ClipWork, Job, Options
+from dcfm_ros.training.label_sets import CAMVID
 from dcfm_ros.training.metrics import ConfusionMatrix
+from dcfm_ros.training.scores import LabelHold
+from dcfm_ros.training.streaming import FrameTimes
 
-CAMVID = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'camvid'
-ROW_KEYS = {
+DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'camvid'
+DESIGN_KEYS = {
     'interval', 'mode', 'schedule', 'miou', 'wiou', 'miou_key', 'miou_nonkey', 'mvc8', 'mvc16',
     'keyframe_share', 'frames',
 }  # fmt: skip
+FAST = Options(device='cpu', streaming=False)
+
+
+def tiny_net(**changes):
+    torch.manual_seed(0)
+    config = DCFMConfig(backbone='mit_b0', num_classes=11, fuse_channels=32, **changes)
+    return DCFM(config).eval()
 
 
 @pytest.fixture(scope='module')
 def net():
-    torch.manual_seed(0)
-    return DCFM(DCFMConfig(backbone='mit_b0', num_classes=11, fuse_channels=32)).eval()
+    return tiny_net()
 
 
 @pytest.fixture(scope='module')
-def clip():
+def camvid(tmp_path_factory):
+    """CamVid's layout: 20 frames, brighter ever faster; labels have classes 0 to 9 of 11."""
+    root = tmp_path_factory.mktemp('camvid')
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (20, 32, 48, 3), np.uint8)
-    labels = rng.integers(0, 11, (20, 32, 48)).astype(np.uint8)
-    return list(zip(frames, labels, strict=True))
+    for folder in ('val', 'valannot'):
+        (root / folder).mkdir()
+    texture = rng.integers(0, 60, (32, 64, 3))
+    for index in range(20):
+        image = texture + rng.integers(0, 10, texture.shape) + 0.45 * index**2
+        label = cv2.resize(rng.integers(0, 10, (4, 8)).astype(np.uint8), (64, 32), None, 0, 0, 0)
+        cv2.imwrite(str(root / 'val' / f'0016E5_{2 * index:05d}.jpg'), image.astype(np.uint8))
+        cv2.imwrite(str(root / 'valannot' / f'0016E5_{2 * index:05d}.png'), label)
+    return root
 
 
-def test_row_has_the_keys_of_the_design(net, clip):
-    assert set(evaluate_clips(net, [clip], 2, 'first', 'cpu')) >= ROW_KEYS
+@pytest.fixture(scope='module')
+def clip(camvid):
+    [clip] = find_clips('camvid', camvid, 'val')
+    return clip
 
 
-def test_row_is_what_the_engine_says(net, clip):
-    row = evaluate_clips(net, [clip], 3, 'first', 'cpu')
-    engine = SegmentationEngine(net, device='cpu', schedule=3)
-    matrices = {True: ConfusionMatrix(11), False: ConfusionMatrix(11)}
-    for index, (image, label) in enumerate(clip):
-        matrices[index % 3 == 0].update(engine.step(image, index).mask, label)
-    assert row['miou_key'] == pytest.approx(matrices[True].miou())
-    assert row['miou_nonkey'] == pytest.approx(matrices[False].miou())
-    assert row['keyframe_share'] == pytest.approx(7 / 20)
-    assert row['frames'] == 20
+@pytest.fixture(scope='module')
+def images(clip):
+    return [cv2.imread(str(frame.image), cv2.IMREAD_COLOR_RGB) for frame in clip.frames]
 
 
-def test_interval_1_has_no_nonkey_frame(net, clip):
-    row = evaluate_clips(net, [clip], 1, 'all', 'cpu')
-    assert row['miou_nonkey'] is None
-    assert row['hold_miou'] == row['miou'] == row['miou_key']
+@pytest.fixture(scope='module')
+def labels(clip):
+    return [cv2.imread(str(frame.label), cv2.IMREAD_UNCHANGED) for frame in clip.frames]
 
 
-def test_all_phases_pool_every_start(net, clip):
-    row = evaluate_clips(net, [clip], 3, 'all', 'cpu')
+def keep_labels(clip, *labelled):
+    frames = tuple(f if i in labelled else Frame(f.image) for i, f in enumerate(clip.frames))
+    return replace(clip, frames=frames)
+
+
+def row_of(net, clips, setting, options=FAST):
+    [row] = evaluate_clips({'net': net}, clips, [setting], floors=False, options=options)['rows']
+    return row
+
+
+def miou_of(masks, labels):
+    confusion = ConfusionMatrix(11)
+    for mask, label in zip(masks, labels, strict=True):
+        confusion.update(mask, label)
+    return pytest.approx(confusion.miou(), abs=1e-12)
+
+
+def stepped(net, images, interval):
+    engine = SegmentationEngine(net, device='cpu', schedule=interval)
+    return [engine.step(image, index).mask for index, image in enumerate(images)]
+
+
+def test_row_is_what_the_engine_says(net, clip, images, labels):
+    row = row_of(net, [clip], Setting(interval=3, phases='first'))
+    masks = stepped(net, images, 3)
+    assert row.keys() >= DESIGN_KEYS
+    assert row['miou'] == miou_of(masks, labels)
+    assert row['miou_key'] == miou_of(masks[::3], labels[::3])
+    others = [i for i in range(20) if i % 3]
+    assert row['miou_nonkey'] == miou_of([masks[i] for i in others], [labels[i] for i in others])
+    assert (row['frames'], row['keyframe_share']) == (20, 7 / 20)
+    assert (row['schedule'], row['mode'], row['interval']) == ('fixed', 'past', 3)
+
+
+def test_absent_class_counts_0_or_is_ignored(net, clip):
+    row = row_of(net, [clip], Setting(interval=3, phases='first'))
+    by_name = row['iou'] | {'bicyclist': row['iou']['bicyclist'] or 0.0}
+    assert list(by_name) == list(CAMVID.class_names)
+    assert row['miou'] == pytest.approx(sum(by_name.values()) / 11)
+    assert row['miou_labelled'] == pytest.approx(sum(list(by_name.values())[:10]) / 10)
+
+
+def test_all_phases_pool_every_start(net, clip, images, labels):
+    row = row_of(net, [clip], Setting(interval=3))
+    passes = [(stepped(net, images[start:], 3), labels[start:]) for start in range(3)]
     assert row['frames'] == 20 + 19 + 18
     assert row['keyframe_share'] == pytest.approx((7 + 7 + 6) / 57)
+    masks, truth = ([x for part in passes for x in part[i]] for i in range(2))
+    assert row['miou'] == miou_of(masks, truth)
+    mean = sum(miou_of(*part).expected for part in passes) / 3
+    assert row['miou_phase_mean'] == pytest.approx(mean, abs=1e-12)
 
 
-def test_clip_shorter_than_the_window_has_no_consistency(net, clip):
-    still = [(image, clip[0][1]) for image, _ in clip[:10]]
-    row = evaluate_clips(net, [still], 2, 'first', 'cpu')
-    assert row['mvc8'] is not None
-    assert row['mvc16'] is None
+def test_both_mode_uses_the_following_keyframe(net, clip, images, labels):
+    row = row_of(net, [clip], Setting(interval=4, mode='both', phases='first'))
+    engine = SegmentationEngine(net, device='cpu', schedule=4)
+    masks = [result.mask for result in engine.segment_clip(images)]
+    assert row['miou'] == miou_of(masks, labels)
+    assert not np.array_equal(masks, stepped(net, images, 4))
 
 
-def test_unknown_phases_are_refused(net, clip):
-    with pytest.raises(ValueError, match="`phases` must be 'all' or 'first'"):
-        evaluate_clips(net, [clip], 2, 'some')
+def test_sparse_label_is_met_at_every_age(net, clip, images, labels):
+    row = row_of(net, [keep_labels(clip, 7)], Setting(interval=3))
+    masks = [stepped(net, images[first:8], 3)[-1] for first in (5, 6, 7)]
+    assert row['miou'] == miou_of(masks, [labels[7]] * 3)
+    assert row['miou_key'] == miou_of(masks[2:], [labels[7]])
+    assert (row['frames'], row['keyframe_share']) == (3, 1 / 3)
+    assert row['mvc8'] is row['label_hold_miou'] is None
 
 
-def test_hold_repeats_the_last_keyframe():
-    masks = [np.full((1, 1), i, np.uint8) for i in range(5)]
-    held = hold(masks, [True, False, False, True, False])
-    assert [int(mask[0, 0]) for mask in held] == [0, 0, 0, 3, 3]
+def test_sparse_label_in_both_mode_is_as_in_the_whole_clip(net, clip, images, labels):
+    row = row_of(net, [keep_labels(clip, 7)], Setting(interval=3, mode='both'))
+    engine = SegmentationEngine(net, device='cpu', schedule=3)
+    masks = [list(engine.segment_clip(images, start))[7].mask for start in range(3)]
+    assert row['miou'] == miou_of(masks, [labels[7]] * 3)
+
+
+@pytest.mark.parametrize(
+    ('labelled', 'options', 'start', 'spans'),
+    [
+        ([19], {}, 0, [(18, 20)]),  # keyframes at 0, 3, ..., 18
+        ([19], {}, 1, [(19, 20)]),
+        ([19], {}, 2, [(17, 20)]),
+        ([19], {'mode': 'both'}, 0, [(18, 22)]),
+        ([19], {'mode': 'both'}, 1, [(19, 20)]),
+        ([28], {'mode': 'both'}, 0, [(27, 29)]),  # the next keyframe would be 30
+        ([1], {'mode': 'both'}, 2, [(1, 3)]),
+        ([1, 2, 3], {}, 2, [(2, 4)]),  # a label before the first keyframe has no mask
+        ([1], {}, 2, []),
+        ([2, 4, 10], {}, 0, [(0, 5), (9, 11)]),
+        ([19], {'threshold': 0.1}, 0, [(0, 20)]),
+        ([19], {'threshold': 0.1, 'mode': 'both'}, 0, [(0, 30)]),
+    ],
+)
+def test_only_what_labels_depend_on_is_run(labelled, options, start, spans):
+    setting = Setting(interval=3, **options)
+    found = needed_spans(labelled, 30, setting, start)
+    assert [(span.start, span.stop) for span in found] == spans
+
+
+def test_adaptive_row_is_what_the_engine_says(net, clip, images, labels):
+    row = row_of(net, [clip], Setting(threshold=0.3, interval=2, max_interval=5))
+    engine = SegmentationEngine(net, device='cpu', schedule=AdaptiveScheduler(0.3, 2, 5))
+    results = [engine.step(image, index) for index, image in enumerate(images)]
+    keys = [result.is_keyframe for result in results]
+    assert 2 < 20 / sum(keys) < 5
+    assert row['miou'] == miou_of([result.mask for result in results], labels)
+    assert row['keyframe_share'] == sum(keys) / 20
+    assert row['average_interval'] == pytest.approx(20 / sum(keys))
+    told = [row[key] for key in ('schedule', 'interval', 'threshold', 'min_interval')]
+    assert told == ['adaptive', None, 0.3, 2]
+
+
+def test_adaptive_keyframe_share_is_of_all_frames_run(net, clip, images):
+    whole = row_of(net, [clip], Setting(threshold=0.3))
+    row = row_of(net, [keep_labels(clip, 19)], Setting(threshold=0.3))
+    assert row['frames'] == 1
+    assert row['keyframe_share'] == whole['keyframe_share']
+
+
+def test_adaptive_in_both_mode_stops_behind_the_last_label(net, clip):
+    engine = SegmentationEngine(net, device='cpu')
+    setting = Setting(threshold=0.3, mode='both')
+    assert len(list(segment_clip(engine, keep_labels(clip, 7), setting, 0))) == 8
+
+
+def test_video_index_shifts_the_first_keyframe(net, clip):
+    setting = Setting(interval=3, mode='both', phases='video-index')
+    assert [list(setting.starts(20, index)) for index in range(4)] == [[0], [1], [2], [0]]
+    row = row_of(net, [clip, clip], setting)
+    assert (row['frames'], row['keyframe_share']) == (40, (7 + 7) / 40)
+
+
+def test_held_mask_and_label_are_those_of_the_keyframe(net, clip, images, labels):
+    row = row_of(net, [clip], Setting(interval=4, phases='first'))
+    masks = stepped(net, images, 4)
+    assert row['hold_miou'] == miou_of([masks[i - i % 4] for i in range(20)], labels)
+    assert row['label_hold_miou'] == miou_of([labels[i - i % 4] for i in range(20)], labels)
+
+
+def test_floors_and_baselines_come_first(clip):
+    image_net = tiny_net(key_uses_independent=False)
+    nets = {'video': tiny_net(), 'image': image_net}
+    settings = [Setting(interval=1), Setting(interval=2)]
+    rows = evaluate_clips(nets, [clip], settings, options=FAST)['rows']
+    told = [(row['checkpoint'], row['schedule'], row['interval']) for row in rows]
+    assert told == [
+        ('image', 'per_frame', 1),
+        ('video', 'per_frame', 1),
+        ('video', 'hold', 2),
+        ('video', 'fixed', 1),
+        ('video', 'fixed', 2),
+    ]
+    assert rows[0]['miou'] == row_of(image_net, [clip], Setting(interval=1))['miou']
+    assert rows[1]['miou'] == rows[3]['miou'] == rows[4]['miou_key'] != rows[0]['miou']
+    assert rows[2]['miou'] == rows[4]['hold_miou'] != rows[4]['miou']
+
+
+def test_image_baseline_is_encoder_and_head_alone(clip, images, labels):
+    baseline = tiny_net(key_uses_independent=False)
+    masks = []
+    for image in images:
+        tensor = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+        with torch.inference_mode():
+            common = baseline.encode_common(baseline.encode_independent(tensor))
+            masks.append(baseline.decode(common, (32, 64))[0].argmax(0).numpy())
+    row = row_of(baseline, [clip], Setting(interval=1))
+    assert row['miou'] == pytest.approx(miou_of(masks, labels).expected, abs=1e-4)  # ties
+    assert row['miou_nonkey'] is None
+
+
+def test_streaming_is_measured_in_past_mode_only(net, clip):
+    options = Options(device='cpu', frame_times=FrameTimes(100, 30))
+    past = row_of(net, [clip], Setting(interval=2), options)
+    both = row_of(net, [clip], Setting(interval=2, mode='both'), options)
+    assert past['streaming_processed'] + past['streaming_dropped'] == 20
+    assert 0 < past['streaming_miou'] < past['miou']
+    assert both['streaming_miou'] is None
+
+
+def test_flip_gives_a_mirrored_mask_for_a_mirrored_image(net, images):
+    engines = FlippedEngine(net, 'cpu'), FlippedEngine(net, 'cpu')
+    for engine in engines:
+        engine.schedule = AdaptiveScheduler(0.3)
+    keys = []
+    for index, image in enumerate(images[8:14]):
+        one = engines[0].step(image, index)
+        other = engines[1].step(np.ascontiguousarray(image[:, ::-1]), index)
+        torch.testing.assert_close(one.logits, other.logits.flip(-1), atol=1e-4, rtol=1e-4)
+        keys.append(one.is_keyframe)
+    assert 1 < sum(keys) < 6
+
+
+@pytest.mark.parametrize('mode', ['past', 'both'])
+def test_flip_averages_with_the_mirrored_clip(net, clip, images, mode):
+    setting = Setting(interval=3, mode=mode, phases='first')
+    flipped = [result for _, result in segment_clip(FlippedEngine(net, 'cpu'), clip, setting, 0)]
+    logits = []
+    for sources in (images, [np.ascontiguousarray(image[:, ::-1]) for image in images]):
+        engine = SegmentationEngine(net, device='cpu', schedule=3)
+        logits.append([result.logits for result in engine.segment_clip(sources, 0, mode)])
+    for result, plain, mirrored in zip(flipped, *logits, strict=True):
+        expected = (plain + mirrored.flip(-1)) / 2
+        torch.testing.assert_close(result.logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('flip', [False, True])
+def test_scales_average_the_resized_logits(net, images, flip):
+    result = MultiScaleEngine(net, (1.0, 2.0), 'cpu', flip=flip).step(images[0], 0)
+    views = []
+    for size in ((64, 32), (128, 64)):
+        view = cv2.resize(images[0], size)
+        for step in (1, -1) if flip else (1,):
+            engine = SegmentationEngine(net, device='cpu')
+            logits = engine.step(np.ascontiguousarray(view[:, ::step]), 0).logits
+            logits = logits.flip(-1) if step < 0 else logits
+            views.append(F.interpolate(logits, (32, 64), mode='bilinear'))
+    mean = torch.stack(views).mean(0)
+    torch.testing.assert_close(result.logits, mean, atol=1e-5, rtol=1e-5)
+    assert (result.mask == mean[0].argmax(0).numpy()).mean() > 0.999
+
+
+def test_multi_scale_video_is_refused(net, clip):
+    with pytest.raises(ValueError, match=r'`scales` must be empty .* no multi-scale video mode'):
+        row_of(net, [clip], Setting(interval=2), replace(FAST, scales=(0.5, 1.0)))
+    row = row_of(net, [clip], Setting(interval=1), replace(FAST, scales=(1.0,)))
+    assert row['miou'] == row_of(net, [clip], Setting(interval=1))['miou']
+
+
+def test_masks_through_torchmetrics_agree(net, clip, images, labels):
+    torchmetrics = pytest.importorskip('torchmetrics.classification')
+    row = row_of(net, [clip], Setting(interval=3, phases='first'))
+    count = torchmetrics.MulticlassConfusionMatrix(11)
+    count.update(
+        *(torch.from_numpy(np.stack(x)).long() for x in (stepped(net, images, 3), labels))
+    )
+    matrix = count.compute().double()  # rows are labels
+    iou = matrix.diag() / (matrix.sum(0) + matrix.sum(1) - matrix.diag()).clamp_min(1)
+    assert row['miou'] == pytest.approx(iou.mean().item(), abs=1e-9)
+    assert row['wiou'] == pytest.approx((iou @ matrix.sum(1) / matrix.sum()).item(), abs=1e-9)
 
 
 def test_label_hold_leaves_out_what_was_unlabelled():
-    labels = [np.array([[0, 255]], np.uint8), np.array([[0, 1]], np.uint8)]
-    assert label_hold([labels], 2, (1,))['1'] == pytest.approx(1 / 2)  # class 1 is never counted
+    hold = LabelHold(2)
+    hold.add_clip([np.array([[0, 255]], np.uint8), np.array([[0, 1]], np.uint8)])
+    assert hold.values()['1'] == pytest.approx(1 / 2)  # class 1 is never counted
+    assert hold.values()['2'] is None
 
 
-def test_undense_split_is_refused(tmp_path, net):
-    for folder in ('train', 'trainannot'):
-        (tmp_path / folder).mkdir()
-    for number in (30, 60):
-        cv2.imwrite(str(tmp_path / 'train' / f'a_{number}.jpg'), np.zeros((32, 32, 3), np.uint8))
-        cv2.imwrite(str(tmp_path / 'trainannot' / f'a_{number}.png'), np.zeros((32, 32), np.uint8))
+def test_short_clip_has_no_consistency(net, clip):
+    cut = replace(clip, frames=(clip.frames[0],) * 10)  # a label that stands still
+    row = row_of(net, [cut], Setting(interval=2, phases='first'))
+    assert (row['mvc8'], row['mvc8_paper']) == pytest.approx((1, 1), abs=1e-8)
+    assert row['mvc16'] is None
+
+
+@pytest.mark.skipif(find_spec('ray') is None, reason='ray is not installed')
+def test_figures_are_the_same_on_any_workers(net, clip):
+    options = Options(device='cpu', frame_times=FrameTimes(100, 30))
+    clips = [clip, keep_labels(clip, 4, 9)]
+    settings = [Setting(interval=2), Setting(threshold=0.3)]
+
+    def figures(**workers):
+        result = evaluate_clips({'net': net}, clips, settings, options=options, **workers)
+        rows = [
+            {k: v for k, v in row.items() if not k.startswith('ms_')} for row in result['rows']
+        ]
+        return json.dumps(result | {'rows': rows})
+
+    here = figures()
+    assert figures(jobs=2) == here
+    assert figures(ray_address='local') == here
+
+
+def test_network_of_other_classes_is_refused(clip):
+    other = DCFM(DCFMConfig(backbone='mit_b0', num_classes=5, fuse_channels=32))
+    with pytest.raises(ValueError, match=r'net must have the 11 classes of CamVid, got 5'):
+        row_of(other, [clip], Setting())
+
+
+def test_frames_without_neighbours_are_refused_above_interval_1(net, clip):
+    alone = replace(clip, frames=clip.frames[:1])
+    with pytest.raises(ValueError, match=r'`interval` must be 1 where no frame has neighbours'):
+        row_of(net, [alone, alone], Setting(interval=2))
+    assert row_of(net, [alone, alone], Setting(interval=1))['frames'] == 2
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'phases': 'some'}, r"`phases` must be 'all' or 'first' or 'video-index', got 'some'"),
+        ({'mode': 'future'}, r"`mode` must be 'past' or 'both', got 'future'"),
+        ({'phases': 'video-index'}, r"`phases` must be 'first' or 'all' in mode 'past'"),
+        ({'interval': 0}, r'`interval` must be a whole number from 1, got 0'),
+        ({'threshold': -1.0}, r'`threshold` must be at least 0, got -1'),
+        ({'max_interval': 3}, r'`max_interval` must be None for a fixed schedule'),
+    ],
+)
+def test_impossible_settings_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Setting(**options)
+
+
+def test_labels_can_be_read_as_other_classes(tmp_path, net):
+    for folder in ('frames', 'network_labels'):
+        (tmp_path / 'clip' / folder).mkdir(parents=True)
+        for index in range(3):
+            image = np.full((32, 64) + (3,) * (folder == 'frames'), 9, np.uint8)  # 9: terrain
+            image[:, 32:] = 0  # road
+            suffix = 'jpg' if folder == 'frames' else 'png'
+            cv2.imwrite(str(tmp_path / 'clip' / folder / f'{index:03d}.{suffix}'), image)
     save_checkpoint(tmp_path / 'net.safetensors', net)
-    with pytest.raises(ValueError, match='`split` must be labelled densely'):
-        evaluate_camvid(tmp_path / 'net.safetensors', tmp_path, (2,), 'train')
-    result = evaluate_camvid(tmp_path / 'net.safetensors', tmp_path, (1,), 'train', device='cpu')
-    assert result['rows'][0]['frames'] == 2
+    figures = evaluate_dataset(
+        tmp_path / 'net.safetensors', 'cityscapes', tmp_path, 'all', [2],
+        classes='camvid', options=FAST,
+    )  # fmt: skip
+    assert 'CamVid' in figures['classes']
+    assert list(figures['rows'][0]['iou']) == list(CAMVID.class_names)
 
 
-@pytest.mark.skipif(not CAMVID.is_dir(), reason=f'real data absent: {CAMVID}')
+def test_command_writes_json_and_prints_a_table(camvid, net, tmp_path):
+    save_checkpoint(tmp_path / 'net.safetensors', net)
+    run = subprocess.run(
+        [
+            *(sys.executable, '-m', 'dcfm_ros.cli', 'evaluate', '--root', camvid),
+            *('--checkpoint', tmp_path / 'net.safetensors', '--device', 'cpu'),
+            *('--schedule', 'adaptive', '--thresholds', '0.1,0.3', '--max-interval', '6'),
+            *('--key-ms', '100', '--nonkey-ms', '30', '--json', tmp_path / 'figures.json'),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    figures = json.loads((tmp_path / 'figures.json').read_text())
+    rows = [row for row in figures['rows'] if row['schedule'] == 'adaptive']
+    assert [row['threshold'] for row in rows] == [0.1, 0.3]
+    assert rows[0]['keyframe_share'] > rows[1]['keyframe_share'] > 1 / 6
+    assert figures['streaming_times'] == {'key_ms': 100.0, 'nonkey_ms': 30.0}
+    assert (figures['dataset'], figures['split'], figures['clips']) == ('camvid', 'val', 1)
+    assert f'{rows[0]["miou"]:.3f}' in run.stdout
+    assert 'streaming_miou' in run.stdout
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f'real data absent: {DATA}')
 def test_label_hold_floor_of_the_real_clip():
-    [clip] = dense_clips(find_camvid(CAMVID, 'val'))
-    floor = label_hold([[label for _, label in load_frames(clip)]], 11)
+    [clip] = find_clips('camvid', DATA, 'val')
+    floor = ClipWork({}, [clip], FAST)(Job(0)).values()
     # The figures that come with the data.
     expected = {'1': 0.743, '2': 0.643, '3': 0.580, '4': 0.543, '8': 0.458}
-    assert {key: round(value, 3) for key, value in floor.items()} == pytest.approx(
-        expected, abs=2e-3
-    )
+    assert floor == pytest.approx(expected, abs=2e-3)

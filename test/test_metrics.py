@@ -104,3 +104,45 @@ def test_window_without_a_still_pixel_is_skipped():
     consistency = VideoConsistency(2, 'paper')
     consistency.add_clip(label, label)
     assert consistency.value() == pytest.approx(1)
+
+
+def test_scikit_learn_agrees():
+    metrics = pytest.importorskip('sklearn.metrics')
+    rng = np.random.default_rng(0)
+    prediction, label = rng.integers(0, 6, (2, 40, 50))  # of 7 classes, one is absent
+    label[rng.random(label.shape) < 0.1] = 255
+    confusion = ConfusionMatrix(7)
+    confusion.update(prediction, label)
+    known = label < 255
+    pairs = {'y_true': label[known], 'y_pred': prediction[known]}
+    options = {'labels': range(7), 'zero_division': 0}
+    macro = metrics.jaccard_score(**pairs, **options, average='macro')
+    weighted = metrics.jaccard_score(**pairs, **options, average='weighted')
+    recall = metrics.recall_score(**pairs, **options, average='macro')
+    assert confusion.miou() == pytest.approx(macro, abs=1e-9)
+    assert confusion.wiou() == pytest.approx(weighted, abs=1e-9)
+    assert confusion.mean_accuracy() == pytest.approx(recall, abs=1e-9)
+
+
+def test_merged_confusions_are_those_of_all_frames():
+    parts, whole = [ConfusionMatrix(3), ConfusionMatrix(3)], ConfusionMatrix(3)
+    rng = np.random.default_rng(0)
+    for part in parts:
+        prediction, label = rng.integers(0, 4, (2, 5, 6))  # 3 is no class
+        part.update(prediction, label)
+        whole.update(prediction, label)
+    parts[0].merge(parts[1])
+    assert parts[0].counts.tolist() == whole.counts.tolist()
+    assert parts[0].union_pixels().tolist() == whole.union_pixels().tolist()
+
+
+@pytest.mark.parametrize('form', ['official', 'paper'])
+def test_merged_consistency_is_that_of_all_clips(form):
+    parts, whole = [VideoConsistency(2, form) for _ in range(2)], VideoConsistency(2, form)
+    rng = np.random.default_rng(0)
+    for part, length in zip(parts, (4, 7), strict=True):
+        predictions, labels = rng.integers(0, 2, (2, length, 5, 6))
+        part.add_clip(predictions, labels)
+        whole.add_clip(predictions, labels)
+    parts[0].merge(parts[1])
+    assert parts[0].value() == whole.value()

@@ -1,243 +1,196 @@
-"""Evaluation of the engine that the robot runs, over clips with a label for every frame.
-
-Shapes: N frames of a clip, H W image.
-"""
+"""Evaluation of the engine that the robot runs, on the labelled frames of a dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import median
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
-
-from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.camvid_stills import LabelledFrame, find_camvid, load_frames
-from dcfm_ros.training.metrics import ConfusionMatrix, VideoConsistency
+from dcfm_ros.training.clip_passes import Setting
+from dcfm_ros.training.clips import Clip
+from dcfm_ros.training.datasets import find_clips
+from dcfm_ros.training.evaluation_jobs import (
+    PER_FRAME,
+    ClipWork,
+    Job,
+    Options,
+    Plan,
+    PlanScores,
+)
+from dcfm_ros.training.label_sets import load_label_set, mapped
+from dcfm_ros.training.scores import LabelHold
+from dcfm_ros.training.workers import map_in_order
 
-Image = NDArray[np.uint8]
-Clip = Sequence[tuple[Image, Image]]
-"""(RGB image (H, W, 3), label (H, W)) of every frame, in time order."""
 
-RATE_HZ = 15.0
-"""Frame rate of CamVid's dense clip: every second frame of a 30 Hz video is labelled."""
-DENSE_STEP = 2
-"""Difference of the numbers in the names of two such frames."""
-HOLD_DISTANCES = (1, 2, 3, 4, 8)
+def evaluate_dataset(
+    checkpoint: Path | str,
+    dataset: str,
+    root: Path | str,
+    split: str = 'val',
+    intervals: Sequence[int] = (1, 2, 4, 8),
+    thresholds: Sequence[float] = (),
+    mode: str = 'past',
+    phases: str = 'all',
+    *,
+    min_interval: int = 1,
+    max_interval: int | None = None,
+    classes: str | None = None,
+    baselines: Sequence[Path | str] = (),
+    floors: bool = True,
+    options: Options | None = None,
+    jobs: int = 1,
+    ray_address: str | None = None,
+    threads: int = 1,
+) -> dict[str, object]:
+    """Evaluate a checkpoint on a dataset.
 
+    Args:
+        checkpoint: A network of the dataset's classes, or of `classes`.
+        dataset: As in `find_clips`, like `root` and `split`.
+        root: Folder of the dataset.
+        split: Part of it.
+        intervals: Keyframe intervals of fixed schedules in frames, a row each.
+        thresholds: Change scores of adaptive schedules, a row each.
+        mode: 'past' or 'both', see `Setting`.
+        phases: 'all', 'first' or 'video-index', see `Setting`.
+        min_interval: Of adaptive schedules, frames.
+        max_interval: Of adaptive schedules, frames; None: no limit.
+        classes: Label set, by name or path, in whose classes the dataset's labels are read.
+        baselines: Checkpoints that are run on every frame by itself.
+        floors: See `evaluate_clips`, as for the rest.
+        options: How networks are run.
+        jobs: Processes, or tasks on Ray.
+        ray_address: Where Ray is.
+        threads: Of each process.
 
-class Scores:
-    """Metrics of one schedule, pooled over clips and start phases."""
+    Returns:
+        {'dataset', 'split', 'checkpoint', ...} and what `evaluate_clips` returns.
 
-    def __init__(self, num_classes: int) -> None:
-        self.confusion = {name: ConfusionMatrix(num_classes) for name in ('all', 'key', 'nonkey')}
-        self.consistency = {window: VideoConsistency(window) for window in (8, 16)}
-        self.num_frames = {'key': 0, 'nonkey': 0}
-
-    def add_clip(
-        self, masks: Sequence[Image], labels: Sequence[Image], is_keyframe: Sequence[bool]
-    ) -> None:
-        """Count one clip: N masks, labels (H, W) and what each frame was to the schedule."""
-        for mask, label, key in zip(masks, labels, is_keyframe, strict=True):
-            role = 'key' if key else 'nonkey'
-            self.num_frames[role] += 1
-            self.confusion['all'].update(mask, label)
-            self.confusion[role].update(mask, label)
-        for consistency in self.consistency.values():
-            consistency.add_clip(masks, labels)
-
-    def values(self) -> dict[str, float | int | None]:
-        """The figures of a row; fractions in [0, 1], None where undefined."""
-        total = sum(self.num_frames.values())
-        miou = {
-            role: self.confusion[role].miou() if count else math.nan
-            for role, count in {**self.num_frames, 'all': total}.items()
-        }
-        return {
-            'miou': _or_none(miou['all']),
-            'wiou': _or_none(self.confusion['all'].wiou()),
-            'miou_key': _or_none(miou['key']),
-            'miou_nonkey': _or_none(miou['nonkey']),
-            'mvc8': _or_none(self.consistency[8].value()),
-            'mvc16': _or_none(self.consistency[16].value()),
-            'keyframe_share': _or_none(self.num_frames['key'] / total if total else math.nan),
-            'frames': total,
-        }
+    Raises:
+        FileNotFoundError: If a file or folder is absent.
+        CheckpointError: If a checkpoint cannot be used.
+        ValueError: If the data is incomplete or does not fit, or an argument is not allowed.
+    """
+    common: dict[str, Any] = {'mode': mode, 'phases': phases}
+    settings = [Setting(interval=interval, **common) for interval in intervals]
+    common |= {'interval': min_interval, 'max_interval': max_interval}
+    settings += [Setting(threshold=threshold, **common) for threshold in thresholds]
+    clips = find_clips(dataset, Path(root), split)
+    if classes is not None:
+        target = load_label_set(classes)
+        clips = [replace(clip, labels=mapped(clip.labels, target)) for clip in clips]
+    figures = evaluate_clips(
+        {str(path): load_checkpoint(path) for path in (checkpoint, *baselines)},
+        clips,
+        settings,
+        floors=floors,
+        options=options,
+        jobs=jobs,
+        ray_address=ray_address,
+        threads=threads,
+    )
+    head = {'dataset': dataset, 'split': split, 'checkpoint': str(checkpoint)}
+    return head | {'classes': clips[0].labels.name, 'clips': len(clips)} | figures
 
 
 def evaluate_clips(
-    net: DCFM,
+    nets: Mapping[str, DCFM],
     clips: Sequence[Clip],
-    interval: int,
-    phases: str = 'all',
-    device: str = 'auto',
-    backend: str = 'auto',
+    settings: Sequence[Setting],
+    *,
+    floors: bool = True,
+    options: Options | None = None,
+    jobs: int = 1,
+    ray_address: str | None = None,
+    threads: int = 1,
 ) -> dict[str, object]:
-    """Run the engine over clips at one keyframe interval.
+    """Run the engine over clips.
 
     Args:
-        net: The network.
-        clips: What to segment; every frame has a label of the image's size.
-        interval: Keyframe interval in frames, at least 1.
-        phases: 'first' starts every clip once, with its first frame as a keyframe; 'all' starts
-            it at each of its first `interval` frames and pools, so that a frame is met at
-            every age.
-        device: As in `SegmentationEngine`.
-        backend: As in `SegmentationEngine`.
+        nets: The network by name, and after it others, to compare with, that are run on every
+            frame by itself.
+        clips: All of the same classes.
+        settings: Schedules of the first network, a row each.
+        floors: Also rows of that network on every frame by itself (schedule 'per_frame') and of
+            its keyframes' masks repeated until the next keyframe ('hold').
+        options: How networks are run.
+        jobs: See `map_in_order`, as for the rest.
+        ray_address: Where Ray is.
+        threads: Of each process; figures are the same whatever `jobs` and `ray_address` are, and
+            on other machines, as long as this is.
 
     Returns:
-        One row of the evaluation's JSON. `hold_miou` and `hold_miou_nonkey` are what the same
-        engine's keyframe masks score when they are simply repeated until the next keyframe;
-        `label_hold_miou*` are the same with the keyframe's hand-made label, where it has one.
-        `ms_key` and `ms_nonkey` are medians of the engine's time per frame.
+        'rows', baselines and floors first, 'label_hold' {distance: mIoU}, and how it was done.
+        Fractions are in [0, 1], None where undefined; `ms_key` and `ms_nonkey` are medians of the
+        engine's time per frame. `hold_miou*` is what the keyframes' masks score when they are
+        repeated, `label_hold_miou*` their hand-made labels.
 
     Raises:
-        ValueError: If `interval` or `phases` is not as above, or there is no frame.
+        ValueError: If networks, clips, settings and options do not fit each other.
     """
-    if phases not in ('all', 'first'):
-        raise ValueError(f"`phases` must be 'all' or 'first', got {phases!r}")
-    if not any(len(clip) for clip in clips):
-        raise ValueError('`clips` must hold at least one frame')
-    num_classes = net.config.num_classes
-    names = ('engine', 'hold', 'label_hold')
-    scores = {name: Scores(num_classes) for name in names}
-    times: dict[bool, list[float]] = {True: [], False: []}
-    starts = interval if phases == 'all' else 1
-    for clip in clips:
-        for start in range(min(starts, len(clip))):
-            engine = SegmentationEngine(net, device=device, backend=backend, schedule=interval)
-            frames = clip[start:]
-            masks, keys = [], []
-            for index, (image, _) in enumerate(frames):
-                result = engine.step(image, round(index * 1e9 / RATE_HZ))
-                masks.append(result.mask)
-                keys.append(result.is_keyframe)
-                times[result.is_keyframe].append(sum(result.stage_ms.values()))
-            labels = [label for _, label in frames]
-            scores['engine'].add_clip(masks, labels, keys)
-            scores['hold'].add_clip(hold(masks, keys), labels, keys)
-            held = hold(labels, keys)
-            scores['label_hold'].add_clip(held, _both_known(held, labels), keys)
-    row: dict[str, object] = {'interval': interval, 'mode': 'past', 'schedule': 'fixed'}
-    row.update(scores['engine'].values())
-    for name in names[1:]:
-        values = scores[name].values()
-        row[f'{name}_miou'] = values['miou']
-        row[f'{name}_miou_nonkey'] = values['miou_nonkey']
-    row['ms_key'] = round(median(times[True]), 3) if times[True] else None
-    row['ms_nonkey'] = round(median(times[False]), 3) if times[False] else None
-    return row
-
-
-def evaluate_camvid(
-    checkpoint: Path | str,
-    root: Path | str,
-    intervals: Sequence[int] = (1, 2, 4, 8),
-    split: str = 'val',
-    phases: str = 'all',
-    device: str = 'auto',
-    backend: str = 'auto',
-) -> dict[str, object]:
-    """Evaluate a checkpoint on CamVid's dense clip.
-
-    Args:
-        checkpoint: A network of CamVid's 11 classes.
-        root: CamVid in the 480x360 layout (see `datasets.find_camvid`).
-        intervals: Keyframe intervals, in frames.
-        split: A split with a label for every frame of a 15 Hz video: 'val'.
-        phases: See `evaluate_clips`.
-        device: As in `SegmentationEngine`.
-        backend: As in `SegmentationEngine`.
-
-    Returns:
-        {'dataset', 'split', 'checkpoint', 'phases', 'label_hold': {distance: mIoU}, 'rows'}.
-
-    Raises:
-        ValueError: If the split is not dense, or an argument is not allowed.
-    """
-    net = load_checkpoint(checkpoint)
-    clips = [load_frames(clip) for clip in dense_clips(find_camvid(Path(root), split))]
-    if max(intervals) > 1 and max(len(clip) for clip in clips) < 2:
-        raise ValueError(f'`split` must be labelled densely for intervals above 1, got {split!r}')
-    rows = []
-    for interval in tqdm(intervals, 'keyframe intervals', disable=None):
-        rows.append(evaluate_clips(net, clips, interval, phases, device, backend))
-    labels = [[label for _, label in clip] for clip in clips]
+    options = options or Options()
+    main, *others = nets
+    baselines = [*others, *([main] if floors else [])]
+    plans = [Plan(main, setting) for setting in settings]
+    plans += [Plan(name, PER_FRAME) for name in baselines]
+    plans = list(dict.fromkeys(plans))
+    _check(nets, clips, plans, options)
+    todo = [job for plan in plans for job in plan.jobs(clips, streaming=options.streaming)]
+    todo += [Job(index) for index in range(len(clips)) if floors]
+    results = map_in_order(
+        ClipWork(nets, clips, options),
+        todo,
+        jobs,
+        ray_address,
+        'evaluating',
+        threads=threads,
+        uses_gpu=options.device != 'cpu',
+    )
+    labels = clips[0].labels
+    scores = {plan: PlanScores(labels.class_names) for plan in plans}
+    label_hold = LabelHold(labels.num_classes)
+    for job, result in zip(todo, results, strict=True):
+        if job.plan is not None:
+            scores[job.plan].add(result)
+        elif isinstance(result, LabelHold):
+            label_hold.merge(result)
+    rows = [scores[Plan(name, PER_FRAME)].row(name, PER_FRAME, 'per_frame') for name in baselines]
+    for kind in ('hold', None) if floors else (None,):
+        for setting in settings:
+            plan = Plan(main, setting)
+            if kind is None or plan.is_video:
+                rows.append(scores[plan].row(main, setting, kind or setting.schedule))
+    times = asdict(options.frame_times) if options.frame_times else 'measured'
     return {
-        'dataset': 'camvid',
-        'split': split,
-        'checkpoint': str(checkpoint),
-        'phases': phases,
-        'label_hold': label_hold(labels, net.config.num_classes),
+        'flip': options.flip,
+        'scales': list(options.scales) or None,
+        'streaming_times': times if options.streaming else None,
+        'threads': threads,
+        'label_hold': label_hold.values() if floors else None,
         'rows': rows,
     }
 
 
-def dense_clips(frames: Sequence[LabelledFrame]) -> list[list[LabelledFrame]]:
-    """Cut a list of frames where the drive changes or frames are missing."""
-    clips: list[list[LabelledFrame]] = []
-    for frame in frames:
-        last = clips[-1][-1] if clips else None
-        follows = (
-            last is not None
-            and last.sequence == frame.sequence
-            and _number(frame) - _number(last) <= DENSE_STEP
+def _check(
+    nets: Mapping[str, DCFM], clips: Sequence[Clip], plans: Iterable[Plan], options: Options
+) -> None:
+    """Raise ValueError unless they fit each other."""
+    if not any(clip.labelled for clip in clips):
+        raise ValueError('`clips` must have a labelled frame, got none')
+    labels = clips[0].labels
+    for name, net in nets.items():
+        if net.config.num_classes != labels.num_classes:
+            expected = f'must have the {labels.num_classes} classes of {labels.name}'
+            raise ValueError(f'{name} {expected}, got {net.config.num_classes}')
+    if not any(plan.is_video for plan in plans):
+        return
+    if max(len(clip.frames) for clip in clips) < 2:
+        raise ValueError('`interval` must be 1 where no frame has neighbours, as in these clips')
+    if options.scales:
+        raise ValueError(
+            '`scales` must be empty unless every interval is 1: a cached feature belongs to one '
+            'size, so there is no multi-scale video mode'
         )
-        if follows:
-            clips[-1].append(frame)
-        else:
-            clips.append([frame])
-    return clips
-
-
-def hold(masks: Sequence[Image], is_keyframe: Sequence[bool]) -> list[Image]:
-    """Repeat every keyframe's mask until the next keyframe."""
-    return list(_held(masks, is_keyframe))
-
-
-def label_hold(
-    clips: Sequence[Sequence[Image]], num_classes: int, distances: Sequence[int] = HOLD_DISTANCES
-) -> Mapping[str, float]:
-    """The mIoU of showing the label of d frames ago, by d: the floor of any video method.
-
-    Pixels that had no class d frames ago are not counted.
-    """
-    values = {}
-    for distance in distances:
-        confusion = ConfusionMatrix(num_classes)
-        for labels in clips:
-            old, new = labels[:-distance], labels[distance:]
-            for old_label, new_label in zip(old, _both_known(old, new), strict=True):
-                confusion.update(old_label, new_label)
-        values[str(distance)] = confusion.miou()
-    return values
-
-
-def _held(masks: Sequence[Image], is_keyframe: Sequence[bool]) -> Iterator[Image]:
-    kept = masks[0]
-    for mask, key in zip(masks, is_keyframe, strict=True):
-        if key:
-            kept = mask
-        yield kept
-
-
-def _both_known(old: Sequence[Image], new: Sequence[Image]) -> list[Image]:
-    """The new labels without the pixels that the old ones say nothing about."""
-    return [
-        np.where(first == UNLABELLED, UNLABELLED, second).astype(np.uint8)
-        for first, second in zip(old, new, strict=True)
-    ]
-
-
-def _number(frame: LabelledFrame) -> int:
-    return int(frame.image.stem.rsplit('_', 1)[1])
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -53,15 +53,22 @@ class ConfusionMatrix:
         self.counts += counts[:k]
         self._missed += counts[k]
 
+    def merge(self, other: ConfusionMatrix) -> None:
+        """Add the counts of another matrix of as many classes."""
+        self.counts += other.counts
+        self._missed += other._missed
+
     def label_pixels(self) -> NDArray[np.int64]:
         """Labelled pixels per class, (K,)."""
         return self.counts.sum(axis=0) + self._missed
 
+    def union_pixels(self) -> NDArray[np.int64]:
+        """Pixels per class that its label or its prediction covers, (K,)."""
+        return self.label_pixels() + self.counts.sum(axis=1) - np.diag(self.counts)
+
     def iou_per_class(self) -> NDArray[np.float64]:
         """Intersection over union per class, (K,); 0 where neither label nor prediction has it."""
-        intersection = np.diag(self.counts)
-        union = self.label_pixels() + self.counts.sum(axis=1) - intersection
-        return intersection / (union + EPS)
+        return np.diag(self.counts) / (self.union_pixels() + EPS)
 
     def miou(self, absent: str = 'zero') -> float:
         """Mean IoU over classes.
@@ -146,6 +153,10 @@ class VideoConsistency:
                 values.append(int(np.count_nonzero(still)) / (pixels + eps))
         if values:
             self._clips.append(values)
+
+    def merge(self, other: VideoConsistency) -> None:
+        """Put the clips of another one, of the same window and form, behind those of this one."""
+        self._clips += other._clips
 
     def value(self) -> float:
         """VC in [0, 1]; nan where no clip was long enough."""

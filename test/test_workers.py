@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from importlib.util import find_spec
+import os
+from pathlib import Path
+import signal
+import sys
+
+import pytest
+
+from dcfm_ros.training.workers import MAX_TRIES, map_in_order
+
+needs_ray = pytest.mark.skipif(find_spec('ray') is None, reason='ray is not installed')
+PLACES = [
+    pytest.param({'jobs': 1}, id='here'),
+    pytest.param({'jobs': 2}, id='processes'),
+    pytest.param({'jobs': 2, 'ray_address': 'local'}, id='ray', marks=needs_ray),
+]
+PARALLEL = PLACES[1:]
+
+
+class Square:
+    """Squares; the worker of a number in `deadly` dies `num_deaths` times first."""
+
+    def __init__(self, folder: Path, deadly=(), num_deaths=1):
+        self.folder, self.deadly, self.num_deaths = folder, deadly, num_deaths
+
+    def __call__(self, number):
+        if number < 0:
+            raise ValueError(f'`number` must be at least 0, got {number}')
+        tries = self.folder / str(number)
+        with tries.open('a') as file:
+            file.write('x')
+        if number in self.deadly and tries.stat().st_size <= self.num_deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number**2
+
+
+def threads_and_process(_item):
+    import torch
+
+    return torch.get_num_threads(), os.getpid()
+
+
+@pytest.mark.parametrize('place', PARALLEL)
+def test_item_of_a_killed_worker_is_tried_again(tmp_path, place):
+    square = Square(tmp_path, deadly=(3,))
+    assert map_in_order(square, range(6), **place) == [0, 1, 4, 9, 16, 25]
+    assert (tmp_path / '3').read_text() == 'xx'
+
+
+@pytest.mark.parametrize('place', PARALLEL)
+def test_item_that_always_kills_is_given_up_and_named(tmp_path, place):
+    square = Square(tmp_path, deadly=(3,), num_deaths=99)
+    with pytest.raises(RuntimeError, match=rf'killed {MAX_TRIES} times .* \b3\b'):
+        map_in_order(square, range(4), **place)
+    assert (tmp_path / '3').read_text() == 'x' * MAX_TRIES
+
+
+@pytest.mark.parametrize('place', PLACES)
+def test_error_of_the_function_comes_back_as_it_is(tmp_path, place):
+    with pytest.raises(ValueError, match=r'^`number` must be at least 0, got -1$'):
+        map_in_order(Square(tmp_path), [1, -1], **place)
+
+
+def test_results_are_in_the_order_of_the_items(tmp_path):
+    assert map_in_order(Square(tmp_path), [5, 0, 2]) == [25, 0, 4]
+
+
+def test_threads_are_those_asked_for_and_then_as_before():
+    import torch
+
+    before = torch.get_num_threads()
+    assert map_in_order(threads_and_process, [0], threads=3) == [(3, os.getpid())]
+    assert torch.get_num_threads() == before
+
+
+def test_processes_have_threads_of_their_own():
+    results = map_in_order(threads_and_process, range(4), jobs=2, threads=1)
+    assert {threads for threads, _ in results} == {1}
+    assert os.getpid() not in {process for _, process in results}
+
+
+@pytest.mark.parametrize('name', ['jobs', 'threads'])
+def test_numbers_below_1_are_refused(name):
+    with pytest.raises(ValueError, match=f'`{name}` must be at least 1, got 0'):
+        map_in_order(str, [1], **{name: 0})
+
+
+def test_absent_ray_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    with pytest.raises(RuntimeError, match=r"needs the package ray: pip install 'dcfm_ros\[cl"):
+        map_in_order(str, [1], ray_address='local')
+    assert os.environ['RAY_USAGE_STATS_ENABLED'] == '0'

@@ -1,0 +1,153 @@
+"""The jobs of an evaluation, each a pass over one clip, and rows of figures from their counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.training.averaged_views import FlippedEngine, MultiScaleEngine
+from dcfm_ros.training.clip_passes import Setting, score_label_hold, score_pass
+from dcfm_ros.training.clips import Clip
+from dcfm_ros.training.scores import LabelHold, PassScores
+from dcfm_ros.training.streaming import FrameTimes, StreamScores, score_stream
+
+PER_FRAME = Setting(interval=1, phases='first')
+"""Every frame a keyframe: what the network does to images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How networks are run; the same for all rows."""
+
+    device: str = 'auto'
+    """As in `SegmentationEngine`, in each worker."""
+    backend: str = 'auto'
+    """As in `SegmentationEngine`."""
+    height: int | None = None
+    """Rows that the network works at (`inference_height`); None: those of the images."""
+    flip: bool = False
+    """Average the logits with those of the mirrored image."""
+    scales: tuple[float, ...] = ()
+    """Average the logits over sizes of the image, as factors; for images only, not video."""
+    streaming: bool = True
+    """Measure streaming accuracy too, in mode 'past'."""
+    frame_times: FrameTimes | None = None
+    """What frames take in the streaming accuracy; None: what the engine took."""
+
+    def engine(self, net: DCFM) -> SegmentationEngine:
+        """The engine that these options ask for."""
+        common = (self.device, self.backend)
+        if self.scales:
+            return MultiScaleEngine(net, self.scales, *common, self.height, flip=self.flip)
+        if self.flip:
+            return FlippedEngine(net, *common, self.height)
+        return SegmentationEngine(net, *common, inference_height=self.height)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which network runs how."""
+
+    network: str
+    setting: Setting
+
+    def __post_init__(self) -> None:
+        if self.setting.threshold is None and self.setting.interval == 1:
+            # With keyframes only, neither phase nor mode makes a difference.
+            object.__setattr__(self, 'setting', PER_FRAME)
+
+    @property
+    def is_video(self) -> bool:
+        """False if every frame is segmented by itself."""
+        return self.setting != PER_FRAME
+
+    def jobs(self, clips: Sequence[Clip], *, streaming: bool) -> Iterator[Job]:
+        """All jobs of this plan."""
+        for index, clip in enumerate(clips):
+            for start in self.setting.starts(len(clip.frames), index):
+                yield Job(index, self, start)
+        if streaming and self.setting.mode == 'past':
+            yield from (Job(i, self) for i, clip in enumerate(clips) if len(clip.frames) > 1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pass over a clip, or a live run over it (no `start`), or its label hold (no `plan`)."""
+
+    clip: int
+    plan: Plan | None = None
+    start: int | None = None
+
+
+class ClipWork:
+    """Does jobs; every worker process builds the engines that it needs, once."""
+
+    def __init__(self, nets: Mapping[str, DCFM], clips: Sequence[Clip], options: Options) -> None:
+        self._nets = dict(nets)
+        self._clips = clips
+        self._options = options
+        self._engines: dict[str, SegmentationEngine] = {}
+
+    def __call__(self, job: Job) -> PassScores | StreamScores | LabelHold:
+        """Counts of one job."""
+        clip = self._clips[job.clip]
+        num_classes = clip.labels.num_classes
+        if job.plan is None:
+            return score_label_hold(clip, num_classes)
+        name, setting = job.plan.network, job.plan.setting
+        if name not in self._engines:
+            self._engines[name] = self._options.engine(self._nets[name])
+        engine = self._engines[name]
+        if job.start is not None:
+            return score_pass(engine, clip, setting, job.start, num_classes)
+        engine.schedule = setting.scheduler()
+        return score_stream(engine, clip, num_classes, self._options.frame_times)
+
+
+class PlanScores:
+    """Counts of all jobs of one plan."""
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self._class_names = class_names
+        self._passes = PassScores(len(class_names))
+        self._stream = StreamScores(len(class_names))
+
+    def add(self, result: Any) -> None:
+        """Take in what a job found."""
+        (self._passes if isinstance(result, PassScores) else self._stream).merge(result)
+
+    def row(self, network: str, setting: Setting, schedule: str) -> dict[str, object]:
+        """A row of the JSON.
+
+        Args:
+            network: Its name.
+            setting: As it was asked for.
+            schedule: 'fixed', 'adaptive', 'per_frame', or 'hold' for the keyframes' masks.
+        """
+        passes = self._passes
+        is_hold, is_adaptive = schedule == 'hold', setting.threshold is not None
+        values = (passes.hold if is_hold else passes.engine).values(self._class_names)
+        if is_adaptive:  # it runs whole clips, of which few frames may have a label
+            values['keyframe_share'] = passes.keyframe_share()
+        share = values['keyframe_share']
+        row: dict[str, object] = {
+            'interval': None if is_adaptive else setting.interval,
+            'mode': setting.mode,
+            'schedule': schedule,
+            'threshold': setting.threshold,
+            'min_interval': setting.interval if is_adaptive else None,
+            'max_interval': setting.max_interval,
+            'average_interval': 1 / share if isinstance(share, float) and share else None,
+            'phases': setting.phases,
+            'checkpoint': network,
+            **values,
+        }
+        if not is_hold:
+            for name, held in (('hold', passes.hold), ('label_hold', passes.label_hold)):
+                figures = held.values(self._class_names)
+                row |= {f'{name}_{key}': figures[key] for key in ('miou', 'miou_nonkey')}
+            row |= passes.median_ms() | self._stream.values()
+        return row

@@ -1,0 +1,163 @@
+"""Streaming accuracy: a label is met by the mask that a live camera's user would see by then.
+
+One worker segments the newest frame that has come; frames that come while it is busy replace each
+other and are dropped (Li et al., "Towards Streaming Perception", ECCV 2020). The engine sees only
+what is segmented, so a keyframe interval counts those frames, as on the robot.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.clips import Clip
+from dcfm_ros.training.datasets import read_frame
+from dcfm_ros.training.metrics import ConfusionMatrix
+from dcfm_ros.training.scores import miou
+
+Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """Times that a keyframe and a non-key frame are assumed to take, in ms."""
+
+    key_ms: float
+    nonkey_ms: float
+
+    def __post_init__(self) -> None:
+        for name in ('key_ms', 'nonkey_ms'):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f'`{name}` must be at least 0, got {getattr(self, name)}')
+
+
+@dataclass(frozen=True, eq=False)
+class Publication:
+    """A mask that came out."""
+
+    frame: int
+    """What it was made of."""
+    mask: Mask
+    published_ns: int
+
+
+class StreamScores:
+    """Counts of live runs over clips."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._confusion = ConfusionMatrix(num_classes)
+        self._num_processed = 0
+        self._num_dropped = 0
+        self._ages_ns: list[int] = []
+
+    def add_label(self, label: Mask, shown: Mask | None, age_ns: int = 0) -> None:
+        """Count a label (H, W) and the mask shown when its frame came, with the mask's age."""
+        if shown is None:  # every labelled pixel is missed
+            shown = np.full(label.shape, UNLABELLED, np.uint8)
+        else:
+            self._ages_ns.append(age_ns)
+        self._confusion.update(shown, label)
+
+    def add_clip(self, num_processed: int, num_dropped: int) -> None:
+        """Count the frames of a clip."""
+        self._num_processed += num_processed
+        self._num_dropped += num_dropped
+
+    def merge(self, other: StreamScores) -> None:
+        """Put the clips of another one behind those of this one."""
+        self._confusion.merge(other._confusion)
+        self._num_processed += other._num_processed
+        self._num_dropped += other._num_dropped
+        self._ages_ns += other._ages_ns
+
+    def values(self) -> dict[str, float | int | None]:
+        """Figures of a row; the age is the mean over labels with a mask, in ms."""
+        ages = self._ages_ns
+        return {
+            'streaming_miou': miou(self._confusion),
+            'streaming_age_ms': round(sum(ages) / len(ages) / 1e6, 3) if ages else None,
+            'streaming_processed': self._num_processed,
+            'streaming_dropped': self._num_dropped,
+        }
+
+
+def score_stream(
+    engine: SegmentationEngine, clip: Clip, num_classes: int, times: FrameTimes | None = None
+) -> StreamScores:
+    """Play a clip to the engine at its frame rate, in simulated time.
+
+    Args:
+        engine: With the schedule to be used; its stream is reset.
+        clip: Frames after the last labelled one are left out.
+        num_classes: K.
+        times: How long frames take; None: as long as the engine says each one took.
+    """
+    scores = StreamScores(num_classes)
+    num_frames = clip.labelled[-1] + 1 if clip.labelled else 0
+    arrivals_ns = [round(index * 1e9 / clip.rate_hz) for index in range(num_frames)]
+    num_processed = 0
+
+    def process(index: int) -> tuple[Mask, int]:
+        nonlocal num_processed
+        num_processed += 1
+        image, _ = read_frame(clip.frames[index], clip.labels)
+        result = engine.step(image, arrivals_ns[index])
+        spent_ms = sum(result.stage_ms.values())
+        if times is not None:
+            spent_ms = times.key_ms if result.is_keyframe else times.nonkey_ms
+        return result.mask, round(spent_ms * 1e6)
+
+    engine.reset()
+    publications = publish(arrivals_ns, process)
+    for index, shown in enumerate(newest_by(arrivals_ns, publications)):
+        if clip.frames[index].label is None:
+            continue
+        _, label = read_frame(clip.frames[index], clip.labels)
+        assert label is not None
+        if shown is None:
+            scores.add_label(label, None)
+        else:
+            scores.add_label(label, shown.mask, arrivals_ns[index] - arrivals_ns[shown.frame])
+    for _ in publications:  # what still waited when the last frame came
+        pass
+    scores.add_clip(num_processed, num_frames - num_processed)
+    return scores
+
+
+def publish(
+    arrivals_ns: Sequence[int], process: Callable[[int], tuple[Mask, int]]
+) -> Iterator[Publication]:
+    """Segment the newest frame that has come whenever the worker is free.
+
+    Args:
+        arrivals_ns: When each frame comes, rising.
+        process: Segments a frame; returns its mask and how long that took in ns.
+
+    Yields:
+        Every mask that is made, in order; nothing is processed before it is asked for.
+    """
+    frame, free_ns = -1, 0
+    while frame + 1 < len(arrivals_ns):
+        start_ns = max(free_ns, arrivals_ns[frame + 1])
+        frame = bisect_right(arrivals_ns, start_ns) - 1
+        mask, spent_ns = process(frame)
+        free_ns = start_ns + spent_ns
+        yield Publication(frame, mask, free_ns)
+
+
+def newest_by(
+    moments_ns: Iterable[int], publications: Iterable[Publication]
+) -> Iterator[Publication | None]:
+    """The newest publication at each of the moments, which rise; None before the first."""
+    remaining = iter(publications)
+    newest, coming = None, next(remaining, None)
+    for moment_ns in moments_ns:
+        while coming is not None and coming.published_ns <= moment_ns:
+            newest, coming = coming, next(remaining, None)
+        yield newest

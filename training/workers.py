@@ -1,0 +1,225 @@
+"""One function over many items: in this process, in several, or on a Ray cluster.
+
+Results come in the order of the items. A worker that is killed, for want of memory say, loses its
+item, which is tried again. Workers compute with the same number of threads wherever they run,
+because that number decides how sums are rounded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+import multiprocessing
+import os
+import pickle
+import sys
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+Numbered = Generator[tuple[int, Any], None, None]
+
+MAX_TRIES = 3
+"""How often an item is tried whose worker is killed."""
+
+
+def map_in_order(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    jobs: int = 1,
+    ray_address: str | None = None,
+    description: str = '',
+    *,
+    threads: int | None = None,
+    uses_gpu: bool = False,
+) -> list[Result]:
+    """Call the function on every item.
+
+    Args:
+        function: Goes to each worker once, with all that it holds; like the items and the
+            results it is pickled, unless everything happens in this process.
+        items: What to call it on.
+        jobs: Processes on this machine, 1: this one. With 'local' Ray: tasks at a time.
+        ray_address: 'local' starts Ray on this machine, 'auto' or 'host:port' joins a cluster
+            whose machines have this package and see the same files; None: no Ray.
+        description: Title of the progress bar.
+        threads: Of each worker, for torch and OpenCV. It decides how sums are rounded: results
+            are the same to the last bit for equal `threads` only. None: the cores of this
+            machine, shared out among the jobs.
+        uses_gpu: Give every task on Ray a GPU of its own, if the cluster has any.
+
+    Returns:
+        The results, in the order of the items.
+
+    Raises:
+        ValueError: If `jobs` or `threads` is below 1.
+        RuntimeError: If an item's worker was killed `MAX_TRIES` times, or Ray is not installed.
+        Exception: Whatever the function raises, at once.
+    """
+    for name, value in (('jobs', jobs), ('threads', 1 if threads is None else threads)):
+        if value < 1:
+            raise ValueError(f'`{name}` must be at least 1, got {value}')
+    threads = threads or max(1, len(os.sched_getaffinity(0)) // jobs)
+    if ray_address is not None:
+        found = _map_on_ray(function, items, jobs, ray_address, threads, uses_gpu)
+    elif jobs > 1:
+        found = _map_in_processes(function, items, jobs, threads)
+    else:
+        found = _map_here(function, items, threads)
+    results: dict[int, Result] = {}
+    # Closed when something is raised, so that no worker outlives this call.
+    with closing(found), tqdm(total=len(items), desc=description, disable=None) as progress:
+        for index, result in found:
+            results[index] = result
+            progress.update()
+    return [results[index] for index in range(len(items))]
+
+
+def _map_here(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Numbered:
+    with _threads(threads):
+        for index, item in enumerate(items):
+            yield index, function(item)
+
+
+def _map_in_processes(
+    function: Callable[[Any], Any], items: Sequence[Any], jobs: int, threads: int
+) -> Numbered:
+    # Bytes, because torch would hand over every tensor of an object as an open file.
+    start = ('', pickle.dumps(function), threads)
+    context = multiprocessing.get_context('spawn')
+    waiting = deque(range(len(items)))
+    tries = [0] * len(items)
+    while waiting:
+        # One pool after the other: a pool whose worker was killed takes nothing any more.
+        size = min(jobs, len(waiting))
+        pool = ProcessPoolExecutor(size, context, _start_worker, start)
+        running: dict[Future[Any], int] = {}
+        try:
+            while waiting or running:
+                # No more than are worked on, so that few are lost with a worker.
+                while waiting and len(running) < size:
+                    running[pool.submit(_work, items[waiting[0]])] = waiting[0]
+                    tries[waiting.popleft()] += 1
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    yield running.pop(future), result
+        except BrokenProcessPool as error:
+            lost = sorted(running.values())
+            if any(tries[index] >= MAX_TRIES for index in lost):
+                raise _killed([items[index] for index in lost]) from error
+            waiting.extendleft(reversed(lost))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _map_on_ray(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    jobs: int,
+    address: str,
+    threads: int,
+    uses_gpu: bool,
+) -> Numbered:
+    ray = _import_ray()
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        _start_ray(ray, address, jobs * threads)
+    try:
+        num_gpus = int(uses_gpu and ray.cluster_resources().get('GPU', 0) >= 1)
+        task = ray.remote(_work_on_ray).options(
+            num_cpus=threads, num_gpus=num_gpus, max_retries=MAX_TRIES - 1
+        )
+        payload = ray.put(pickle.dumps(function))
+        running = {
+            # In a list it stays a reference, which a worker follows once.
+            task.remote([payload], item, threads): index
+            for index, item in enumerate(items)
+        }
+        while running:
+            [done], _ = ray.wait(list(running))
+            try:
+                result = ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except ray.exceptions.WorkerCrashedError as error:
+                raise _killed([items[running[done]]]) from error
+            yield running.pop(done), result
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def _import_ray() -> Any:
+    os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # read when it starts: nothing phones home
+    try:
+        import ray
+    except ImportError as error:
+        text = "`ray_address` needs the package ray: pip install 'dcfm_ros[cluster]'"
+        raise RuntimeError(text) from error
+    return ray
+
+
+def _start_ray(ray: Any, address: str, num_cpus: int) -> None:
+    own: dict[str, Any] = {'num_cpus': num_cpus, 'include_dashboard': False}
+    # What can be imported here can be there, whatever folder this was started in.
+    own['runtime_env'] = {'env_vars': {'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}}
+    quiet = {'log_to_driver': False, 'logging_level': 'ERROR'}
+    ray.init(address, **quiet, **(own if address == 'local' else {}))
+
+
+def _killed(items: Sequence[Any]) -> RuntimeError:
+    which = ' or '.join(map(str, items))
+    return RuntimeError(f'a worker was killed {MAX_TRIES} times while it worked on {which}')
+
+
+_loaded: tuple[str, Callable[[Any], Any]] | None = None
+"""In a worker: the function that it was given, after the key that it was known by."""
+
+
+def _start_worker(key: str, payload: bytes, threads: int) -> None:
+    global _loaded
+    os.environ['OMP_NUM_THREADS'] = str(threads)  # for what is imported later
+    _loaded = key, pickle.loads(payload)
+    _set_threads({'torch': threads, 'cv2': threads})
+
+
+def _work(item: Any) -> Any:
+    assert _loaded is not None
+    return _loaded[1](item)
+
+
+def _work_on_ray(references: list[Any], item: Any, threads: int) -> Any:
+    """Work on an item; the function stays, for a worker of Ray is given many items."""
+    key = references[0].hex()
+    if _loaded is None or _loaded[0] != key:
+        _start_worker(key, _import_ray().get(references[0]), threads)
+    return _work(item)
+
+
+_THREADS = {
+    'torch': ('get_num_threads', 'set_num_threads'),
+    'cv2': ('getNumThreads', 'setNumThreads'),
+}
+"""How libraries are asked for the number of their threads, and told."""
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    loaded = _THREADS.keys() & sys.modules.keys()
+    before = {name: getattr(sys.modules[name], _THREADS[name][0])() for name in loaded}
+    _set_threads(dict.fromkeys(loaded, count))
+    try:
+        yield
+    finally:
+        _set_threads(before)
+
+
+def _set_threads(counts: Mapping[str, int]) -> None:
+    """Tell those of the libraries that are loaded."""
+    for name in counts.keys() & sys.modules.keys():
+        getattr(sys.modules[name], _THREADS[name][1])(counts[name])
