@@ -24,6 +24,7 @@ from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.training.ages import loss_by_age
 from dcfm_ros.training.datasets import find_clips
 from dcfm_ros.training.evaluate import evaluate_dataset
+from dcfm_ros.training.evaluation_jobs import Options
 from dcfm_ros.training.studies import Study, Variant
 from dcfm_ros.training.workers import map_in_order
 
@@ -139,6 +140,7 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
                 intervals=(item.interval,),
                 mode=item.mode,
                 floors=False,
+                options=Options(height=_trained_height(weights), streaming=False),
                 threads=run.num_threads,
             )
             write_json(path, figures)
@@ -155,11 +157,14 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
 
 def _by_age(weights: Path, item: EvaluationData) -> dict[str, dict[str, float]]:
     """Loss and mIoU at the ages that a keyframe interval serves to non-key frames."""
-    net = load_checkpoint(weights)
-    height = int(str(read_metadata(weights).training.get('image_height', 0))) or None
     clips = find_clips(item.dataset, item.root, item.split)
-    found = loss_by_age(net, clips, range(1, item.interval), height)
+    ages = range(1, item.interval)
+    found = loss_by_age(load_checkpoint(weights), clips, ages, _trained_height(weights))
     return {str(age): values for age, values in found.items()}
+
+
+def _trained_height(weights: Path) -> int | None:
+    return int(str(read_metadata(weights).training.get('image_height', 0))) or None
 
 
 def engine_row(figures: Mapping[str, Any]) -> dict[str, Any]:

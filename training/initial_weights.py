@@ -23,6 +23,9 @@ from dcfm_ros.models.official import official_key
 
 _TRAINING_ONLY = ('dropout', 'drop_path', 'palette')
 _OF_THE_HEAD = ('num_classes', 'class_names', 'head', 'head_channels')
+_SWITCHES = (
+    'key_uses_common', 'key_uses_independent', 'nonkey_uses_common', 'nonkey_uses_independent',
+)  # fmt: skip
 _CLASSIFIER = re.compile(r'(head|fc|classifier)\.')
 
 
@@ -39,7 +42,8 @@ def load_initial_weights(net: DCFM, source: str | None) -> str:
               cache of it.
             - a '.safetensors' file of this package: everything; it must fit in all but
               `dropout`, `drop_path` and `palette`.
-            - 'features:<file>': everything but the head of such a file; the classes may differ.
+            - 'features:<file>': everything but the head of such a file; the classes may differ, and
+              what is fused (an image network, for example).
             - a file with an ImageNet backbone: SegFormer's mit_b*.pth, the deep-stem ResNets of
               the paper (conv1, bn1, conv2, ..., layer4), torchvision's resnet18, or what timm
               publishes for a timm backbone; '.pth' or '.safetensors'.
@@ -85,7 +89,7 @@ def _part(key: str) -> str:
 
 def _from_checkpoint(net: DCFM, path: Path, *, with_head: bool) -> dict[str, Tensor]:
     initial = load_checkpoint(path)
-    free = _TRAINING_ONLY if with_head else _TRAINING_ONLY + _OF_THE_HEAD
+    free = _TRAINING_ONLY if with_head else _TRAINING_ONLY + _OF_THE_HEAD + _SWITCHES
     ours, theirs = net.config.to_dict(), initial.config.to_dict()
     differing = [
         f'{field}: {theirs[field]!r}, not {ours[field]!r}'
