@@ -154,13 +154,12 @@ def bag_frames(
             images = [c for c in reader.connections if c.msgtype.endswith('Image')]
             connection = _pick(images, topic, label_topic, path)
             labels: dict[int, NDArray[np.uint8]] = {}
-            wanted = [c for c in images if c.topic in (connection.topic, label_topic)]
-            if label_topic is not None and len({c.topic for c in wanted}) < 2:
+            masks = [c for c in images if c.topic == label_topic]
+            if label_topic is not None and not masks:
                 topics = [c.topic for c in images]
                 raise SourceError(f'{path} has no mask topic {label_topic!r}, only {topics}')
-            for label_connection, _, raw in reader.messages(
-                [c for c in wanted if c.topic == label_topic]
-            ):
+            # Asked for no connection, the reader would give the messages of all.
+            for label_connection, _, raw in reader.messages(masks) if masks else ():
                 message: Any = reader.deserialize(raw, label_connection.msgtype)
                 labels[_stamp_ns(message)] = message_to_cvimage(message, 'mono8')
             for image_connection, _, raw in reader.messages([connection]):

@@ -67,6 +67,12 @@ def test_bag_gives_back_every_pixel_and_header(tmp_path):
         assert (found.stamp_ns, found.frame_id) == (frame.stamp_ns, frame.frame_id)
 
 
+def test_bag_has_no_labels_unless_its_mask_topic_is_named(tmp_path):
+    write_bag(tmp_path / 'bag', make_frames())
+    read = open_source(str(tmp_path / 'bag'), topic='/camera/image_raw')
+    assert [frame.label for frame in read] == [None] * 4
+
+
 def test_bag_with_several_image_topics_asks_for_one(tmp_path):
     write_bag(tmp_path / 'bag', make_frames())
     with pytest.raises(SourceError, match='several image topics'):
