@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dcfm_ros.training.workers import MAX_TRIES, map_in_order
+from dcfm_ros.training.workers import MAX_TRIES, map_in_order, ray_session
 
 needs_ray = pytest.mark.skipif(find_spec('ray') is None, reason='ray is not installed')
 PLACES = [
@@ -17,6 +17,16 @@ PLACES = [
     pytest.param({'jobs': 2, 'ray_address': 'local'}, id='ray', marks=needs_ray),
 ]
 PARALLEL = PLACES[1:]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_ray_for_all():
+    """Starting it takes seconds; that `map_in_order` starts it is tested with the evaluation."""
+    if find_spec('ray') is None:
+        yield
+        return
+    with ray_session('local', 2):
+        yield
 
 
 class Square:

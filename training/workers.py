@@ -80,6 +80,36 @@ def map_in_order(
     return [results[index] for index in range(len(items))]
 
 
+@contextmanager
+def ray_session(address: str, num_cpus: int) -> Iterator[Any]:
+    """Start Ray or join a cluster for a while; calls of `map_in_order` in between share it.
+
+    Args:
+        address: As the `ray_address` of `map_in_order`.
+        num_cpus: CPUs that Ray may use, if it is started here.
+
+    Yields:
+        The module ray.
+
+    Raises:
+        RuntimeError: If Ray is not installed.
+        ConnectionError: If there is no cluster at the address.
+    """
+    ray = _import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    own: dict[str, Any] = {'num_cpus': num_cpus, 'include_dashboard': False}
+    # What can be imported here can be there, whatever folder this was started in.
+    own['runtime_env'] = {'env_vars': {'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}}
+    quiet = {'log_to_driver': False, 'logging_level': 'ERROR'}
+    ray.init(address, **quiet, **(own if address == 'local' else {}))
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
 def _map_here(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Numbered:
     with _threads(threads):
         for index, item in enumerate(items):
@@ -125,11 +155,7 @@ def _map_on_ray(
     threads: int,
     uses_gpu: bool,
 ) -> Numbered:
-    ray = _import_ray()
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        _start_ray(ray, address, jobs * threads)
-    try:
+    with ray_session(address, jobs * threads) as ray:
         num_gpus = int(uses_gpu and ray.cluster_resources().get('GPU', 0) >= 1)
         task = ray.remote(_work_on_ray).options(
             num_cpus=threads, num_gpus=num_gpus, max_retries=MAX_TRIES - 1
@@ -149,9 +175,6 @@ def _map_on_ray(
             except ray.exceptions.WorkerCrashedError as error:
                 raise _killed([items[running[done]]]) from error
             yield running.pop(done), result
-    finally:
-        if is_ours:
-            ray.shutdown()
 
 
 def _import_ray() -> Any:
@@ -162,14 +185,6 @@ def _import_ray() -> Any:
         text = "`ray_address` needs the package ray: pip install 'dcfm_ros[cluster]'"
         raise RuntimeError(text) from error
     return ray
-
-
-def _start_ray(ray: Any, address: str, num_cpus: int) -> None:
-    own: dict[str, Any] = {'num_cpus': num_cpus, 'include_dashboard': False}
-    # What can be imported here can be there, whatever folder this was started in.
-    own['runtime_env'] = {'env_vars': {'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}}
-    quiet = {'log_to_driver': False, 'logging_level': 'ERROR'}
-    ray.init(address, **quiet, **(own if address == 'local' else {}))
 
 
 def _killed(items: Sequence[Any]) -> RuntimeError:
