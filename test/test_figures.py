@@ -214,6 +214,7 @@ def test_fixed_interval_is_the_average_whatever_share_the_labels_saw(tmp_path: P
 
 def test_figure_9_compares_at_equal_average_interval(tmp_path: Path) -> None:
     rows = [fixed(k, 0.6 - 0.02 * k) for k in (3, 1, 2)]
+    rows[2]['ms_key'] = 600.0
     rows += [adaptive(0.3, 2.5, 0.56), adaptive(0.1, 1.5, 0.58), adaptive(0.9, 9.0, 0.3)]
     rows += [adaptive(0.2, 2.0, 0.55, min_interval=2)]
     path = write_evaluation(tmp_path / 'e.json', rows)
@@ -223,6 +224,8 @@ def test_figure_9_compares_at_equal_average_interval(tmp_path: Path) -> None:
     # Fixed, between its intervals: 0.55 at 2.5 and 0.57 at 1.5; 9.0 is beyond it.
     assert gain_over_fixed(curves['AKS, MinK 1'], curves['fixed K']) == pytest.approx(0.01)
     assert gain_over_fixed(curves['AKS, MinK 2'], curves['fixed K']) == pytest.approx(-0.01)
+    # One network: a busy moment (600 ms at K=2) does not bend the curve over speed.
+    assert [row.fps for row in curves['fixed K']] == pytest.approx([1000 / 60, 1000 / 35, 37.5])
     request = FigureRequest(output=tmp_path, figures=('9',), evaluations=(path,))
     (outcome,) = make_figures(request)
     assert list(outcome.numbers.values()) == pytest.approx([0.01, -0.01])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -46,7 +48,8 @@ def group_curves(rows: Sequence[EvaluatedRow]) -> dict[str, dict[str, Curve]]:
 
     Returns:
         {'<checkpoint>, <dataset> <split>, <keyframes used>': {'fixed K' or 'AKS, MinK <n>': rows
-        by rising average interval}}; only of what has both a fixed and an adaptive curve.
+        by rising average interval}}; only of what has both a fixed and an adaptive curve. The
+        rows of a curve share its median times.
     """
     groups: dict[str, dict[str, Curve]] = {}
     for row in rows:
@@ -57,14 +60,24 @@ def group_curves(rows: Sequence[EvaluatedRow]) -> dict[str, dict[str, Curve]]:
         minimum = 1 if row.min_interval is None else row.min_interval
         kind = FIXED if row.schedule == 'fixed' else f'AKS, MinK {minimum}'
         groups.setdefault(name, {}).setdefault(kind, []).append(row)
-    for curves in groups.values():
-        for curve in curves.values():
-            curve.sort(key=lambda row: row.average_interval)
     return {
-        name: {FIXED: curves[FIXED], **dict(sorted(curves.items()))}
+        name: {kind: _evened(curves[kind]) for kind in (FIXED, *sorted(curves.keys() - {FIXED}))}
         for name, curves in groups.items()
         if FIXED in curves and len(curves) > 1
     }
+
+
+def _evened(curve: Curve) -> Curve:
+    """By rising average interval, every row with the times that are the median of the curve's.
+
+    It is one network throughout: what differs in time is how busy the machine was.
+    """
+    times: dict[str, float] = {}
+    for name in ('key_ms', 'nonkey_ms'):
+        if known := [ms for row in curve if (ms := getattr(row, name)) is not None]:
+            times[name] = median(known)
+    ordered = sorted(curve, key=lambda row: row.average_interval)
+    return [replace(row, **times) for row in ordered]  # type: ignore[arg-type]
 
 
 def gain_over_fixed(curve: Curve, fixed: Curve) -> float | None:

@@ -42,11 +42,10 @@ def figure_7(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing | 
             neighbour_similarity(extractor.fused(image, None if key == index else images[key]))
             for index, (image, key) in enumerate(zip(images, keyframes, strict=True))
         ]
-    ages = [index % request.interval for index in range(len(images))]
-    names = [
-        f'frame {request.start + i}, keyframe{f" + {age}" if age else ""}'
-        for i, age in enumerate(ages)
-    ]
+    names = []
+    for index, key in enumerate(keyframes):
+        role = f'keyframe + {index - key}' if index > key else 'keyframe'
+        names.append(f'frame {request.start + index}, {role}')
     numbers = {f'similarity {n}': float(np.mean([m.mean() for m in maps[n]])) for n in maps}
     figure = draw_figure_7(images, maps, names)
     return Drawing(figure=figure, rows=figure_7_rows(maps, names), numbers=numbers)
