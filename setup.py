@@ -51,6 +51,8 @@ setup(
         'dcfm_ros.models',
         'dcfm_ros.synthetic',
         'dcfm_ros.training',
+        'dcfm_ros.training.layouts',
+        'dcfm_ros.training.plots',
     ],
     package_data={
         'dcfm_ros': ['py.typed'],

@@ -60,8 +60,8 @@ def figures(
     Figures 1 and 6 need nothing, 9 needs --evaluation with fixed and adaptive schedules, 10 needs
     --root, 7 and 8 also --without-consistency. Fails if a figure that --figures names is missing.
     """
-    from dcfm_ros.training.figure_request import FigureRequest
     from dcfm_ros.training.figures import make_figures, parse_figures
+    from dcfm_ros.training.plots.request import FigureRequest
 
     outcomes = make_figures(
         FigureRequest(

@@ -57,7 +57,7 @@ def test_the_full_model_is_one_training_for_all_studies():
 
 
 def test_unknown_study_is_refused():
-    with pytest.raises(ValueError, match=r"`name` must be one of decomposition, .*got .table9."):
+    with pytest.raises(ValueError, match=r'`name` must be one of decomposition, .*got .table9.'):
         study('table9')
 
 

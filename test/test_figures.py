@@ -19,17 +19,17 @@ from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.clips import Clip, Frame
-from dcfm_ros.training.figure_features import FeatureExtractor, Sample, sample_vectors
-from dcfm_ros.training.figure_points import cityscapes_points, vspw_points
-from dcfm_ros.training.figure_request import FigureRequest
-from dcfm_ros.training.figure_rows import mean_frame_ms, read_evaluation
-from dcfm_ros.training.figure_schedules import gain_over_fixed, group_curves
-from dcfm_ros.training.figure_similarity import neighbour_similarity
-from dcfm_ros.training.figure_strips import Strip, figure_10_rows
-from dcfm_ros.training.figure_tradeoff import draw_figure_1, draw_figure_6a, draw_figure_6b
-from dcfm_ros.training.figure_tsne import dispersion
 from dcfm_ros.training.figures import FIGURES, make_figures, parse_figures
 from dcfm_ros.training.label_sets import CAMVID
+from dcfm_ros.training.plots.features import FeatureExtractor, Sample, sample_vectors
+from dcfm_ros.training.plots.points import cityscapes_points, vspw_points
+from dcfm_ros.training.plots.request import FigureRequest
+from dcfm_ros.training.plots.rows import mean_frame_ms, read_evaluation
+from dcfm_ros.training.plots.schedules import gain_over_fixed, group_curves
+from dcfm_ros.training.plots.similarity import neighbour_similarity
+from dcfm_ros.training.plots.strips import Strip, figure_10_rows
+from dcfm_ros.training.plots.tradeoff import draw_figure_1, draw_figure_6a, draw_figure_6b
+from dcfm_ros.training.plots.tsne import dispersion
 from dcfm_ros.training.published import published
 
 NAMES = ('1', '6a', '6b', '7', '8', '9', '10')

@@ -14,8 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Where each package really lies, links followed.
 PACKAGES = {'dcfm_ros': ROOT / 'dcfm_ros'} | {
-    f'dcfm_ros.{path.parent.name}': path.parent.resolve()
-    for path in ROOT.glob('dcfm_ros/*/__init__.py')
+    '.'.join(path.parent.relative_to(ROOT).parts): path.parent.resolve()
+    for pattern in ('dcfm_ros/*/__init__.py', 'dcfm_ros/*/*/__init__.py')
+    for path in ROOT.glob(pattern)
 }
 ROS_MODULES = {f'dcfm_ros.{name}' for name in ('node', 'messages', 'parameters', 'player')}
 ROS_PACKAGES = {'ament_index_python', 'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros'}
@@ -71,7 +72,8 @@ def reached_from(*modules: str) -> set[str]:
 
 
 def in_package(package: str) -> list[str]:
-    return [name for name, path in MODULES.items() if path.parent == PACKAGES[package]]
+    assert package in PACKAGES
+    return [name for name in MODULES if name == package or name.startswith(f'{package}.')]
 
 
 def top(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dcfm_ros.training.figure_rows import mean_frame_ms
+from dcfm_ros.training.plots.rows import mean_frame_ms
 from dcfm_ros.training.published import TABLES, published, title
 
 ROWS = {

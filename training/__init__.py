@@ -1,5 +1,7 @@
 """Offline training and evaluation.
 
-The parts: ``datasets``, ``still_motion``, ``drive_cache``, ``augment``, ``clip_pairs``, ``data``,
-``losses``, ``schedule``, ``module``, ``lightning_cli``, ``train``, ``metrics``, ``evaluate``.
+Data: ``datasets`` and ``layouts``, ``label_sets``, ``gaps``, ``pair_sources``, ``augment``,
+``clip_pairs``, ``data``. The loop: ``losses``, ``optimisation``, ``module``, ``train``.
+Measuring: ``metrics``, ``evaluate``, ``ages``. The paper: ``published``, ``ablate``, ``figures``
+and ``plots``.
 """

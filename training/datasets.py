@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from tqdm import tqdm
 
-from dcfm_ros.training.camvid_raw import find_camvid_raw
 from dcfm_ros.training.clips import Clip, Frame, hold_out, raise_problems
-from dcfm_ros.training.dataset_layouts import (
+from dcfm_ros.training.label_sets import CAMVID, CITYSCAPES, VSPW, LabelSet, read_label_set
+from dcfm_ros.training.layouts.camvid_raw import find_camvid_raw
+from dcfm_ros.training.layouts.own_footage import CACHE_DIR, find_bags, find_folder, find_stills
+from dcfm_ros.training.layouts.public_datasets import (
     find_camvid,
     find_cityscapes,
     find_synthetic,
     find_vspw,
 )
-from dcfm_ros.training.label_sets import CAMVID, CITYSCAPES, VSPW, LabelSet, read_label_set
-from dcfm_ros.training.own_footage import CACHE_DIR, find_bags, find_folder, find_stills
 
 __all__ = ['Clip', 'Frame', 'check_clips', 'find_clips', 'hold_out', 'read_frame']
 

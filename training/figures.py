@@ -13,14 +13,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dcfm_ros.training.figure_request import Drawing, FigureRequest
-from dcfm_ros.training.figure_rows import EvaluatedRow, read_evaluation
-from dcfm_ros.training.figure_schedules import figure_9
-from dcfm_ros.training.figure_similarity import figure_7
-from dcfm_ros.training.figure_strips import figure_10
-from dcfm_ros.training.figure_style import save_figure
-from dcfm_ros.training.figure_tradeoff import figure_1, figure_6a, figure_6b
-from dcfm_ros.training.figure_tsne import figure_8
+from dcfm_ros.training.plots.request import Drawing, FigureRequest
+from dcfm_ros.training.plots.rows import EvaluatedRow, read_evaluation
+from dcfm_ros.training.plots.schedules import figure_9
+from dcfm_ros.training.plots.similarity import figure_7
+from dcfm_ros.training.plots.strips import figure_10
+from dcfm_ros.training.plots.style import save_figure
+from dcfm_ros.training.plots.tradeoff import figure_1, figure_6a, figure_6b
+from dcfm_ros.training.plots.tsne import figure_8
 
 FIGURES: dict[str, Callable[[FigureRequest, Sequence[EvaluatedRow]], Drawing | str]] = {
     '1': figure_1,

@@ -42,8 +42,8 @@ def load_initial_weights(net: DCFM, source: str | None) -> str:
               cache of it.
             - a '.safetensors' file of this package: everything; it must fit in all but
               `dropout`, `drop_path` and `palette`.
-            - 'features:<file>': everything but the head of such a file; the classes may differ, and
-              what is fused (an image network, for example).
+            - 'features:<file>': everything but the head of such a file; the classes may differ,
+              and what is fused (an image network, for example).
             - a file with an ImageNet backbone: SegFormer's mit_b*.pth, the deep-stem ResNets of
               the paper (conv1, bn1, conv2, ..., layer4), torchvision's resnet18, or what timm
               publishes for a timm backbone; '.pth' or '.safetensors'.

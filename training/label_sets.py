@@ -138,7 +138,8 @@ def label_set(name: str) -> LabelSet:
 
 def load_label_set(name: str) -> LabelSet:
     """A known set by its name, or that of own footage by the path of its file or folder."""
-    return read_label_set(Path(name)) if Path(name).exists() else label_set(name)
+    path = Path(name)
+    return read_label_set(path) if path.suffix or path.exists() else label_set(name)
 
 
 def mapped(source: LabelSet, target: LabelSet) -> LabelSet:

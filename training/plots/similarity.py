@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.training.figure_features import FeatureExtractor
-from dcfm_ros.training.figure_request import (
+from dcfm_ros.training.plots.features import FeatureExtractor
+from dcfm_ros.training.plots.request import (
     Drawing,
     FigureRequest,
     checkpoint_pair,
     clip_frames,
     missing_options,
 )
-from dcfm_ros.training.figure_rows import EvaluatedRow
-from dcfm_ros.training.figure_style import Row, new_figure
+from dcfm_ros.training.plots.rows import EvaluatedRow
+from dcfm_ros.training.plots.style import Row, new_figure
 
 Image = NDArray[np.uint8]
 Map = NDArray[np.float64]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcfm_ros.training.figure_rows import EvaluatedRow
-from dcfm_ros.training.figure_style import Row
+from dcfm_ros.training.plots.rows import EvaluatedRow
+from dcfm_ros.training.plots.style import Row
 from dcfm_ros.training.published import published
 
 # Video methods carry something from frame to frame, image methods do not.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from dcfm_ros.models.checkpoint import default_checkpoint, read_metadata
 from dcfm_ros.training.datasets import Clip, find_clips, read_frame
-from dcfm_ros.training.figure_style import Row
 from dcfm_ros.training.label_sets import load_label_set, mapped
+from dcfm_ros.training.plots.style import Row
 
 Image = NDArray[np.uint8]
 

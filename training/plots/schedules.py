@@ -12,9 +12,9 @@ from typing import Any
 from matplotlib.figure import Figure
 import numpy as np
 
-from dcfm_ros.training.figure_request import Drawing, FigureRequest
-from dcfm_ros.training.figure_rows import EvaluatedRow
-from dcfm_ros.training.figure_style import (
+from dcfm_ros.training.plots.request import Drawing, FigureRequest
+from dcfm_ros.training.plots.rows import EvaluatedRow
+from dcfm_ros.training.plots.style import (
     COLOURS,
     MARKERS,
     Row,

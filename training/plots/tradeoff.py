@@ -15,10 +15,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 import numpy as np
 
-from dcfm_ros.training.figure_points import KINDS, Point, cityscapes_points, vspw_points
-from dcfm_ros.training.figure_request import Drawing, FigureRequest
-from dcfm_ros.training.figure_rows import EvaluatedRow
-from dcfm_ros.training.figure_style import (
+from dcfm_ros.training.plots.points import KINDS, Point, cityscapes_points, vspw_points
+from dcfm_ros.training.plots.request import Drawing, FigureRequest
+from dcfm_ros.training.plots.rows import EvaluatedRow
+from dcfm_ros.training.plots.style import (
     BLACK,
     BLUE,
     GREEN,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
-from dcfm_ros.training.figure_features import FeatureExtractor, Sample, sample_vectors
-from dcfm_ros.training.figure_request import (
+from dcfm_ros.training.plots.features import FeatureExtractor, Sample, sample_vectors
+from dcfm_ros.training.plots.request import (
     Drawing,
     FigureRequest,
     check_classes,
@@ -22,8 +22,8 @@ from dcfm_ros.training.figure_request import (
     dataset_clips,
     missing_options,
 )
-from dcfm_ros.training.figure_rows import EvaluatedRow
-from dcfm_ros.training.figure_style import MARKERS, Row, new_figure
+from dcfm_ros.training.plots.rows import EvaluatedRow
+from dcfm_ros.training.plots.style import MARKERS, Row, new_figure
 
 PERPLEXITY = 30.0
 

@@ -18,17 +18,17 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import default_checkpoint, load_checkpoint, read_metadata
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.overlay import colorize
-from dcfm_ros.training.figure_request import (
+from dcfm_ros.training.label_sets import LabelSet
+from dcfm_ros.training.metrics import ConfusionMatrix
+from dcfm_ros.training.plots.request import (
     Drawing,
     FigureRequest,
     check_classes,
     clip_frames,
     missing_options,
 )
-from dcfm_ros.training.figure_rows import EvaluatedRow
-from dcfm_ros.training.figure_style import Row, new_figure
-from dcfm_ros.training.label_sets import LabelSet
-from dcfm_ros.training.metrics import ConfusionMatrix
+from dcfm_ros.training.plots.rows import EvaluatedRow
+from dcfm_ros.training.plots.style import Row, new_figure
 
 Image = NDArray[np.uint8]
 

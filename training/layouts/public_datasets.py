@@ -11,7 +11,8 @@ from pathlib import Path
 
 from dcfm_ros.models.labels import CAMVID_NAMES
 from dcfm_ros.training.clips import Clip, Frame
-from dcfm_ros.training.frame_files import (
+from dcfm_ros.training.label_sets import LabelSet
+from dcfm_ros.training.layouts.frame_files import (
     IMAGE_SUFFIXES,
     cut_runs,
     existing_folder,
@@ -21,7 +22,6 @@ from dcfm_ros.training.frame_files import (
     split_folder,
     trailing_number,
 )
-from dcfm_ros.training.label_sets import LabelSet
 
 VSPW_HZ = 15.0
 CITYSCAPES_HZ = 17.0

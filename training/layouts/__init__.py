@@ -1,0 +1,1 @@
+"""How the files of each dataset lie; `datasets` chooses among them."""
