@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 import signal
 import sys
+import time
 
 import pytest
 
@@ -46,6 +47,11 @@ class Square:
         return number**2
 
 
+def slept(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
 def threads_and_process(_item):
     import torch
 
@@ -73,8 +79,9 @@ def test_error_of_the_function_comes_back_as_it_is(tmp_path, place):
         map_in_order(Square(tmp_path), [1, -1], **place)
 
 
-def test_results_are_in_the_order_of_the_items(tmp_path):
-    assert map_in_order(Square(tmp_path), [5, 0, 2]) == [25, 0, 4]
+@pytest.mark.parametrize('place', PLACES)
+def test_results_are_in_the_order_of_the_items(place):
+    assert map_in_order(slept, [1.0, 0.0, 0.01, 0.02], **place) == [1.0, 0.0, 0.01, 0.02]
 
 
 def test_threads_are_those_asked_for_and_then_as_before():
