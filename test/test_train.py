@@ -107,6 +107,19 @@ def test_resumed_training_equals_an_uninterrupted_one(camvid, trained, tmp_path)
         torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, msg=key)
 
 
+def test_half_precision_and_accumulated_batches(camvid, tmp_path):
+    options = ('--trainer.precision=bf16-mixed', '--trainer.accumulate_grad_batches=2')
+    fit(camvid, tmp_path, *options, steps=2)
+    record = read_metadata(tmp_path / 'last.safetensors').training
+    assert record['steps'] == 2
+    assert 0 < record['metrics']['train/keyframe'] < 10
+    assert all(v.isfinite().all() for v in weights(tmp_path / 'last.safetensors').values())
+    assert {v.dtype for v in weights(tmp_path / 'last.safetensors').values()} <= {
+        torch.float32,
+        torch.int64,
+    }
+
+
 def test_best_network_is_the_average_that_was_validated(trained):
     best = read_metadata(trained / 'best.safetensors').training['steps']
     state = torch.load(trained / f'epoch={best // 2 - 1}-step={best}.ckpt', weights_only=True)

@@ -13,6 +13,7 @@ import shlex
 import sys
 import time
 from typing import Any
+import warnings
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
@@ -84,7 +85,7 @@ class ExportNetwork(Callback):
         record = {
             'dataset': data.describe(),
             'initial_weights': pl_module.start,
-            'command': shlex.join(['python', '-m', 'dcfm_ros.training.train', *sys.argv[1:]]),
+            'command': _command(),
             'steps': trainer.global_step,
             'hours': round(self._hours_now(), 3),
             'hardware': _hardware(pl_module.device),
@@ -115,6 +116,8 @@ class TrainingCLI(LightningCLI):
 
 def run(arguments: list[str] | None = None) -> None:
     """Parse the command line and do what it says; see `train.main`."""
+    # `dcfm train` takes its own verb off; processes that Lightning starts need it in sys.argv.
+    warnings.filterwarnings('ignore', "LightningCLI's args parameter")
     TrainingCLI(
         SymmetricTraining,
         PairData,
@@ -135,6 +138,12 @@ class _LabelField:
 
     def __call__(self, labels: str) -> object:
         return getattr(load_label_set(labels), self._field)
+
+
+def _command() -> str:
+    """The command line of this training; that of `dcfm train` has one word more."""
+    arguments = sys.argv[2:] if sys.argv[1:2] == ['train'] else sys.argv[1:]
+    return shlex.join(['python', '-m', 'dcfm_ros.training.train', *arguments])
 
 
 def _hardware(device: torch.device) -> str:
