@@ -153,5 +153,5 @@ def test_label_set_is_loaded_by_name_or_path(tmp_path):
     write(tmp_path / 'classes.yaml', '0: {name: mine}')
     assert load_label_set('vspw') is VSPW
     assert load_label_set(str(tmp_path)).class_names == ('mine',)
-    with pytest.raises(FileNotFoundError, match='nowhere.yaml'):
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.yaml'):
         load_label_set('nowhere.yaml')
