@@ -76,12 +76,11 @@ def segment(
 
     schedule = choose_schedule(interval, adaptive, max_interval)
     path = checkpoint or default_checkpoint()
-    trained_height = read_metadata(path).training.get('image_height', 0)
     engine = SegmentationEngine(
         load_checkpoint(path),
         device=device,
         schedule=schedule,
-        inference_height=height or int(str(trained_height)),
+        inference_height=height or read_metadata(path).image_height,
     )
     options: dict[str, Any] = {'topic': topic, 'label_topic': label_topic, 'labels': labels}
     frames = with_progress(open_source(source, rate_hz=rate, **options), 'segmenting')

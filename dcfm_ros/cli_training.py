@@ -54,7 +54,7 @@ def evaluate(
     classes: Annotated[
         OptionalText, typer.Option(help='Read labels as these classes: camvid or a file.')
     ] = None,
-    height: Annotated[int, typer.Option(min=0, help="Rows to work at; 0: the images'.")] = 0,
+    height: Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')] = 0,
     flip: Annotated[bool, typer.Option(help='Average with the mirrored image.')] = False,
     scales: Annotated[
         str, typer.Option(help='Average over sizes, 0.75,1,1.25 for example; interval 1 only.')
@@ -83,10 +83,10 @@ def evaluate(
     json_file: Json = None,
 ) -> None:
     """Measure accuracy and consistency with the engine that the robot runs."""
-    from dcfm_ros.models.checkpoint import default_checkpoint
+    from dcfm_ros.models.checkpoint import default_checkpoint, read_metadata
     from dcfm_ros.training.evaluate import evaluate_dataset
-    from dcfm_ros.training.evaluation_jobs import Options
-    from dcfm_ros.training.streaming import FrameTimes
+    from dcfm_ros.training.evaluation.jobs import Options
+    from dcfm_ros.training.evaluation.streaming import FrameTimes
 
     if schedule not in ('fixed', 'adaptive'):
         raise ValueError(f"`schedule` must be 'fixed' or 'adaptive', got {schedule!r}")
@@ -95,8 +95,9 @@ def evaluate(
     if (key_ms is None) != (nonkey_ms is None):
         raise ValueError('`key_ms` and `nonkey_ms` must be given both or not at all')
     times = None if key_ms is None or nonkey_ms is None else FrameTimes(key_ms, nonkey_ms)
+    path = checkpoint or default_checkpoint()
     figures: dict[str, Any] = evaluate_dataset(
-        checkpoint or default_checkpoint(),
+        path,
         dataset,
         root,
         split,
@@ -111,7 +112,7 @@ def evaluate(
         floors=floors,
         options=Options(
             device=device,
-            height=height or None,
+            height=height or read_metadata(path).image_height or None,
             flip=flip,
             scales=tuple(_numbers('scales', scales, float)),
             streaming=streaming,

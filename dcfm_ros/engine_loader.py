@@ -36,7 +36,7 @@ def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> Segme
     path = checkpoint_path(parameters)
     _limit_threads(parameters.cpu_threads)
     start = time.perf_counter()
-    height = parameters.inference_height or _trained_height(path)
+    height = parameters.inference_height or read_metadata(path).image_height
     net = load_checkpoint(path)
     log(f'loaded {path} ({net.config.backbone}, {net.config.num_classes} classes)')
 
@@ -82,11 +82,6 @@ def describe(engine: SegmentationEngine, parameters: NodeParameters) -> dict[str
     if engine.device != 'cpu':
         facts['gpu_memory_mb'] = f'{torch.cuda.memory_reserved(engine.device) / 1e6:.0f}'
     return facts
-
-
-def _trained_height(path: Path) -> int:
-    height = read_metadata(path).training.get('image_height', 0)
-    return height if isinstance(height, int) else 0
 
 
 def _limit_threads(count: int) -> None:

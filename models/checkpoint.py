@@ -41,6 +41,12 @@ class CheckpointMetadata:
     training: dict[str, object]
     format_version: int
 
+    @property
+    def image_height(self) -> int:
+        """Rows of the images that it was trained on; 0: the record does not say."""
+        height = self.training.get('image_height')
+        return height if isinstance(height, int) else 0
+
 
 def default_checkpoint() -> Path:
     """Path of the weights that are shipped with the package."""

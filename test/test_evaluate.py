@@ -18,16 +18,16 @@ from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.scheduler import AdaptiveScheduler
-from dcfm_ros.training.averaged_views import FlippedEngine, MultiScaleEngine
-from dcfm_ros.training.clip_passes import Setting, needed_spans, segment_clip
 from dcfm_ros.training.clips import Frame
 from dcfm_ros.training.datasets import find_clips
 from dcfm_ros.training.evaluate import evaluate_clips, evaluate_dataset
-from dcfm_ros.training.evaluation_jobs import ClipWork, Job, Options
+from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
+from dcfm_ros.training.evaluation.clip_passes import Setting, needed_spans, segment_clip
+from dcfm_ros.training.evaluation.jobs import ClipWork, Job, Options
+from dcfm_ros.training.evaluation.scores import LabelHold
+from dcfm_ros.training.evaluation.streaming import FrameTimes
 from dcfm_ros.training.label_sets import CAMVID
 from dcfm_ros.training.metrics import ConfusionMatrix
-from dcfm_ros.training.scores import LabelHold
-from dcfm_ros.training.streaming import FrameTimes
 
 DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'camvid'
 DESIGN_KEYS = {

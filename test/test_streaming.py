@@ -9,9 +9,9 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.clips import Clip, Frame
+from dcfm_ros.training.evaluation.streaming import FrameTimes, newest_by, publish, score_stream
 from dcfm_ros.training.label_sets import CAMVID
 from dcfm_ros.training.metrics import ConfusionMatrix
-from dcfm_ros.training.streaming import FrameTimes, newest_by, publish, score_stream
 
 MS = 10**6
 

@@ -24,7 +24,7 @@ from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.training.ages import loss_by_age
 from dcfm_ros.training.datasets import find_clips
 from dcfm_ros.training.evaluate import evaluate_dataset
-from dcfm_ros.training.evaluation_jobs import Options
+from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.studies import Study, Variant
 from dcfm_ros.training.workers import map_in_order
 
@@ -132,6 +132,7 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
         name = data_name(item)
         path = run.folder / f'{name}.json'
         if not path.exists():
+            height = read_metadata(weights).image_height or None
             figures = evaluate_dataset(
                 weights,
                 item.dataset,
@@ -140,7 +141,9 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
                 intervals=(item.interval,),
                 mode=item.mode,
                 floors=False,
-                options=Options(height=_trained_height(weights), streaming=False),
+                options=Options(
+                    height=read_metadata(weights).image_height or None, streaming=False
+                ),
                 threads=run.num_threads,
             )
             write_json(path, figures)
@@ -159,12 +162,9 @@ def _by_age(weights: Path, item: EvaluationData) -> dict[str, dict[str, float]]:
     """Loss and mIoU at the ages that a keyframe interval serves to non-key frames."""
     clips = find_clips(item.dataset, item.root, item.split)
     ages = range(1, item.interval)
-    found = loss_by_age(load_checkpoint(weights), clips, ages, _trained_height(weights))
+    height = read_metadata(weights).image_height or None
+    found = loss_by_age(load_checkpoint(weights), clips, ages, height)
     return {str(age): values for age, values in found.items()}
-
-
-def _trained_height(weights: Path) -> int | None:
-    return int(str(read_metadata(weights).training.get('image_height', 0))) or None
 
 
 def engine_row(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 
 from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.clip_passes import Setting
 from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.datasets import find_clips
-from dcfm_ros.training.evaluation_jobs import (
+from dcfm_ros.training.evaluation.clip_passes import Setting
+from dcfm_ros.training.evaluation.jobs import (
     PER_FRAME,
     ClipWork,
     Job,
@@ -20,8 +20,8 @@ from dcfm_ros.training.evaluation_jobs import (
     Plan,
     PlanScores,
 )
+from dcfm_ros.training.evaluation.scores import LabelHold
 from dcfm_ros.training.label_sets import load_label_set, mapped
-from dcfm_ros.training.scores import LabelHold
 from dcfm_ros.training.workers import map_in_order
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.averaged_views import FlippedEngine, MultiScaleEngine
-from dcfm_ros.training.clip_passes import Setting, score_label_hold, score_pass
 from dcfm_ros.training.clips import Clip
-from dcfm_ros.training.scores import LabelHold, PassScores
-from dcfm_ros.training.streaming import FrameTimes, StreamScores, score_stream
+from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
+from dcfm_ros.training.evaluation.clip_passes import Setting, score_label_hold, score_pass
+from dcfm_ros.training.evaluation.scores import LabelHold, PassScores
+from dcfm_ros.training.evaluation.streaming import FrameTimes, StreamScores, score_stream
 
 PER_FRAME = Setting(interval=1, phases='first')
 """Every frame a keyframe: what the network does to images."""

@@ -16,7 +16,7 @@ from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.scheduler import AdaptiveScheduler, FixedScheduler, Schedule
 from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.datasets import read_frame
-from dcfm_ros.training.scores import LabelHold, PassScores, both_known
+from dcfm_ros.training.evaluation.scores import LabelHold, PassScores, both_known
 
 Image = NDArray[np.uint8]
 

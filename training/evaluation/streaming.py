@@ -18,8 +18,8 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.datasets import read_frame
+from dcfm_ros.training.evaluation.scores import miou
 from dcfm_ros.training.metrics import ConfusionMatrix
-from dcfm_ros.training.scores import miou
 
 Mask = NDArray[np.uint8]
 
