@@ -141,9 +141,7 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
                 intervals=(item.interval,),
                 mode=item.mode,
                 floors=False,
-                options=Options(
-                    height=read_metadata(weights).image_height or None, streaming=False
-                ),
+                options=Options(height=height, streaming=False),
                 threads=run.num_threads,
             )
             write_json(path, figures)
