@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-import subprocess
-import sys
 
+from command import dcfm
 import cv2
 import numpy as np
 import pytest
@@ -19,11 +18,6 @@ from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.sources import SourceFrame
 
 CAMVID = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'camvid'
-
-
-def dcfm(*arguments):
-    command = [sys.executable, '-m', 'dcfm_ros.cli', *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope='module')

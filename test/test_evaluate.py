@@ -4,9 +4,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 import json
 from pathlib import Path
-import subprocess
-import sys
 
+from command import dcfm
 import cv2
 import numpy as np
 import pytest
@@ -402,16 +401,11 @@ def test_labels_can_be_read_as_other_classes(tmp_path, net):
 
 def test_command_writes_json_and_prints_a_table(camvid, net, tmp_path):
     save_checkpoint(tmp_path / 'net.safetensors', net)
-    run = subprocess.run(
-        [
-            *(sys.executable, '-m', 'dcfm_ros.cli', 'evaluate', '--root', camvid),
-            *('--checkpoint', tmp_path / 'net.safetensors', '--device', 'cpu'),
-            *('--schedule', 'adaptive', '--thresholds', '0.1,0.3', '--max-interval', '6'),
-            *('--key-ms', '100', '--nonkey-ms', '30', '--json', tmp_path / 'figures.json'),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
+    run = dcfm(
+        *('evaluate', '--root', camvid, '--device', 'cpu'),
+        *('--checkpoint', tmp_path / 'net.safetensors', '--json', tmp_path / 'figures.json'),
+        *('--schedule', 'adaptive', '--thresholds', '0.1,0.3', '--max-interval', '6'),
+        *('--key-ms', '100', '--nonkey-ms', '30'),
     )
     assert run.returncode == 0, run.stderr
     figures = json.loads((tmp_path / 'figures.json').read_text())

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
+from command import dcfm
 import cv2
 import numpy as np
 import pytest
@@ -92,26 +90,21 @@ def test_bag_is_told_from_a_folder(tmp_path):
     assert not is_bag(tmp_path)
 
 
-def dcfm(*arguments):
-    command = [sys.executable, '-m', 'dcfm_ros.cli', 'extract', *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
 def test_command_makes_a_dataset_of_a_bag(tmp_path):
     write_bag(tmp_path / 'run', make_frames())
     own = tmp_path / 'own'
     topics = ('--topic', '/camera/image_raw', '--label-topic', '/camera/label')
     arguments = (tmp_path / 'run', '--output', own, *topics, '--classes', 'camvid')
-    run = dcfm(*arguments, '--split', 'val')
+    run = dcfm('extract', *arguments, '--split', 'val')
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == ['5', 'images', 'and', '3', 'masks', 'in', f'{own}/val/run']
     (clip,) = find_clips('folder', own, 'val')
     assert (len(clip.frames), clip.labels.class_names) == (5, CAMVID.class_names)
     check_clips([clip])
-    again = dcfm(*arguments, '--split', 'val')
+    again = dcfm('extract', *arguments, '--split', 'val')
     assert again.returncode == 1
     assert again.stderr.strip().endswith('own/val/run exists already')
-    other = dcfm(*arguments[:-1], 'vspw', '--name', 'more')
+    other = dcfm('extract', *arguments[:-1], 'vspw', '--name', 'more')
     assert 'classes.yaml exists and names other classes than vspw' in other.stderr
     assert not (own / 'train').exists()
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stderr, redirect_stdout
-import io
 import json
 import os
 from pathlib import Path
 import re
 import shlex
 import shutil
-import sys
 
+from command import dcfm
 import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from dcfm_ros.cli import main
 from dcfm_ros.models.checkpoint import read_metadata
 from dcfm_ros.models.labels import CAMVID_NAMES
 
@@ -40,15 +37,6 @@ OWN_IDS = {'road': 1, 'car': 2, 'sky': 3, 'building': 7}
 """Ids of the tutorial for some of the classes that a drive has; the others get 0, unlabelled."""
 
 
-def dcfm(*arguments):
-    """Exit code and output of a `dcfm` command."""
-    with pytest.MonkeyPatch.context() as patch, io.StringIO() as output:
-        patch.setattr(sys, 'argv', ['dcfm', *arguments])
-        with redirect_stdout(output), redirect_stderr(output), pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, output.getvalue()
-
-
 def run(block):
     """Output of the commands of a block, all of which must succeed."""
     outputs = []
@@ -56,9 +44,9 @@ def run(block):
         program, verb, *options = shlex.split(line)
         assert program == 'dcfm'
         added = f'{SMALL.get(verb, "")} {STEPS.get(block, "")}'
-        code, output = dcfm(verb, *options, *shlex.split(added))
-        assert code == 0, output
-        outputs.append(output)
+        outcome = dcfm(verb, *options, *shlex.split(added))
+        assert outcome.returncode == 0, outcome.stderr
+        outputs.append(outcome.stdout)
     return ''.join(outputs)
 
 
@@ -169,7 +157,7 @@ def test_messages_are_those_that_the_tutorial_explains(folder, footage, tmp_path
         (tmp_path / name).symlink_to(folder / name)
     monkeypatch.chdir(tmp_path)
     bag = 'bag out/monday/frames --labels out/monday/masks --output monday'
-    assert dcfm(*shlex.split(bag))[0] == 0
+    assert dcfm(*shlex.split(bag)).returncode == 0
     train = shlex.split(BLOCKS['train'])[1:]
     extract = shlex.split(BLOCKS['extract'].splitlines()[0])[1:]
     without_topic = [*extract[: extract.index('--topic')], '--name', 'new']
@@ -184,8 +172,8 @@ def test_messages_are_those_that_the_tutorial_explains(folder, footage, tmp_path
     said.append(dcfm(*train))
     Path('footage/classes.yaml').unlink()
     said.append(dcfm(*train))
-    assert all(code != 0 for code, _ in said)
-    told = '\n'.join(output for _, output in said)
+    assert all(outcome.returncode != 0 for outcome in said)
+    told = '\n'.join(outcome.stderr for outcome in said)
     rows = re.findall(r'^\| (`+.+?`+) \|', TUTORIAL, re.M)
     assert len(rows) == 10
     for row in rows:
