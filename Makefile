@@ -48,7 +48,7 @@ demo: .venv/demo.installed
 
 test: .venv/test.installed
 	@status=0
-	.venv/bin/pytest test || status=1
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile test || status=1
 	$(MAKE) --no-print-directory check || status=1
 	exit $$status
 

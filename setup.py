@@ -102,7 +102,14 @@ setup(
             'ros-std-srvs==5.3.6',
         ],
         # colcon-core takes setuptools below 80: newer ones cannot do --symlink-install.
-        'test': ['colcon-core', 'colcon-ros', 'hypothesis', 'pytest', 'setuptools<80'],
+        'test': [
+            'colcon-core',
+            'colcon-ros',
+            'hypothesis',
+            'pytest',
+            'pytest-xdist',
+            'setuptools<80',
+        ],
         'dev': ['mypy', 'ruff', 'types-PyYAML'],
     },
     entry_points={'console_scripts': console_scripts()},
