@@ -24,7 +24,7 @@ from dcfm_ros.training.label_sets import CAMVID
 from dcfm_ros.training.plots.features import FeatureExtractor, Sample, sample_vectors
 from dcfm_ros.training.plots.points import cityscapes_points, vspw_points
 from dcfm_ros.training.plots.request import FigureRequest
-from dcfm_ros.training.plots.rows import mean_frame_ms, read_evaluation
+from dcfm_ros.training.plots.rows import mean_frame_ms, read_evaluation, short_names
 from dcfm_ros.training.plots.schedules import gain_over_fixed, group_curves
 from dcfm_ros.training.plots.similarity import neighbour_similarity
 from dcfm_ros.training.plots.strips import Strip, figure_10_rows
@@ -37,13 +37,13 @@ NAMES = ('1', '6a', '6b', '7', '8', '9', '10')
 
 def fixed(interval, miou, **values):
     row = {'schedule': 'fixed', 'mode': 'past', 'interval': interval, 'miou': miou}
-    return row | {'keyframe_share': 1 / interval, 'ms_key': 60.0, 'ms_nonkey': 10.0} | values
+    return row | {'average_interval': interval, 'ms_key': 60.0, 'ms_nonkey': 10.0} | values
 
 
-def adaptive(threshold, average, miou, min_interval=1):
+def adaptive(threshold, average, miou, min_interval=1, **values):
     row = {'schedule': 'adaptive', 'mode': 'past', 'interval': None, 'threshold': threshold}
-    row |= {'min_interval': min_interval, 'miou': miou, 'keyframe_share': 1 / average}
-    return row | {'ms_key': 60.0, 'ms_nonkey': 10.0}
+    row |= {'min_interval': min_interval, 'miou': miou, 'average_interval': average}
+    return row | {'ms_key': 60.0, 'ms_nonkey': 10.0} | values
 
 
 def write_evaluation(path, rows, dataset='camvid'):
@@ -191,7 +191,7 @@ def test_names_of_figures() -> None:
 
 
 def test_evaluation_of_another_form_is_refused_with_every_problem(tmp_path: Path) -> None:
-    rows = [fixed(2, None), adaptive(0.1, 2.0, 0.5) | {'keyframe_share': 0}, {'schedule': 'some'}]
+    rows = [fixed(2, None), adaptive(0.1, 2.0, 0.5, average_interval=None), {'schedule': 'some'}]
     path = write_evaluation(tmp_path / 'e.json', rows)
     with pytest.raises(ValueError, match=r'row 0: `miou`(.|\n)*row 1(.|\n)*row 2: `schedule`'):
         read_evaluation(path)
@@ -200,15 +200,15 @@ def test_evaluation_of_another_form_is_refused_with_every_problem(tmp_path: Path
         read_evaluation(path)
 
 
-def test_fixed_interval_is_the_average_whatever_share_the_labels_saw(tmp_path: Path) -> None:
+def test_interval_that_counts_is_the_one_that_was_run(tmp_path: Path) -> None:
     rows = [
-        fixed(4, 0.5, keyframe_share=0.0), fixed(1, 0.6, schedule='per_frame', ms_nonkey=None),
+        fixed(4, 0.5, average_interval=3.75), fixed(1, 0.6, schedule='per_frame', ms_nonkey=None),
         adaptive(0.2, 2.5, 0.55), {'schedule': 'hold', 'miou': 0.4},
     ]  # fmt: skip
     found = read_evaluation(write_evaluation(tmp_path / 'e.json', rows))
-    assert [row.average_interval for row in found] == [4, 1, 2.5]
+    assert [row.average_interval for row in found] == [3.75, 1, 2.5]
     assert [row.schedule_name for row in found] == ['K=4', 'per frame', 'AKS 0.2']
-    fps = [1000 / ms for ms in (22.5, 60.0, 30.0)]
+    fps = [1000 / ms for ms in ((60 + 2.75 * 10) / 3.75, 60.0, 30.0)]
     assert [row.fps for row in found] == pytest.approx(fps)
 
 
@@ -224,13 +224,39 @@ def test_figure_9_compares_at_equal_average_interval(tmp_path: Path) -> None:
     # Fixed, between its intervals: 0.55 at 2.5 and 0.57 at 1.5; 9.0 is beyond it.
     assert gain_over_fixed(curves['AKS, MinK 1'], curves['fixed K']) == pytest.approx(0.01)
     assert gain_over_fixed(curves['AKS, MinK 2'], curves['fixed K']) == pytest.approx(-0.01)
-    # One network: a busy moment (600 ms at K=2) does not bend the curve over speed.
+    # One network: a busy moment (600 ms at K=2) does not bend the curves over speed.
     assert [row.fps for row in curves['fixed K']] == pytest.approx([1000 / 60, 1000 / 35, 37.5])
     request = FigureRequest(output=tmp_path, figures=('9',), evaluations=(path,))
     (outcome,) = make_figures(request)
     assert list(outcome.numbers.values()) == pytest.approx([0.01, -0.01])
     plotted = [(row['threshold'], row['miou']) for row in read_csv(tmp_path / 'figure_9.csv')]
     assert plotted[3:6] == [('0.1', '0.58'), ('0.3', '0.56'), ('0.9', '0.3')]
+
+
+def test_figure_9_keeps_networks_and_caps_apart(tmp_path: Path) -> None:
+    rows = [
+        row | {'checkpoint': f'out/{name}/best.safetensors', 'ms_key': key_ms}
+        for name, key_ms, miou in (('small', 60.0, 0.5), ('large', 300.0, 0.6))
+        for row in (
+            fixed(1, miou), fixed(2, miou), adaptive(0.3, 1.5, miou + 0.02),
+            adaptive(0.3, 1.5, miou, max_interval=8, ms_key=900.0),
+        )
+    ]  # fmt: skip
+    groups = group_curves(read_evaluation(write_evaluation(tmp_path / 'e.json', rows)))
+    assert list(groups) == [
+        f'{name}/best, camvid val, past keyframe' for name in ('small', 'large')
+    ]
+    for curves, key_ms in zip(groups.values(), (60.0, 300.0), strict=True):
+        assert list(curves) == ['fixed K', 'AKS, MinK 1', 'AKS, MinK 1, MaxK 8']
+        assert gain_over_fixed(curves['AKS, MinK 1'], curves['fixed K']) == pytest.approx(0.02)
+        assert {row.key_ms for curve in curves.values() for row in curve} == {key_ms}
+
+
+def test_short_names_are_as_long_as_needed() -> None:
+    paths = ['a/x/best.safetensors', 'b/x/best.safetensors']
+    assert list(short_names(paths).values()) == ['a/x/best', 'b/x/best']
+    assert list(short_names([*paths[:1], 'b/y.safetensors']).values()) == ['best', 'y']
+    assert list(short_names(['y.pth', 'y.safetensors']).values()) == ['y.pth', 'y.safetensors']
 
 
 def test_similarity_with_the_neighbours_of_a_hand_made_feature() -> None:

@@ -44,8 +44,7 @@ class FeatureExtractor:
         """
         self._device = resolve_device(device)
         self.net = load_checkpoint(checkpoint, self._device)
-        trained_height = read_metadata(checkpoint).training.get('image_height', 0)
-        self._height = int(str(trained_height))
+        self._height = read_metadata(checkpoint).image_height
 
     @torch.inference_mode()
     def fused(self, image: Image, keyframe: Image | None = None) -> Feature:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from dcfm_ros.training.plots.rows import EvaluatedRow
+from dcfm_ros.training.plots.rows import EvaluatedRow, short_names
 from dcfm_ros.training.plots.style import Row
 from dcfm_ros.training.published import published
 
@@ -84,9 +83,10 @@ def _kind(method: str) -> str:
 
 
 def _own_points(rows: Sequence[EvaluatedRow]) -> list[Point]:
+    names = short_names(row.checkpoint for row in rows)
     return [
         Point(
-            kind='own evaluation', method=f'{Path(row.checkpoint).stem} {row.schedule_name}',
+            kind='own evaluation', method=f'{names[row.checkpoint]} {row.schedule_name}',
             backbone='', fps=row.fps, miou=row.miou, mvc8=row.mvc8,
         )
         for row in rows

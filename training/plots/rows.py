@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 import json
 import math
@@ -29,8 +29,10 @@ class EvaluatedRow:
     threshold: float | None
     min_interval: int | None
     """MinK of an adaptive schedule."""
+    max_interval: int | None
+    """Its longest interval; None: no limit."""
     average_interval: float
-    """Frames per keyframe, at least 1."""
+    """Frames per keyframe as run, at least 1; below K where a clip ends early."""
     miou: float
     mvc8: float | None
     key_ms: float | None
@@ -60,6 +62,16 @@ def mean_frame_ms(key_ms: float, nonkey_ms: float, interval: float) -> float:
         interval: K, at least 1; the average one where the schedule is adaptive.
     """
     return (key_ms + (interval - 1) * nonkey_ms) / interval
+
+
+def short_names(paths: Iterable[Path | str]) -> dict[str, str]:
+    """A name for every file: as few last parts of its path, without suffix, as tell all apart."""
+    parts = {str(path): Path(path).with_suffix('').parts for path in paths}
+    for count in range(1, max(map(len, parts.values()), default=0) + 1):
+        names = {path: '/'.join(own[-count:]) for path, own in parts.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    return {path: path for path in parts}
 
 
 def read_evaluation(path: Path) -> list[EvaluatedRow]:
@@ -92,13 +104,11 @@ def _row(content: Mapping[str, Any], row: Mapping[str, Any]) -> EvaluatedRow:
     schedule: Any = row.get('schedule')
     if schedule not in SCHEDULES:
         raise ValueError(f'`schedule` must be one of {SCHEDULES} or hold, got {schedule!r}')
-    # The share of keyframes among labelled frames says nothing where few frames have a label.
-    interval: Any = row.get('interval')
-    if schedule == 'adaptive':
-        share: Any = row.get('keyframe_share')
-        interval = 1 / share if _is_number(share) and share else None
-    value: Any
-    for name, value, least in (('miou', row.get('miou'), 0), ('interval', interval, 1)):
+    least_values = {'miou': 0, 'average_interval': 1}
+    if schedule != 'adaptive':
+        least_values['interval'] = 1
+    for name, least in least_values.items():
+        value: Any = row.get(name)
         if not _is_number(value) or value < least:
             raise ValueError(f'`{name}` must be a number from {least}, got {value!r}')
     return EvaluatedRow(
@@ -107,10 +117,11 @@ def _row(content: Mapping[str, Any], row: Mapping[str, Any]) -> EvaluatedRow:
         checkpoint=str(row.get('checkpoint', content.get('checkpoint'))),
         schedule=schedule,
         mode=str(row.get('mode')),
-        interval=None if schedule == 'adaptive' else interval,
+        interval=None if schedule == 'adaptive' else row['interval'],
         threshold=row.get('threshold'),
         min_interval=row.get('min_interval'),
-        average_interval=interval,
+        max_interval=row.get('max_interval'),
+        average_interval=row['average_interval'],
         miou=row['miou'],
         mvc8=row.get('mvc8'),
         key_ms=row.get('ms_key'),

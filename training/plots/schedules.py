@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from dcfm_ros.training.plots.request import Drawing, FigureRequest
-from dcfm_ros.training.plots.rows import EvaluatedRow
+from dcfm_ros.training.plots.rows import EvaluatedRow, short_names
 from dcfm_ros.training.plots.style import (
     COLOURS,
     MARKERS,
@@ -47,37 +46,49 @@ def group_curves(rows: Sequence[EvaluatedRow]) -> dict[str, dict[str, Curve]]:
     """Sort rows into curves, by what was evaluated and then by schedule.
 
     Returns:
-        {'<checkpoint>, <dataset> <split>, <keyframes used>': {'fixed K' or 'AKS, MinK <n>': rows
-        by rising average interval}}; only of what has both a fixed and an adaptive curve. The
-        rows of a curve share its median times.
+        {'<checkpoint>, <dataset> <split>, <keyframes used>': {'fixed K' or 'AKS, MinK <n>', also
+        'MaxK <n>' if it has one: rows by rising average interval}}; only of what has both a fixed
+        and an adaptive curve. The rows of a group share its median times.
     """
+    checkpoints = short_names(row.checkpoint for row in rows)
     groups: dict[str, dict[str, Curve]] = {}
     for row in rows:
         if row.schedule == 'per_frame':
             continue
         used = _MODES.get(row.mode, row.mode)
-        name = f'{Path(row.checkpoint).stem}, {row.dataset} {row.split}, {used}'
-        minimum = 1 if row.min_interval is None else row.min_interval
-        kind = FIXED if row.schedule == 'fixed' else f'AKS, MinK {minimum}'
-        groups.setdefault(name, {}).setdefault(kind, []).append(row)
+        name = f'{checkpoints[row.checkpoint]}, {row.dataset} {row.split}, {used}'
+        groups.setdefault(name, {}).setdefault(_curve_name(row), []).append(row)
     return {
-        name: {kind: _evened(curves[kind]) for kind in (FIXED, *sorted(curves.keys() - {FIXED}))}
+        name: _evened({kind: curves[kind] for kind in (FIXED, *sorted(curves.keys() - {FIXED}))})
         for name, curves in groups.items()
         if FIXED in curves and len(curves) > 1
     }
 
 
-def _evened(curve: Curve) -> Curve:
-    """By rising average interval, every row with the times that are the median of the curve's.
+def _curve_name(row: EvaluatedRow) -> str:
+    if row.schedule == 'fixed':
+        return FIXED
+    name = f'AKS, MinK {1 if row.min_interval is None else row.min_interval}'
+    return name if row.max_interval is None else f'{name}, MaxK {row.max_interval}'
+
+
+def _evened(curves: dict[str, Curve]) -> dict[str, Curve]:
+    """By rising average interval, every row with the times that are the median of them all.
 
     It is one network throughout: what differs in time is how busy the machine was.
     """
     times: dict[str, float] = {}
     for name in ('key_ms', 'nonkey_ms'):
-        if known := [ms for row in curve if (ms := getattr(row, name)) is not None]:
+        measured = [getattr(row, name) for curve in curves.values() for row in curve]
+        if known := [ms for ms in measured if ms is not None]:
             times[name] = median(known)
-    ordered = sorted(curve, key=lambda row: row.average_interval)
-    return [replace(row, **times) for row in ordered]  # type: ignore[arg-type]
+    return {
+        kind: [
+            replace(row, **times)  # type: ignore[arg-type]
+            for row in sorted(curve, key=lambda row: row.average_interval)
+        ]
+        for kind, curve in curves.items()
+    }
 
 
 def gain_over_fixed(curve: Curve, fixed: Curve) -> float | None:

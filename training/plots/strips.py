@@ -27,7 +27,7 @@ from dcfm_ros.training.plots.request import (
     clip_frames,
     missing_options,
 )
-from dcfm_ros.training.plots.rows import EvaluatedRow
+from dcfm_ros.training.plots.rows import EvaluatedRow, short_names
 from dcfm_ros.training.plots.style import Row, new_figure
 
 Image = NDArray[np.uint8]
@@ -39,7 +39,8 @@ def figure_10(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing |
         return missing
     checkpoint = request.checkpoint or default_checkpoint()
     images, labels, clip = clip_frames(request)
-    wanted = [(path, 1, f'{path.stem}\nper frame') for path in request.compare]
+    names = short_names(request.compare)
+    wanted = [(path, 1, f'{names[str(path)]}\nper frame') for path in request.compare]
     wanted.append((checkpoint, 1, 'DCFM\nper frame'))
     if request.interval > 1:
         wanted.append((checkpoint, request.interval, f'DCFM\nK={request.interval}'))
@@ -77,10 +78,8 @@ def segment_strip(
         device: As in `SegmentationEngine`.
     """
     net = load_checkpoint(checkpoint)
-    trained_height = int(str(read_metadata(checkpoint).training.get('image_height', 0)))
-    engine = SegmentationEngine(
-        net, device=device, schedule=interval, inference_height=trained_height
-    )
+    height = read_metadata(checkpoint).image_height
+    engine = SegmentationEngine(net, device=device, schedule=interval, inference_height=height)
     results = [engine.step(image, index) for index, image in enumerate(images)]
     return Strip(name, [r.mask for r in results], [r.keyframe_age for r in results])
 
