@@ -46,6 +46,15 @@ def test_objects_leave_filled_background_behind():
     assert 50 < still.background[hole].mean() < 100
 
 
+def test_what_is_too_small_to_move_stays_in_the_background():
+    image, label = street()
+    small = np.s_[90, 120:123]  # less than a 5000th of the image
+    label[small], image[small] = SIGN, 250
+    still = prepare_still(image, label)
+    assert len(still.objects) == 1
+    assert (still.background[small] == 250).all()
+
+
 def test_motion_grows_with_age():
     rng = np.random.default_rng(0)
     near = [abs(sample_ego(1, 480, rng).forward_m) for _ in range(200)]

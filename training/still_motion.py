@@ -29,7 +29,8 @@ MOVING = tuple(map(CAMVID_NAMES.index, ('car', 'pedestrian', 'bicyclist')))
 
 MAX_OBJECTS = 16
 MIN_OBJECT_AREA = 1 / 5000
-"""Share of the image below which an object stays part of the background."""
+"""Share of the image below which an object stays part of the background, as do all but the
+MAX_OBJECTS largest."""
 GRID = 4
 """The background's displacement is computed on every GRID-th pixel."""
 HORIZON = 0.46
@@ -52,6 +53,12 @@ class StandingObject:
     """255 on the object, (h, w)."""
 
     @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns of the still that the patch covers."""
+        height, width = self.mask.shape
+        return np.s_[self.top : self.top + height, self.left : self.left + width]
+
+    @property
     def base(self) -> int:
         """Row below the object's lowest pixel: where it stands."""
         return self.top + self.mask.shape[0]
@@ -65,7 +72,7 @@ class Still:
     """RGB, (H, W, 3)."""
     label: Image
     background: Image
-    """The image without its standing objects, (H, W, 3)."""
+    """The image without `objects`, (H, W, 3)."""
     nearness: NDArray[np.float32]
     """Inverse depth of the background, not to scale, on the coarse grid: [..., 0] of the ground
     plane, [..., 1] of what stands along the street; both 0 in the sky."""
@@ -94,7 +101,9 @@ def prepare_still(image: Image, label: Image) -> Still:
         label: CamVid class ids, (H, W); 255 = unlabelled.
     """
     objects = _cut_out(image, label)
-    hole = np.isin(label, STANDING).astype(np.uint8)
+    hole = np.zeros_like(label)
+    for thing in objects:
+        hole[thing.box] |= thing.mask
     hole = cv2.dilate(hole, np.ones((5, 5), np.uint8))
     height, width = label.shape
     coarse = label[GRID // 2 :: GRID, GRID // 2 :: GRID]
@@ -179,9 +188,8 @@ def moved_view(
 def paste(image: Image, label: Image, thing: StandingObject) -> None:
     """Put an object of another still into an image and its label, in place."""
     inside = thing.mask > 0
-    box = np.s_[thing.top : thing.base, thing.left : thing.left + thing.mask.shape[1]]
-    image[box][inside] = thing.patch[inside]
-    label[box][inside] = thing.class_id
+    image[thing.box][inside] = thing.patch[inside]
+    label[thing.box][inside] = thing.class_id
 
 
 def fill_holes(image: Image, hole: Image, worth: NDArray[np.float32]) -> Image:
