@@ -1,14 +1,20 @@
-"""Text files that appear as a whole or not at all."""
+"""Files in the order of their numbers, and text files that appear as a whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import json
 import math
 import os
 from pathlib import Path
+import re
 import tempfile
 from typing import Any
+
+
+def in_numerical_order(paths: Iterable[Path]) -> list[Path]:
+    """Sort by name so that 'a2' comes before 'a10'."""
+    return sorted(paths, key=lambda path: (_numerical(path.stem), path.name))
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -28,6 +34,12 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _numerical(name: str) -> list[tuple[int, int, str]]:
+    """Sort key under which 'a2' comes before 'a10'."""
+    parts = re.findall(r'\d+|\D+', name)
+    return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def _without_nan(value: Any) -> Any:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.files import in_numerical_order
 from dcfm_ros.synthetic_drive import DriveConfig, render_drive
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -111,10 +112,11 @@ def _grab(capture: cv2.VideoCapture) -> Iterator[NDArray[np.uint8]]:
 def folder_frames(
     folder: Path, *, labels: Path | None = None, rate_hz: float = 15.0
 ) -> Iterator[SourceFrame]:
-    """Images of a folder in the order of their names; unreadable ones are all named at once."""
+    """Images of a folder in the order of their numbers; unreadable ones are all named at once."""
     if rate_hz <= 0:
         raise ValueError(f'`rate_hz` must be above 0, got {rate_hz}')
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    images = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = in_numerical_order(images)
     if not files:
         raise SourceError(f'{folder} has no images ({" ".join(IMAGE_SUFFIXES)})')
     if labels is not None:

@@ -38,6 +38,12 @@ def test_folder_gives_rgb_images_and_labels_in_order(folder):
     assert [f.stamp_ns for f in read] == [100_000_000, 200_000_000, 300_000_000, 400_000_000]
 
 
+def test_folder_is_read_in_numerical_order(tmp_path):
+    for number in (1, 2, 10, 11):
+        cv2.imwrite(str(tmp_path / f'frame{number}.png'), np.full((4, 4), number, np.uint8))
+    assert [frame.image.max() for frame in open_source(str(tmp_path))] == [1, 2, 10, 11]
+
+
 def test_missing_labels_are_all_named(folder):
     for name in ('001', '003'):
         (folder / 'labels' / f'{name}.png').unlink()

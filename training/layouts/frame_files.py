@@ -11,18 +11,13 @@ from itertools import pairwise
 from pathlib import Path
 import re
 
+from dcfm_ros.files import in_numerical_order
 from dcfm_ros.training.clips import Frame
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 Files = Mapping[str, Path]
 """Path by name without suffix, in time order."""
-
-
-def numerical(name: str) -> list[tuple[int, int, str]]:
-    """Sort key under which 'a2' comes before 'a10'."""
-    parts = re.findall(r'\d+|\D+', name)
-    return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def trailing_number(name: str) -> int | None:
@@ -67,7 +62,7 @@ def find_files(
     paths = folder.iterdir() if folder.is_dir() else ()
     wanted = [p for p in paths if p.suffix.lower() in suffixes and p.stem.endswith(ending)]
     found: dict[str, Path] = {}
-    for path in sorted(wanted, key=lambda p: (numerical(p.stem), p.suffix)):
+    for path in in_numerical_order(wanted):
         name = path.stem.removesuffix(ending)
         if name in found:
             problems.append(f'{path} and {found[name].name} have the same name')
