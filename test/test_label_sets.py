@@ -155,3 +155,9 @@ def test_label_set_is_loaded_by_name_or_path(tmp_path):
     assert load_label_set(str(tmp_path)).class_names == ('mine',)
     with pytest.raises(FileNotFoundError, match=r'nowhere\.yaml'):
         load_label_set('nowhere.yaml')
+
+
+def test_folder_named_like_a_known_set_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'camvid').mkdir()
+    assert load_label_set('camvid') is CAMVID

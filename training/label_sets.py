@@ -128,18 +128,21 @@ SAME_CLASS: Mapping[tuple[tuple[str, ...], tuple[str, ...]], Mapping[str, str]] 
 """Classes of one set that another one knows by another name."""
 
 
+KNOWN = {labels.name.lower(): labels for labels in (CAMVID, CITYSCAPES, VSPW)}
+
+
 def label_set(name: str) -> LabelSet:
     """Look up 'camvid', 'cityscapes' or 'vspw'."""
-    known = {labels.name.lower(): labels for labels in (CAMVID, CITYSCAPES, VSPW)}
-    if name not in known:
-        raise ValueError(f'`name` must be one of {", ".join(known)}, got {name!r}')
-    return known[name]
+    if name not in KNOWN:
+        raise ValueError(f'`name` must be one of {", ".join(KNOWN)}, got {name!r}')
+    return KNOWN[name]
 
 
 def load_label_set(name: str) -> LabelSet:
     """A known set by its name, or that of own footage by the path of its file or folder."""
     path = Path(name)
-    return read_label_set(path) if path.suffix or path.exists() else label_set(name)
+    is_path = name not in KNOWN and (path.suffix or path.exists())
+    return read_label_set(path) if is_path else label_set(name)
 
 
 def mapped(source: LabelSet, target: LabelSet) -> LabelSet:
