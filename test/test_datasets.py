@@ -106,6 +106,7 @@ def test_cityscapes_label_is_frame_19_of_its_snippet(cityscapes):
     assert first.frames[19].image.name == 'bochum_000000_000042_leftImg8bit.png'
     assert stems(second)[0] == 'bochum_000000_000053_leftImg8bit'
     assert (first.name, first.rate_hz) == ('bochum_000000_000042', 17)
+    assert first.drive == second.drive == 'bochum'
 
 
 def test_cityscapes_snippet_must_be_whole(cityscapes):
@@ -256,6 +257,7 @@ def test_stills_are_clips_of_one_labelled_frame(own):
     clips = find_clips('stills', own, 'train')
     assert [clip.name for clip in clips] == ['hall/a', 'kitchen/10']
     assert [len(clip.frames) for clip in clips] == [1, 1]
+    assert [clip.drive for clip in clips] == ['hall', 'kitchen']
 
 
 def test_synthetic_drives_are_found_alone_or_in_a_folder(tmp_path):
@@ -427,8 +429,15 @@ def test_hold_out_takes_the_end_of_every_drive():
     assert [clip.name for clip in validation] == ['a3', 'b3']
 
 
+def test_a_clip_of_no_drive_is_a_drive_of_its_own():
+    clips = [clip_of('a', [1] * 10), clip_of('b', [1] * 10), clip_of('c', [1] * 4)]
+    training, validation = hold_out(clips, 0.2)
+    assert [len(clip.frames) for clip in training] == [8, 8, 3]
+    assert [len(clip.frames) for clip in validation] == [2, 2, 1]
+
+
 def test_hold_out_cuts_a_clip_behind_a_labelled_frame():
-    clips = [clip_of('a', [1, 1]), clip_of('b', [0, 1, 0, 1, 0, 1, 0, 1])]
+    clips = [clip_of('a', [1, 1], 'x'), clip_of('b', [0, 1, 0, 1, 0, 1, 0, 1], 'x')]
     training, validation = hold_out(clips, 0.5)
     assert [stems(clip) for clip in training] == [['a_0', 'a_1'], ['b_0', 'b_1']]
     assert [stems(clip) for clip in validation] == [[f'b_{i}' for i in range(2, 8)]]

@@ -29,7 +29,7 @@ class Clip:
     rate_hz: float
     labels: LabelSet
     drive: str = ''
-    """Recording that it was cut from, where a dataset has several clips of one recording."""
+    """Recording that it was cut from; '': it is one."""
 
     @property
     def labelled(self) -> list[int]:
@@ -40,13 +40,13 @@ class Clip:
 def hold_out(clips: Iterable[Clip], share: float) -> tuple[list[Clip], list[Clip]]:
     """Split clips into training and validation; the same split on every call.
 
-    The last `share` of the labelled frames of each drive is held out as one block: neighbours in
-    time look alike, so picking frames at random would test on what was trained on. A clip in
+    The last `share` of the labelled frames of each recording is held out as one block: neighbours
+    in time look alike, so picking frames at random would test on what was trained on. A clip in
     which the block begins is cut there.
 
     Args:
-        clips: In time order within each drive.
-        share: Of every drive, in [0, 1).
+        clips: In time order within each recording.
+        share: Of every recording, in [0, 1); rounded to whole labelled frames.
 
     Returns:
         (training clips, validation clips).
@@ -55,7 +55,7 @@ def hold_out(clips: Iterable[Clip], share: float) -> tuple[list[Clip], list[Clip
         raise ValueError(f'`share` must be in [0, 1), got {share}')
     drives: dict[str, list[Clip]] = {}
     for clip in clips:
-        drives.setdefault(clip.drive, []).append(clip)
+        drives.setdefault(clip.drive or clip.name, []).append(clip)
     training: list[Clip] = []
     validation: list[Clip] = []
     for drive in drives.values():

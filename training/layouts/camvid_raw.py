@@ -48,7 +48,7 @@ def find_camvid_raw(root: Path, split: str, labels: LabelSet, problems: list[str
         for run in cut_runs((n for n in images if trailing_number(n) in near), step=1):
             chosen = tuple(Frame(images[name], frames.get(name)) for name in run)
             if any(frame.label for frame in chosen):
-                clips.append(Clip(run[0], chosen, CAMVID_HZ, labels, drive=sequence))
+                clips.append(Clip(run[0], chosen, CAMVID_HZ, labels, drive=sequence or split))
     return clips
 
 

@@ -39,7 +39,7 @@ def find_stills(root: Path, split: str, labels: LabelSet, problems: list[str]) -
     """Labelled images of the same layout, each a clip of its own: they are no neighbours."""
     return [
         replace(clip, name=f'{clip.name}/{clip.frames[index].image.stem}',
-                frames=(clip.frames[index],))
+                frames=(clip.frames[index],), drive=clip.name)
         for clip in find_folder(root, split, labels, problems)
         for index in clip.labelled
     ]  # fmt: skip

@@ -84,7 +84,7 @@ def find_cityscapes(root: Path, split: str, labels: LabelSet, problems: list[str
             problems += [f'{folder / other}_leftImg8bit.png is missing'
                          for other in names if other not in images]  # fmt: skip
             frames = [Frame(images[other], label if other == name else None) for other in present]
-            clips.append(Clip(name, tuple(frames), CITYSCAPES_HZ, labels))
+            clips.append(Clip(name, tuple(frames), CITYSCAPES_HZ, labels, drive=city.name))
     return clips
 
 
@@ -115,7 +115,8 @@ def find_camvid(root: Path, split: str, labels: LabelSet, problems: list[str]) -
         first, last = (trailing_number(run[index]) or 0 for index in (0, -1))
         rate_hz = CAMVID_HZ * (len(run) - 1) / (last - first) if last > first else CAMVID_HZ
         chosen = tuple(frames[name] for name in run)
-        clips.append(Clip(run[0], chosen, rate_hz, labels, drive=run[0].rpartition('_')[0]))
+        drive = run[0].rpartition('_')[0] or split
+        clips.append(Clip(run[0], chosen, rate_hz, labels, drive))
     return clips
 
 
