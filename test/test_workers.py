@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+import cv2
 import pytest
 
 from dcfm_ros.training.workers import MAX_TRIES, map_in_order, ray_session
@@ -15,7 +16,7 @@ needs_ray = pytest.mark.skipif(find_spec('ray') is None, reason='ray is not inst
 PLACES = [
     pytest.param({'jobs': 1}, id='here'),
     pytest.param({'jobs': 2}, id='processes'),
-    pytest.param({'jobs': 2, 'ray_address': 'local'}, id='ray', marks=needs_ray),
+    pytest.param({'jobs': 2, 'ray_address': 'local', 'threads': 1}, id='ray', marks=needs_ray),
 ]
 PARALLEL = PLACES[1:]
 
@@ -33,8 +34,9 @@ def one_ray_for_all():
 class Square:
     """Squares; the worker of a number in `deadly` dies `num_deaths` times first."""
 
-    def __init__(self, folder: Path, deadly=(), num_deaths=1):
+    def __init__(self, folder: Path, deadly=(), num_deaths=1, last=None):
         self.folder, self.deadly, self.num_deaths = folder, deadly, num_deaths
+        self.last = last
 
     def __call__(self, number):
         if number < 0:
@@ -44,6 +46,8 @@ class Square:
             file.write('x')
         if number in self.deadly and tries.stat().st_size <= self.num_deaths:
             os.kill(os.getpid(), signal.SIGKILL)
+        while number == self.last and len(list(self.folder.iterdir())) <= len(self.deadly):
+            time.sleep(0.01)
         return number**2
 
 
@@ -53,9 +57,17 @@ def slept(seconds):
 
 
 def threads_and_process(_item):
+    return os.environ.get('OMP_NUM_THREADS'), cv2.getNumThreads(), os.getpid()
+
+
+def threads_in_this_process(_item):
     import torch
 
-    return torch.get_num_threads(), os.getpid()
+    return torch.get_num_threads(), cv2.getNumThreads()
+
+
+def working_folder(_item):
+    return Path.cwd()
 
 
 @pytest.mark.parametrize('place', PARALLEL)
@@ -73,6 +85,12 @@ def test_item_that_always_kills_is_given_up_and_named(tmp_path, place):
     assert (tmp_path / '3').read_text() == 'x' * MAX_TRIES
 
 
+def test_worker_that_is_killed_takes_no_other_item_with_it(tmp_path):
+    square = Square(tmp_path, deadly=(1, 2, 3), last=0)
+    assert map_in_order(square, range(4), jobs=2) == [0, 1, 4, 9]
+    assert (tmp_path / '0').read_text() == 'x'
+
+
 @pytest.mark.parametrize('place', PLACES)
 def test_error_of_the_function_comes_back_as_it_is(tmp_path, place):
     with pytest.raises(ValueError, match=r'^`number` must be at least 0, got -1$'):
@@ -81,21 +99,35 @@ def test_error_of_the_function_comes_back_as_it_is(tmp_path, place):
 
 @pytest.mark.parametrize('place', PLACES)
 def test_results_are_in_the_order_of_the_items(place):
-    assert map_in_order(slept, [1.0, 0.0, 0.01, 0.02], **place) == [1.0, 0.0, 0.01, 0.02]
+    assert map_in_order(slept, [0.5, 0.0, 0.01, 0.02], **place) == [0.5, 0.0, 0.01, 0.02]
 
 
 def test_threads_are_those_asked_for_and_then_as_before():
     import torch
 
-    before = torch.get_num_threads()
-    assert map_in_order(threads_and_process, [0], threads=3) == [(3, os.getpid())]
-    assert torch.get_num_threads() == before
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    assert map_in_order(threads_in_this_process, [0], threads=3) == [(3, 3)]
+    assert (torch.get_num_threads(), cv2.getNumThreads()) == before
 
 
-def test_processes_have_threads_of_their_own():
-    results = map_in_order(threads_and_process, range(4), jobs=2, threads=1)
-    assert {threads for threads, _ in results} == {1}
-    assert os.getpid() not in {process for _, process in results}
+@pytest.mark.parametrize('place', PARALLEL)
+def test_workers_have_threads_of_their_own(place):
+    results = map_in_order(threads_and_process, range(4), **{**place, 'threads': 1})
+    assert {(variable, threads) for variable, threads, _ in results} == {('1', 1)}
+    assert os.getpid() not in {process for _, _, process in results}
+
+
+@pytest.mark.parametrize('place', PARALLEL)
+def test_workers_work_where_the_work_is_given_out(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    assert map_in_order(working_folder, [0], **place) == [tmp_path]
+
+
+@needs_ray
+def test_task_that_no_machine_has_room_for_is_refused():
+    limit = '`threads` must be at most 2, the CPUs of the largest machine of the cluster, got 3'
+    with pytest.raises(ValueError, match=f'^{limit}$'):
+        map_in_order(str, [1], ray_address='local', threads=3)
 
 
 @pytest.mark.parametrize('name', ['jobs', 'threads'])

@@ -7,14 +7,15 @@ because that number decides how sums are rounded.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 import multiprocessing
 import os
+from pathlib import Path
 import pickle
+from queue import SimpleQueue
 import sys
 from typing import Any, TypeVar
 
@@ -46,7 +47,8 @@ def map_in_order(
         items: What to call it on.
         jobs: Processes on this machine, 1: this one. With 'local' Ray: tasks at a time.
         ray_address: 'local' starts Ray on this machine, 'auto' or 'host:port' joins a cluster
-            whose machines have this package and see the same files; None: no Ray.
+            whose machines have this package and see the same files; None: no Ray. Where the
+            machines have the folder that this process works in, tasks work in it too.
         description: Title of the progress bar.
         threads: Of each worker, for torch and OpenCV. It decides how sums are rounded: results
             are the same to the last bit for equal `threads` only. None: the cores of this
@@ -57,7 +59,8 @@ def map_in_order(
         The results, in the order of the items.
 
     Raises:
-        ValueError: If `jobs` or `threads` is below 1.
+        ValueError: If `jobs` or `threads` is below 1, or no machine of the cluster has so many
+            CPUs and the GPU.
         RuntimeError: If an item's worker was killed `MAX_TRIES` times, or Ray is not installed.
         Exception: Whatever the function raises, at once.
     """
@@ -120,31 +123,38 @@ def _map_in_processes(
     function: Callable[[Any], Any], items: Sequence[Any], jobs: int, threads: int
 ) -> Numbered:
     # Bytes, because torch would hand over every tensor of an object as an open file.
-    start = ('', pickle.dumps(function), threads)
+    start = ('', pickle.dumps(function), threads, Path.cwd())
     context = multiprocessing.get_context('spawn')
-    waiting = deque(range(len(items)))
-    tries = [0] * len(items)
-    while waiting:
-        # One pool after the other: a pool whose worker was killed takes nothing any more.
-        size = min(jobs, len(waiting))
-        pool = ProcessPoolExecutor(size, context, _start_worker, start)
-        running: dict[Future[Any], int] = {}
-        try:
-            while waiting or running:
-                # No more than are worked on, so that few are lost with a worker.
-                while waiting and len(running) < size:
-                    running[pool.submit(_work, items[waiting[0]])] = waiting[0]
-                    tries[waiting.popleft()] += 1
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    result = future.result()
-                    yield running.pop(future), result
-        except BrokenProcessPool as error:
-            lost = sorted(running.values())
-            if any(tries[index] >= MAX_TRIES for index in lost):
-                raise _killed([items[index] for index in lost]) from error
-            waiting.extendleft(reversed(lost))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+
+    def new_worker() -> ProcessPoolExecutor:
+        # A pool of its own: when it is killed, the other workers work on.
+        return ProcessPoolExecutor(1, context, _start_worker, start)
+
+    def work(item: Any) -> Any:
+        for _ in range(MAX_TRIES):
+            worker = idle.get()
+            try:
+                return worker.submit(_work, item).result()
+            except BrokenProcessPool:
+                worker.shutdown()
+                worker = new_worker()
+            finally:
+                idle.put(worker)
+        raise _killed(item)
+
+    count = max(1, min(jobs, len(items)))
+    for _ in range(count):
+        idle.put(new_worker())
+    callers = ThreadPoolExecutor(count)
+    try:
+        futures = {callers.submit(work, item): index for index, item in enumerate(items)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        callers.shutdown(cancel_futures=True)
+        for _ in range(count):
+            idle.get().shutdown()
 
 
 def _map_on_ray(
@@ -157,13 +167,14 @@ def _map_on_ray(
 ) -> Numbered:
     with ray_session(address, jobs * threads) as ray:
         num_gpus = int(uses_gpu and ray.cluster_resources().get('GPU', 0) >= 1)
+        _check_room(ray, threads, num_gpus)
         task = ray.remote(_work_on_ray).options(
             num_cpus=threads, num_gpus=num_gpus, max_retries=MAX_TRIES - 1
         )
         payload = ray.put(pickle.dumps(function))
         running = {
             # In a list it stays a reference, which a worker follows once.
-            task.remote([payload], item, threads): index
+            task.remote([payload], item, threads, Path.cwd()): index
             for index, item in enumerate(items)
         }
         while running:
@@ -173,7 +184,7 @@ def _map_on_ray(
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.WorkerCrashedError as error:
-                raise _killed([items[running[done]]]) from error
+                raise _killed(items[running[done]]) from error
             yield running.pop(done), result
 
 
@@ -187,17 +198,28 @@ def _import_ray() -> Any:
     return ray
 
 
-def _killed(items: Sequence[Any]) -> RuntimeError:
-    which = ' or '.join(map(str, items))
-    return RuntimeError(f'a worker was killed {MAX_TRIES} times while it worked on {which}')
+def _check_room(ray: Any, num_cpus: int, num_gpus: int) -> None:
+    """Raise ValueError if no machine can run a task, for which Ray would wait for ever."""
+    machines = [node['Resources'] for node in ray.nodes() if node['Alive']]
+    most = max((m.get('CPU', 0) for m in machines if m.get('GPU', 0) >= num_gpus), default=0)
+    if num_cpus > most:
+        where = 'machine with a GPU' if num_gpus else 'machine'
+        limit = f'at most {most:g}, the CPUs of the largest {where} of the cluster'
+        raise ValueError(f'`threads` must be {limit}, got {num_cpus}')
+
+
+def _killed(item: Any) -> RuntimeError:
+    return RuntimeError(f'a worker was killed {MAX_TRIES} times while it worked on {item}')
 
 
 _loaded: tuple[str, Callable[[Any], Any]] | None = None
 """In a worker: the function that it was given, after the key that it was known by."""
 
 
-def _start_worker(key: str, payload: bytes, threads: int) -> None:
+def _start_worker(key: str, payload: bytes, threads: int, folder: Path) -> None:
     global _loaded
+    if folder.is_dir():
+        os.chdir(folder)  # relative paths mean here what they mean where the work is given out
     os.environ['OMP_NUM_THREADS'] = str(threads)  # for what is imported later
     _loaded = key, pickle.loads(payload)
     _set_threads({'torch': threads, 'cv2': threads})
@@ -208,11 +230,11 @@ def _work(item: Any) -> Any:
     return _loaded[1](item)
 
 
-def _work_on_ray(references: list[Any], item: Any, threads: int) -> Any:
+def _work_on_ray(references: list[Any], item: Any, threads: int, folder: Path) -> Any:
     """Work on an item; the function stays, for a worker of Ray is given many items."""
     key = references[0].hex()
     if _loaded is None or _loaded[0] != key:
-        _start_worker(key, _import_ray().get(references[0]), threads)
+        _start_worker(key, _import_ray().get(references[0]), threads, folder)
     return _work(item)
 
 
