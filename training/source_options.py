@@ -1,0 +1,60 @@
+"""`SourceOptions`: what a training is told of one dataset that it takes pairs from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MOTIONS = ('auto', 'video', 'street', 'layers')
+RENDERED = 'rendered'
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """One dataset to take pairs from.
+
+    Raises:
+        ValueError: If a value is outside what its field says.
+    """
+
+    dataset: str
+    """A dataset of `datasets.find_clips`, or 'rendered': drives that are rendered on first use."""
+    root: Path | None = None
+    """Folder of the dataset; not for 'rendered'."""
+    split: str = 'train'
+    share: float = 1.0
+    """Share of the pairs (relative to the other sources), at least 0."""
+    motion: str = 'auto'
+    """What the reference frame is: 'video' (a real neighbour), 'street' (a CamVid still in
+    synthetic motion), 'layers' (any still in synthetic motion) or 'auto' ('street' for camvid,
+    'layers' for stills, else 'video')."""
+    in_memory: bool = False
+    """Decode the videos once, at the start. Streets always are."""
+    paste_share: float = 0.3
+    """Share of street pairs that get extra objects, in [0, 1]."""
+    num_drives: int = 40
+    """'rendered' only: number of drives."""
+    frames_per_drive: int = 12
+    """'rendered' only: frames of each, at 15 Hz."""
+    size: tuple[int, int] = (360, 480)
+    """'rendered' only: height and width, pixels."""
+
+    def __post_init__(self) -> None:
+        if self.motion not in MOTIONS:
+            msg = f'one of {", ".join(MOTIONS)}, got {self.motion!r}'
+            raise ValueError(f'`motion` must be {msg}')
+        if not self.share >= 0:
+            raise ValueError(f'`share` must be at least 0, got {self.share}')
+        if (self.root is None) != (self.dataset == RENDERED):
+            msg = f'the folder of the dataset, and absent for {RENDERED!r}'
+            raise ValueError(f'`root` must be {msg}, got {self.root} for {self.dataset!r}')
+
+    @property
+    def chosen_motion(self) -> str:
+        """'video', 'street' or 'layers': what 'auto' stands for."""
+        if self.motion != 'auto':
+            return self.motion
+        return {'camvid': 'street', 'stills': 'layers'}.get(self.dataset, 'video')
+
+    def __str__(self) -> str:
+        return ' '.join(str(part) for part in (self.dataset, self.root, self.split) if part)
