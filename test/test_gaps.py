@@ -27,6 +27,12 @@ def test_ages_are_those_of_the_schedule():
     assert 250 < values.count(2) < 350
 
 
+@pytest.mark.parametrize('rate_hz', [10.0, 15.0, 30.0])
+@pytest.mark.parametrize('gaps', [NeighbourGaps(3), AgeMatchedGaps((2, 6), future_share=0.5)])
+def test_farthest_gap_is_known(gaps, rate_hz):
+    assert max(map(abs, drawn(gaps, rate_hz=rate_hz))) == gaps.farthest(rate_hz)
+
+
 def test_intervals_share_alike():
     # Interval 2 is always 1 old, interval 4 is 1, 2 or 3: 1 comes (1 + 1/3) / 2 of the time.
     assert AgeMatchedGaps((2, 4)).age_shares == pytest.approx([2 / 3, 1 / 6, 1 / 6])

@@ -20,6 +20,10 @@ class Gaps(ABC):
             rate_hz: Frame rate of the clip that the pair is taken from.
         """
 
+    @abstractmethod
+    def farthest(self, rate_hz: float) -> int:
+        """Greatest distance that is drawn for a clip of this rate, in its frames."""
+
 
 class NeighbourGaps(Gaps):
     """Any frame within `reach`, before or after, equally often (the paper; reach 1)."""
@@ -38,6 +42,10 @@ class NeighbourGaps(Gaps):
         """A whole number from -R to R without 0."""
         gap = int(rng.integers(1, self.reach + 1))
         return -gap if rng.random() < 0.5 else gap
+
+    def farthest(self, rate_hz: float) -> int:
+        """R, at any rate."""
+        return self.reach
 
 
 class AgeMatchedGaps(Gaps):
@@ -91,6 +99,15 @@ class AgeMatchedGaps(Gaps):
     def draw(self, rng: np.random.Generator, rate_hz: float) -> int:
         """An age, in frames of the clip."""
         age = 1 + int(rng.choice(len(self.age_shares), p=self.age_shares))
-        if self.camera_rate_hz is not None:
-            age = max(round(age * rate_hz / self.camera_rate_hz), 1)
-        return -age if rng.random() < self.future_share else age
+        gap = self._in_clip(age, rate_hz)
+        return -gap if rng.random() < self.future_share else gap
+
+    def farthest(self, rate_hz: float) -> int:
+        """The oldest age."""
+        return self._in_clip(len(self.age_shares), rate_hz)
+
+    def _in_clip(self, age: int, rate_hz: float) -> int:
+        """Frames of a clip that `age` frames of the camera are."""
+        if self.camera_rate_hz is None:
+            return age
+        return max(round(age * rate_hz / self.camera_rate_hz), 1)
