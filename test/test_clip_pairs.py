@@ -29,6 +29,9 @@ class Always(Gaps):
         self.rates.add(rate_hz)
         return self.gap
 
+    def farthest(self, rate_hz):
+        return abs(self.gap)
+
 
 def street(height=120, width=160):
     """A labelled still: sky above road, one sign."""
@@ -79,6 +82,7 @@ def test_at_the_ends_of_a_clip_the_other_side_is_taken(clip):
     assert numbers(source.pair(0, rng, 3)) == (3, 0, 0)
     assert numbers(source.pair(2, rng, -3)) == (6, 9, 9)
     assert numbers(source.pair(1, rng, 20)) == (9, 4, 4)
+    assert numbers(source.pair(2, rng, 20)) == (0, 9, 9)
 
 
 def test_clips_without_a_label_are_refused(clip):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dcfm_ros.training.datasets import Clip, read_frame
 from dcfm_ros.training.gaps import Gaps
+from dcfm_ros.training.label_sets import CAMVID, LabelSet
 from dcfm_ros.training.layer_motion import LayerMotion
 from dcfm_ros.training.still_motion import (
     StandingObject,
@@ -53,7 +54,8 @@ class VideoPairs(PairSource):
     """Frames of clips: the reference frame is a real neighbour.
 
     Where the clip ends before the reference frame, the one at the same distance on the other side
-    is taken, and where that is missing too, the clip's first or last frame.
+    is taken, and where that is missing too, the end of the clip that is farther away. A frame
+    that is a clip of its own is its own reference.
     """
 
     def __init__(self, clips: Sequence[Clip], gaps: Gaps, in_memory: bool = False) -> None:
@@ -80,14 +82,21 @@ class VideoPairs(PairSource):
     def __len__(self) -> int:
         return len(self._labelled)
 
+    @property
+    def num_alone(self) -> int:
+        """Labelled frames without a neighbour."""
+        return sum(len(self._clips[clip].frames) == 1 for clip, _ in self._labelled)
+
     def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
         """A labelled frame and its neighbour `gap` frames earlier (negative: later)."""
         clip, frame = self._labelled[index]
         if gap is None:
             gap = self._gaps.draw(rng, self._clips[clip].rate_hz)
-        count = len(self._clips[clip].frames)
-        other = frame - gap if 0 <= frame - gap < count else frame + gap
-        reference, _ = self._read(clip, min(max(other, 0), count - 1))
+        last = len(self._clips[clip].frames) - 1
+        farther_end = 0 if frame > last - frame else last
+        sides = (frame - gap, frame + gap)
+        other = next((side for side in sides if 0 <= side <= last), farther_end)
+        reference, _ = self._read(clip, other)
         image, label = self._read(clip, frame)
         assert label is not None
         return reference, image, label
@@ -191,13 +200,20 @@ class LayeredPairs(PairSource):
 class DrivePairs(PairSource):
     """Rendered drives in arrays: both frames of a pair are real neighbours."""
 
-    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.uint8], gaps: Gaps) -> None:
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        gaps: Gaps,
+        label_set: LabelSet = CAMVID,
+    ) -> None:
         """Take rendered clips, in memory or memory-mapped.
 
         Args:
             images: RGB, (D, N, H, W, 3): D drives of N frames at 15 Hz.
-            labels: Class ids, (D, N, H, W).
+            labels: Values of `label_set`, (D, N, H, W).
             gaps: How far apart the frames of a pair are; cut to the length of a drive.
+            label_set: What the labels hold.
 
         Raises:
             ValueError: If the shapes are not as above, or a drive has one frame only.
@@ -208,6 +224,7 @@ class DrivePairs(PairSource):
         self._images = images
         self._labels = labels
         self._gaps = gaps
+        self._to_class = label_set.to_class
 
     def __len__(self) -> int:
         return int(self._labels.shape[0] * self._labels.shape[1])
@@ -221,7 +238,7 @@ class DrivePairs(PairSource):
         # A frame too near to the drive's end gives its place to one that has the neighbour.
         frame = min(max(frame, gap), num_frames - 1 + min(gap, 0))
         images = self._images[drive]
-        return images[frame - gap], images[frame], self._labels[drive, frame]
+        return images[frame - gap], images[frame], self._to_class[self._labels[drive, frame]]
 
 
 def labelled_frames(clips: Sequence[Clip]) -> list[tuple[int, int]]:
