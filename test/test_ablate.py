@@ -102,6 +102,7 @@ def done(camvid, tmp_path_factory):
             },
             'data': {
                 'train': [{'dataset': 'camvid', 'root': str(camvid)}],
+                'cache_dir': str(folder / 'cache'),
                 'batch_size': 2, 'pairs_per_epoch': 4, 'num_workers': 0, 'hold_out_share': 0.0,
                 'augmentation': {
                     'class_path': 'dcfm_ros.training.augment.RoadSceneAugmentation',

@@ -395,7 +395,7 @@ def test_check_tells_everything_at_once(tmp_path):
         f'  {tmp_path}/gone.png is missing',
         f'  {tmp_path}/gone_too.png is missing',
         f'  {tmp_path}/short.png is (3, 6), its image (4, 6) (H, W)',
-        f'  {small} is (3, 6), the first frame of its clip (4, 6) (H, W)',
+        f'  {small} is (3, 6), other frames of its clip (4, 6) (H, W)',
     ]
 
 

@@ -44,6 +44,7 @@ def fit(camvid, folder, *extra):
         '--model.optimisation.warmup_steps=0',
         '--model.class_weights=[1,1,1,2,1,1,1,1,1,1,1]',
         f'--data.train=[{{dataset: camvid, root: {camvid}}}]', '--data.batch_size=4',
+        f'--data.cache_dir={camvid}/cache',
         '--data.pairs_per_epoch=12', '--data.num_workers=0', '--data.hold_out_share=0.38',
         '--data.augmentation=dcfm_ros.training.augment.RoadSceneAugmentation',
         '--data.augmentation.init_args={crop: [64, 64]}',

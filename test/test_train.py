@@ -9,11 +9,12 @@ import torch
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.training.augment import RoadSceneAugmentation
-from dcfm_ros.training.data import PairData, SourceOptions
+from dcfm_ros.training.data import PairData
 from dcfm_ros.training.drive_cache import rendered_drives
 from dcfm_ros.training.module import SymmetricTraining
 from dcfm_ros.training.optimisation import Optimisation
 from dcfm_ros.training.schedule import poly_with_warmup
+from dcfm_ros.training.source_options import SourceOptions
 from dcfm_ros.training.train import main
 
 
@@ -51,6 +52,7 @@ def arguments(camvid, folder, *extra, steps=4):
         '--model.net.backbone=mit_b0', '--model.net.fuse_channels=16',
         '--model.optimisation.warmup_steps=0',
         f'--data.train=[{{dataset: camvid, root: {camvid}}}]', '--data.batch_size=2',
+        f'--data.cache_dir={camvid}/cache',
         '--data.pairs_per_epoch=4', '--data.num_workers=0', '--data.hold_out_share=0.34',
         '--data.augmentation=dcfm_ros.training.augment.RoadSceneAugmentation',
         f'--data.augmentation.init_args={still}',
@@ -210,7 +212,7 @@ def test_class_weights_must_be_one_per_class():
 
 
 def test_problems_with_the_data_stop_the_training_before_it_starts(camvid, tmp_path):
-    with pytest.raises(FileNotFoundError, match='is not a folder'):
+    with pytest.raises(ValueError, match='nowhere/train is not a folder'):
         fit(tmp_path / 'nowhere', tmp_path)
 
 

@@ -78,6 +78,12 @@ def _cut(clip: Clip, num_labelled: int) -> tuple[Clip, Clip]:
     return replace(clip, frames=clip.frames[:end]), replace(clip, frames=clip.frames[end:])
 
 
+def near_labels(clip: Clip, reach: int) -> Clip:
+    """Keep the frames that are at most `reach` frames away from a labelled one."""
+    near = {index + step for index in clip.labelled for step in range(-reach, reach + 1)}
+    return replace(clip, frames=tuple(f for i, f in enumerate(clip.frames) if i in near))
+
+
 def raise_problems(problems: Sequence[str]) -> None:
     """Raise a ValueError that lists them, if there are any."""
     if problems:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Subset
@@ -20,10 +21,12 @@ from dcfm_ros.training.clip_pairs import (
     RunningSampler,
     use_one_opencv_thread,
 )
-from dcfm_ros.training.datasets import Clip, check_clips, find_clips, hold_out, read_frame
+from dcfm_ros.training.clips import near_labels, raise_problems
+from dcfm_ros.training.datasets import Clip, hold_out, read_frame, search_clips
 from dcfm_ros.training.drive_cache import rendered_drives
+from dcfm_ros.training.frame_check import problems_once
 from dcfm_ros.training.gaps import AgeMatchedGaps, Gaps
-from dcfm_ros.training.label_sets import LabelSet, load_label_set, mapped
+from dcfm_ros.training.label_sets import CAMVID, LabelSet, load_label_set, mapped
 from dcfm_ros.training.pair_sources import (
     DrivePairs,
     LayeredPairs,
@@ -31,50 +34,7 @@ from dcfm_ros.training.pair_sources import (
     RoadScenePairs,
     VideoPairs,
 )
-
-MOTIONS = ('auto', 'video', 'street', 'layers')
-RENDERED = 'rendered'
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions:
-    """One dataset to take pairs from.
-
-    Raises:
-        ValueError: If a value is outside what its field says.
-    """
-
-    dataset: str
-    """A dataset of `datasets.find_clips`, or 'rendered': drives that are rendered on first use."""
-    root: Path | None = None
-    """Folder of the dataset; not for 'rendered'."""
-    split: str = 'train'
-    share: float = 1.0
-    """Share of the pairs (relative to the other sources), at least 0."""
-    motion: str = 'auto'
-    """What the reference frame is: 'video' (a real neighbour), 'street' (a CamVid still in
-    synthetic motion), 'layers' (any still in synthetic motion) or 'auto' ('street' for camvid,
-    'layers' for stills, else 'video')."""
-    in_memory: bool = False
-    """Decode the videos once, at the start. Streets always are."""
-    paste_share: float = 0.3
-    """Share of street pairs that get extra objects, in [0, 1]."""
-    num_drives: int = 40
-    """'rendered' only: number of drives."""
-    frames_per_drive: int = 12
-    """'rendered' only: frames of each, at 15 Hz."""
-    size: tuple[int, int] = (360, 480)
-    """'rendered' only: height and width, pixels."""
-
-    def __post_init__(self) -> None:
-        if self.motion not in MOTIONS:
-            msg = f'one of {", ".join(MOTIONS)}, got {self.motion!r}'
-            raise ValueError(f'`motion` must be {msg}')
-        if not self.share >= 0:
-            raise ValueError(f'`share` must be at least 0, got {self.share}')
-        if (self.root is None) != (self.dataset == RENDERED):
-            msg = f'the folder of the dataset, and absent for {RENDERED!r}'
-            raise ValueError(f'`root` must be {msg}, got {self.root} for {self.dataset!r}')
+from dcfm_ros.training.source_options import RENDERED, SourceOptions
 
 
 class PairData(LightningDataModule):
@@ -116,8 +76,10 @@ class PairData(LightningDataModule):
             num_workers: Processes that make pairs; 0: the training process itself.
             gaps: How far apart the frames of a pair are; None: `AgeMatchedGaps()`.
             augmentation: What is done to every pair; None: `RoadSceneAugmentation()`.
-            cache_dir: Where rendered drives and the frames of bags are kept.
-            check: Decode every file before the training starts and list all problems at once.
+            cache_dir: Where rendered drives, the frames of bags and which files are good are
+                kept.
+            check: Decode every frame that a pair can be made of before the training starts, once
+                as long as the files stay as they are. Missing files are an error in any case.
             seed: The same one gives the same pairs.
         """
         super().__init__()
@@ -137,44 +99,50 @@ class PairData(LightningDataModule):
         self._validation: FixedPairDataset | None = None
 
     def prepare_data(self) -> None:
-        """Render drives and extract bags, in one process of several."""
+        """Check everything, extract bags and render drives, in one process of several.
+
+        Raises:
+            ValueError: If something is wrong with the data; all of it is listed.
+        """
+        # Before any OpenCV call: a worker forked after its thread pool has started hangs.
+        use_one_opencv_thread()
+        problems: list[str] = []
+        found = self._find(problems)
+        if self._check:
+            used = [near_labels(c, self._reach(o, c)) for o, clips in found for c in clips]
+            problems += problems_once(used, self._cache_dir / 'checked')
+        raise_problems(problems)
         for options in self.train_options:
             if options.dataset == RENDERED:
                 self._rendered(options)
-            elif options.dataset == 'bag':
-                self._find(options)
 
     def setup(self, stage: str) -> None:
-        """Find, check and prepare everything, and render the drives.
+        """Find the frames and make the sources of pairs.
 
         Raises:
-            FileNotFoundError: If a dataset is not there.
-            ValueError: If something is wrong with it; everything is listed.
+            ValueError: If files are missing; all of them are listed.
         """
         if self._training is not None:
             return
-        # Before any OpenCV call: a worker forked after its thread pool has started hangs.
         use_one_opencv_thread()
-        found = [self._find(options) for options in self.train_options]
-        held: Sequence[Clip] = ()
-        kept_options = self.train_options[0] if self.train_options else None
+        problems: list[str] = []
+        found = self._find(problems)
+        raise_problems(problems)
+        held: tuple[SourceOptions, list[Clip]] | None = None
         if self.validation_options is not None:
-            kept_options = self.validation_options
-            held = self._find(self.validation_options)
+            held = found.pop()
         elif found and self._hold_out_share > 0:
-            found[0], held = hold_out(found[0], self._hold_out_share)
-        if self._check:
-            check_clips([clip for clips in (*found, held) for clip in clips])
-        sources = [
-            (self._source(options, clips), options.share)
-            for options, clips in zip(self.train_options, found, strict=True)
-        ]
+            options, clips = found[0]
+            kept, rest = hold_out(clips, self._hold_out_share)
+            found[0], held = (options, kept), (options, rest)
+        sources = [(self._source(options, clips), options.share) for options, clips in found]
         self._training = ClipPairDataset(sources, self._augmentation, int(self.hparams['seed']))
-        if held and kept_options is not None:
-            source = self._source(kept_options, held)
+        if held is not None and held[1]:
             self._validation = FixedPairDataset(
-                source, self._validation_age, self._validation_height
+                self._source(*held), self._validation_age, self._validation_height
             )
+        elif held is not None:
+            rank_zero_warn(f'{held[0]} has no frame to validate on: no best.safetensors')
 
     def train_dataloader(self) -> DataLoader[ClipPair]:
         """Augmented pairs; which ones follows from `seed` and the steps made so far."""
@@ -208,11 +176,38 @@ class PairData(LightningDataModule):
         parts = [f'{o.dataset} {o.split} ({o.share:g})' for o in self.train_options]
         return f'{", ".join(parts)}; classes of {self.label_set.name}'
 
-    def _find(self, options: SourceOptions) -> list[Clip]:
-        if options.root is None:
+    def _find(self, problems: list[str]) -> list[tuple[SourceOptions, list[Clip]]]:
+        """Every source with its clips, the one to validate on last; adds to `problems`."""
+        validation = self.validation_options
+        sources = [*self.train_options, *([] if validation is None else [validation])]
+        return [(options, self._search(options, problems)) for options in sources]
+
+    def _search(self, options: SourceOptions, problems: list[str]) -> list[Clip]:
+        target = self.label_set
+        try:
+            if options.chosen_motion == 'street' and target.class_names != CAMVID_NAMES:
+                msg = "'layers' or 'video' for classes other than CamVid's"
+                raise ValueError(f"`motion` must be {msg}, got 'street' for {target.name}")
+            if options.root is None:
+                self._mapped(CAMVID)
+                return []
+            clips = search_clips(
+                options.dataset, options.root, options.split, problems, cache_dir=self._cache_dir
+            )
+            if clips and not any(clip.labelled for clip in clips):
+                problems.append(f'{options}: no frame has a label')
+            return [replace(clip, labels=self._mapped(clip.labels)) for clip in clips]
+        except (OSError, ValueError) as error:
+            problems.append(f'{options}: {error}')
             return []
-        clips = find_clips(options.dataset, options.root, options.split, cache_dir=self._cache_dir)
-        return [replace(clip, labels=self._mapped(clip.labels)) for clip in clips]
+
+    def _reach(self, options: SourceOptions, clip: Clip) -> int:
+        """How far from a labelled frame its reference frame can lie."""
+        if options.chosen_motion != 'video':
+            return 0
+        if options.in_memory:
+            return len(clip.frames)
+        return max(self._gaps.farthest(clip.rate_hz), self._validation_age)
 
     def _mapped(self, own: LabelSet) -> LabelSet:
         target = self.label_set
@@ -220,20 +215,23 @@ class PairData(LightningDataModule):
 
     def _source(self, options: SourceOptions, clips: Sequence[Clip]) -> PairSource:
         if options.dataset == RENDERED:
-            return DrivePairs(*self._rendered(options), self._gaps)
-        motion = options.motion
-        if motion == 'auto':
-            motion = {'camvid': 'street', 'stills': 'layers'}.get(options.dataset, 'video')
-        if motion == 'video':
-            return VideoPairs(clips, self._gaps, options.in_memory)
-        if motion == 'layers':
+            return DrivePairs(*self._rendered(options), self._gaps, self._mapped(CAMVID))
+        if options.chosen_motion == 'layers':
             return LayeredPairs(clips, self._gaps)
-        if self.label_set.class_names != CAMVID_NAMES:
-            msg = "'layers' or 'video' for classes other than CamVid's"
-            raise ValueError(f"`motion` must be {msg}, got 'street' for {self.label_set.name}")
-        frames = [read_frame(frame, clip.labels) for clip in clips for frame in clip.frames]
-        labelled = [(image, label) for image, label in frames if label is not None]
-        return RoadScenePairs(labelled, self._gaps, options.paste_share)
+        if options.chosen_motion == 'street':
+            frames = [
+                read_frame(clip.frames[i], clip.labels) for clip in clips for i in clip.labelled
+            ]
+            labelled = [(image, label) for image, label in frames if label is not None]
+            return RoadScenePairs(labelled, self._gaps, options.paste_share)
+        pairs = VideoPairs(clips, self._gaps, options.in_memory)
+        if pairs.num_alone:
+            rank_zero_warn(
+                f'{options}: {pairs.num_alone} of {len(pairs)} labelled frames have no neighbour '
+                'and are paired with themselves, which teaches nothing about time; '
+                '`motion: layers` (what `stills` does) moves them'
+            )
+        return pairs
 
     def _rendered(self, options: SourceOptions) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         return rendered_drives(

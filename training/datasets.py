@@ -67,6 +67,21 @@ def find_clips(
         ValueError: If there is no such dataset, or files are missing or have no counterpart; all
             of them are listed.
     """
+    problems: list[str] = []
+    clips = search_clips(dataset, root, split, problems, labels, cache_dir)
+    raise_problems(problems)
+    return clips
+
+
+def search_clips(
+    dataset: str,
+    root: Path,
+    split: str,
+    problems: list[str],
+    labels: LabelSet | None = None,
+    cache_dir: Path = CACHE_DIR,
+) -> list[Clip]:
+    """`find_clips`, but missing files are added to `problems` instead of raised."""
     if dataset not in DATASETS:
         raise ValueError(f'`dataset` must be one of {", ".join(DATASETS)}, got {dataset!r}')
     finder, usual_labels = DATASETS[dataset]
@@ -74,11 +89,11 @@ def find_clips(
     labels = labels or usual_labels or read_label_set(root)
     if dataset == 'bag':
         finder = partial(find_bags, cache_dir=Path(cache_dir))
-    problems: list[str] = []
-    clips = finder(root, split, labels, problems)
-    if not clips and not problems:
-        problems.append(f'{root} holds nothing of split {split!r} in the layout of {dataset!r}')
-    raise_problems(problems)
+    found: list[str] = []
+    clips = finder(root, split, labels, found)
+    if not clips and not found:
+        found.append(f'{root} holds nothing of split {split!r} in the layout of {dataset!r}')
+    problems += found
     return clips
 
 
@@ -110,6 +125,11 @@ def check_clips(clips: Iterable[Clip]) -> None:
         ValueError: If `read_frame` would raise one, or the frames of a clip differ in size;
             everything that is wrong is listed.
     """
+    raise_problems(decoding_problems(clips))
+
+
+def decoding_problems(clips: Iterable[Clip]) -> list[str]:
+    """What `check_clips` would list."""
     jobs = [(clip, frame) for clip in clips for frame in clip.frames]
     problems: list[str] = []
     sizes: dict[Clip, tuple[int, ...]] = {}
@@ -119,9 +139,9 @@ def check_clips(clips: Iterable[Clip]) -> None:
         for (clip, frame), (size, wrong) in zip(jobs, results, strict=True):
             problems += wrong
             if size is not None and sizes.setdefault(clip, size) != size:
-                others = f'the first frame of its clip {sizes[clip]} (H, W)'
+                others = f'other frames of its clip {sizes[clip]} (H, W)'
                 problems.append(f'{frame.image} is {size}, {others}')
-    raise_problems(problems)
+    return problems
 
 
 def _check(job: tuple[Clip, Frame]) -> tuple[tuple[int, ...] | None, list[str]]:
