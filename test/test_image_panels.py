@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, default_collate
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.overlay import colorize
 from dcfm_ros.training.clip_pairs import ClipPair
-from dcfm_ros.training.image_panels import ImagePanels
+from dcfm_ros.training.image_panels import ImagePanels, draw_panels
 from dcfm_ros.training.module import SymmetricTraining
 
 HEIGHT, WIDTH = 32, 64
@@ -106,6 +106,15 @@ def test_predictions_are_those_of_the_network(written):
         *_, key, nonkey = columns(last_panel(events, index))
         assert np.array_equal(key, colorize(masks['key'][index], PALETTE))
         assert np.array_equal(nonkey, colorize(masks['nonkey'][index], PALETTE))
+
+
+def test_shrunk_frames_are_shown_at_the_size_of_the_label(written):
+    shrunk = torch.full((1, 3, HEIGHT, WIDTH), 90, dtype=torch.uint8)
+    label = torch.full((1, 2 * HEIGHT, 2 * WIDTH), 2, dtype=torch.uint8)
+    [panel] = draw_panels(written[0], ClipPair(shrunk, shrunk + 1, label))
+    assert panel.shape == (2 * HEIGHT, 5 * 2 * WIDTH, 3)
+    for column, colour in zip(columns(panel), ((90,) * 3, (91,) * 3, PALETTE[2]), strict=False):
+        assert (column == colour).all()
 
 
 def test_without_tensorboard_it_says_so_once(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
@@ -86,16 +87,19 @@ def draw_panels(module: SymmetricTraining, batch: ClipPair) -> list[Image]:
     """Side by side, one image per pair of a batch.
 
     Returns:
-        RGB, (H, 5W, 3) each: reference frame, labelled frame, its label, its prediction as a
-        keyframe and as a non-key frame of the reference; black where there is no label.
+        RGB, (H, 5W, 3) each, of the label's size: reference frame, labelled frame, its label, its
+        prediction as a keyframe and as a non-key frame of the reference; black where there is no
+        label.
     """
     logits = module.predict_pair(batch)
     masks = [logits[role].argmax(dim=1).to(torch.uint8) for role in ('key', 'nonkey')]
     palette = module.net.palette
     panels = []
     for reference, labelled, *classes in zip(*batch, *masks, strict=True):
-        columns = [_to_rgb(reference), _to_rgb(labelled)]
-        columns += [colorize(mask.cpu().numpy(), palette) for mask in classes]
+        colours = [colorize(mask.cpu().numpy(), palette) for mask in classes]
+        height, width = colours[0].shape[:2]
+        frames = [_to_rgb(image) for image in (reference, labelled)]
+        columns = [cv2.resize(frame, (width, height)) for frame in frames] + colours
         panels.append(np.concatenate(columns, axis=1))
     return panels
 
