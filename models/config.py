@@ -46,8 +46,9 @@ class DCFMConfig:
     drop_path: float = 0.1
     """Stochastic depth of a MiT, rising linearly to this rate, training only, in [0, 1)."""
     align_before_norm: bool = False
-    """Resize the independent feature before (True) or after (False; paper and released figures)
-    its normalisation. Differs for ResNet only; the released *training* code used True."""
+    """While training, resize the independent feature before its normalisation, as the released
+    training code does. Otherwise, and always in eval mode, after it, as the paper and the released
+    test code do. Differs for ResNet only."""
     key_uses_common: bool = True
     """Ablation (paper Table V): False feeds a keyframe's head the independent feature alone."""
     key_uses_independent: bool = True

@@ -86,7 +86,7 @@ class DCFM(nn.Module):
             L2-normalised fused feature, (B, C_F, h, w).
         """
         grid = (common.shape[-2], common.shape[-1])
-        if self.config.align_before_norm:
+        if self.training and self.config.align_before_norm:
             feature = normalise(align(independent.feature, grid))
         else:
             feature = align(normalise(independent.feature), grid)

@@ -36,6 +36,7 @@ def golden_loss(case, **switches):
     # The released training code resizes before it normalises; the published figures do not.
     config = dataclasses.replace(config, align_before_norm=True, **switches)
     net = golden.golden_net(config)
+    net.training = True  # but not its batch norms and dropouts: the golden figures are of these
     size = tuple(facts['args']['size'])
     frames = golden.golden_frames(net, size)
     label = np.random.RandomState(7).randint(0, config.num_classes, (1, *size))

@@ -99,6 +99,17 @@ def test_common_and_fused_features_have_unit_length():
 
 
 @torch.no_grad()
+def test_alignment_before_normalisation_is_for_training_only():
+    plain, released = (make(backbone='resnet18', align_before_norm=b) for b in (False, True))
+    released.load_state_dict(plain.state_dict())
+    image = torch.rand(1, 3, 64, 64)
+    independent = plain.encode_independent(image)
+    common = plain.encode_common(independent)
+    assert torch.equal(released.fuse(common, independent), plain.fuse(common, independent))
+    plain.training = released.training = True  # their parts stay in eval mode
+    assert not torch.equal(released.fuse(common, independent), plain.fuse(common, independent))
+
+
 def test_merged_all_mlp_fuse_equals_resize_concatenate_convolve():
     fuse = make(backbone='mit_b0').encoder.fuse
     shapes = ((32, 24, 32), (64, 12, 16), (160, 6, 8), (256, 3, 4))
