@@ -1,7 +1,7 @@
 """Training from the command line, on Lightning: `python -m dcfm_ros.training.train fit ...`.
 
     python -m dcfm_ros.training.train fit --config config/train/default.yaml
-        [--model.backbone timm:resnet18d] [--trainer.max_steps 3000]
+        [--model.net.backbone timm:resnet18d] [--trainer.max_steps 3000]
         [--ckpt_path out/train/last.ckpt]     goes on where that training stopped
 
 Lightning's `.ckpt` files hold the state of a training and nothing else reads them. What the robot
