@@ -1,6 +1,9 @@
 import json
+import tempfile
 
 import cv2
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -11,6 +14,7 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.training.augment import RoadSceneAugmentation
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.drive_cache import rendered_drives
+from dcfm_ros.training.lightning_cli import WeightAverage, WholeCheckpointIO
 from dcfm_ros.training.module import SymmetricTraining
 from dcfm_ros.training.optimisation import Optimisation
 from dcfm_ros.training.schedule import poly_with_warmup
@@ -56,12 +60,9 @@ def arguments(camvid, folder, *extra, steps=4):
         '--data.pairs_per_epoch=4', '--data.num_workers=0', '--data.hold_out_share=0.34',
         '--data.augmentation=dcfm_ros.training.augment.RoadSceneAugmentation',
         f'--data.augmentation.init_args={still}',
-        '--average.decay=0.5', f'--export.folder={folder}', f'--trainer.default_root_dir={folder}',
-        f'--trainer.max_steps={steps}', '--trainer.accelerator=cpu', '--trainer.logger=false',
+        '--average.decay=0.5', f'--export.folder={folder}',
+        f'--trainer.max_steps={steps}', '--trainer.accelerator=cpu',
         '--trainer.num_sanity_val_steps=0', '--trainer.enable_progress_bar=false',
-        '--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint',
-        f'--trainer.callbacks.dirpath={folder}', '--trainer.callbacks.save_last=true',
-        '--trainer.callbacks.save_top_k=-1',
         *extra,
     ]  # fmt: skip
 
@@ -79,9 +80,26 @@ def weights(path):
 
 @pytest.fixture(scope='module')
 def trained(camvid, tmp_path_factory):
+    """Four steps, with the state after each of the two validations."""
     folder = tmp_path_factory.mktemp('trained')
-    fit(camvid, folder)
+    keep_all = [
+        '--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint',
+        f'--trainer.callbacks.dirpath={folder}',
+        '--trainer.callbacks.save_top_k=-1',
+    ]
+    fit(camvid, folder, '--trainer.logger=false', *keep_all)
     return folder
+
+
+@pytest.fixture(scope='module')
+def resumed(camvid, trained, tmp_path_factory):
+    """The last two of the four steps again, where nothing else may be written."""
+    folder = tmp_path_factory.mktemp('resumed')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(tempfile, 'tempdir', str(folder / 'absent'))
+        fit(camvid, 'out', f'--ckpt_path={trained / "epoch=0-step=2.ckpt"}')
+    return folder / 'out'
 
 
 def test_training_exports_networks_that_load(trained):
@@ -101,24 +119,64 @@ def test_training_record_says_how_the_weights_came_to_be(trained):
     assert json.dumps(record)
 
 
-def test_resumed_training_equals_an_uninterrupted_one(camvid, trained, tmp_path):
-    fit(camvid, tmp_path, f'--ckpt_path={trained / "epoch=0-step=2.ckpt"}')
-    assert read_metadata(tmp_path / 'last.safetensors').training['steps'] == 4
-    whole, resumed = (weights(folder / 'last.safetensors') for folder in (trained, tmp_path))
-    for key, value in whole.items():
-        torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, msg=key)
+def test_resumed_training_equals_an_uninterrupted_one(trained, resumed):
+    assert read_metadata(resumed / 'last.safetensors').training['steps'] == 4
+    again = weights(resumed / 'last.safetensors')
+    for key, value in weights(trained / 'last.safetensors').items():
+        torch.testing.assert_close(again[key], value, rtol=0, atol=0, msg=key)
 
 
-def test_half_precision_and_accumulated_batches(camvid, tmp_path):
-    options = ('--trainer.precision=bf16-mixed', '--trainer.accumulate_grad_batches=2')
-    fit(camvid, tmp_path, *options, steps=2)
-    record = read_metadata(tmp_path / 'last.safetensors').training
-    assert record['steps'] == 2
+def test_one_folder_gets_all_that_a_training_writes(resumed):
+    assert [path.name for path in resumed.parent.iterdir()] == ['out']
+    files = {path.name for path in resumed.iterdir()} - {'best.safetensors'}  # if it got better
+    assert files == {'last.safetensors', 'last.ckpt', 'log'}
+    assert [path.name for path in resumed.glob('log/version_0/config.yaml')] == ['config.yaml']
+    assert len(list(resumed.glob('log/version_0/events.out.*'))) == 1
+    assert torch.load(resumed / 'last.ckpt', weights_only=True)['global_step'] == 4
+
+
+def test_failed_write_leaves_the_old_state(tmp_path):
+    path = tmp_path / 'new' / 'last.ckpt'
+    WholeCheckpointIO().save_checkpoint({'global_step': 1}, path)
+    with pytest.raises(AttributeError, match='pickle'):
+        WholeCheckpointIO().save_checkpoint({'global_step': 2, 'lost': lambda: None}, path)
+    assert torch.load(path, weights_only=True) == {'global_step': 1}
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.fixture(scope='module')
+def half(camvid, tmp_path_factory):
+    """Three steps of two batches in half precision, the second of them validated."""
+    folder = tmp_path_factory.mktemp('half')
+    fit(
+        camvid,
+        folder,
+        '--trainer.precision=bf16-mixed',
+        '--trainer.accumulate_grad_batches=2',
+        '--trainer.check_val_every_n_epoch=2',
+        '--trainer.logger=false',
+        steps=3,
+    )
+    return folder
+
+
+def test_half_precision_and_accumulated_batches(half):
+    record = read_metadata(half / 'last.safetensors').training
+    assert record['steps'] == 3
     assert 0 < record['metrics']['train/keyframe'] < 10
-    assert all(v.isfinite().all() for v in weights(tmp_path / 'last.safetensors').values())
-    assert {v.dtype for v in weights(tmp_path / 'last.safetensors').values()} <= {
-        torch.float32,
-        torch.int64,
+    exported = weights(half / 'last.safetensors').values()
+    assert all(value.isfinite().all() for value in exported)
+    assert {value.dtype for value in exported} <= {torch.float32, torch.int64}
+
+
+def test_records_hold_validations_of_their_own_weights_only(half):
+    records = [read_metadata(half / f'{name}.safetensors').training for name in ('best', 'last')]
+    assert [record['steps'] for record in records] == [2, 3]
+    validated, not_validated = (record['metrics'] for record in records)
+    assert validated.keys() - not_validated.keys() == {
+        'val_miou',
+        'val_miou_key',
+        'val_miou_nonkey',
     }
 
 
@@ -131,6 +189,38 @@ def test_best_network_is_the_average_that_was_validated(trained):
     assert any((current[f'net.{key}'] != value).any() for key, value in exported.items())
     for key, value in exported.items():
         torch.testing.assert_close(value, average[key], rtol=0, atol=0, msg=key)
+
+
+class Watched(Callback):
+    """The weights after every step."""
+
+    def __init__(self):
+        self.weights = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.weights.append(pl_module.layer.weight.detach().clone())
+
+
+@pytest.mark.parametrize('start', [None, 0, 2, 4, 9])
+def test_average_is_the_weights_until_it_starts(start, tmp_path):
+    model, watched = BoringModel(), Watched()
+    average = WeightAverage(decay=0.75, update_starting_at_step=start)
+    Trainer(
+        max_steps=5,
+        limit_val_batches=0,
+        accelerator='cpu',
+        logger=False,
+        callbacks=[watched, average],
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(model)
+    first = min(start or 0, 4)
+    expected = watched.weights[first]
+    for weight in watched.weights[first + 1 :]:
+        expected = 0.75 * expected + 0.25 * weight
+    torch.testing.assert_close(model.layer.weight, expected)
 
 
 @pytest.mark.parametrize('optimizer', ['adamw', 'sgd'])
@@ -153,14 +243,14 @@ def test_a_few_steps_lower_the_loss(camvid, optimizer):
     module = SymmetricTraining(config(dropout=0, drop_path=0), optimisation=options)
     [steps, schedule] = options.build(module.net, 100)
     losses = []
-    for _ in range(25):
+    for _ in range(10):
         loss = module.loss(batch).total
         steps.zero_grad()
         loss.backward()
         steps.step()
         schedule.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_encoder_and_decoder_have_their_own_learning_rates():

@@ -11,13 +11,16 @@ from pathlib import Path
 import platform
 import shlex
 import sys
+import tempfile
 import time
 from typing import Any
 import warnings
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import TorchCheckpointIO
 import torch
 
 from dcfm_ros.models.checkpoint import save_checkpoint
@@ -27,6 +30,40 @@ from dcfm_ros.training.label_sets import load_label_set
 from dcfm_ros.training.module import SymmetricTraining
 
 
+class WeightAverage(EMAWeightAveraging):
+    """Lightning's average of the weights, which until its start is the weights themselves."""
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Follow the weights; Lightning's own would hold those of before the training."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.global_step <= (self.update_starting_at_step or 0):
+            assert self._average_model is not None
+            self._average_model.module.load_state_dict(pl_module.state_dict())
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes the state of a training beside its target first: a file that is there is whole."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a file that is either the old one or the whole new one."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Lightning's own goes through TMPDIR, and from another disk it is copied onto the target.
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}') as folder:
+            temporary = Path(folder) / path.name
+            torch.save(checkpoint, temporary)
+            temporary.replace(path)
+
+
 class ExportNetwork(Callback):
     """Writes the network as the robot loads it, with a record of its training."""
 
@@ -34,7 +71,8 @@ class ExportNetwork(Callback):
         """Choose where.
 
         Args:
-            folder: Gets best.safetensors and last.safetensors; created if absent.
+            folder: Gets best.safetensors and last.safetensors, and with them all else that a
+                training writes and that is not told where; created if absent.
             image_height: Height of the training images, pixels; the node shrinks larger ones.
         """
         self.folder = Path(folder)
@@ -43,6 +81,7 @@ class ExportNetwork(Callback):
         self.hours = 0.0
         self._resumed_at = time.monotonic()
         self._validated: DCFM | None = None
+        self._validated_at = -1
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training must know: the best value so far and the hours spent."""
@@ -64,8 +103,9 @@ class ExportNetwork(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the network if it is the best so far."""
+        self._validated_at = trainer.global_step
         value = float(trainer.callback_metrics.get('val_miou', math.nan))
-        if trainer.sanity_checking or not value > self.best:
+        if trainer.state.fn != 'fit' or trainer.sanity_checking or not value > self.best:
             return
         self.best = value
         assert self._validated is not None
@@ -80,7 +120,12 @@ class ExportNetwork(Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SymmetricTraining)
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        is_validated = trainer.global_step == self._validated_at
+        metrics = {
+            key: float(value)
+            for key, value in trainer.callback_metrics.items()
+            if is_validated or not key.startswith('val_')
+        }
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         record = {
             'dataset': data.describe(),
@@ -106,28 +151,54 @@ class ExportNetwork(Callback):
 class TrainingCLI(LightningCLI):
     """Lightning's command line with this package's module, data and export."""
 
+    def __init__(self, arguments: list[str] | None = None, run: bool = True) -> None:
+        """Parse the command line and do what it says.
+
+        Args:
+            arguments: Instead of `sys.argv`.
+            run: Do it; False: the arguments have no verb, and only the parts are built.
+        """
+        super().__init__(
+            SymmetricTraining,
+            PairData,
+            args=arguments,
+            run=run,
+            seed_everything_default=1,
+            save_config_kwargs={'overwrite': True},
+            # The data share themselves out; Lightning's sampler would pad and shuffle.
+            trainer_defaults={'use_distributed_sampler': False},
+            parser_kwargs={'parser_mode': 'yaml'},
+        )
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give the network the data's classes, averaging and export sections of their own."""
-        parser.add_lightning_class_args(EMAWeightAveraging, 'average')
+        parser.add_lightning_class_args(WeightAverage, 'average')
         parser.add_lightning_class_args(ExportNetwork, 'export')
         for field in ('num_classes', 'class_names', 'palette'):
             parser.link_arguments('data.labels', f'model.net.{field}', _LabelField(field))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Put state and curves beside the exported networks, where nothing else is said."""
+        folder = self._get(self.config_init, 'export').folder
+        given = self._get(self.config_init, 'trainer')
+        callbacks = _as_list(given.callbacks)
+        has_state = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+        if not has_state and given.enable_checkpointing is not False:
+            callbacks.append(ModelCheckpoint(folder, 'last', enable_version_counter=False))
+        return super().instantiate_trainer(
+            default_root_dir=given.default_root_dir or folder,
+            logger=TensorBoardLogger(folder, 'log') if given.logger is None else given.logger,
+            callbacks=callbacks,
+            plugins=[*_as_list(given.plugins), WholeCheckpointIO()],
+            **kwargs,
+        )
 
 
 def run(arguments: list[str] | None = None) -> None:
     """Parse the command line and do what it says; see `train.main`."""
     # `dcfm train` takes its own verb off; processes that Lightning starts need it in sys.argv.
     warnings.filterwarnings('ignore', "LightningCLI's args parameter")
-    TrainingCLI(
-        SymmetricTraining,
-        PairData,
-        args=arguments,
-        seed_everything_default=1,
-        save_config_kwargs={'overwrite': True},
-        # The data share themselves out; Lightning's sampler would pad and shuffle.
-        trainer_defaults={'use_distributed_sampler': False},
-        parser_kwargs={'parser_mode': 'yaml'},
-    )
+    TrainingCLI(arguments)
 
 
 class _LabelField:
@@ -138,6 +209,11 @@ class _LabelField:
 
     def __call__(self, labels: str) -> object:
         return getattr(load_label_set(labels), self._field)
+
+
+def _as_list(value: Any) -> list[Any]:
+    """None, one or several, as the Trainer takes them."""
+    return [] if value is None else list(value) if isinstance(value, list) else [value]
 
 
 def _command() -> str:
