@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -15,6 +14,7 @@ import torch
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.preprocess import shrink
 from dcfm_ros.training.datasets import Clip, read_frame
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.segmentation_losses import cross_entropy
@@ -83,8 +83,5 @@ def _logits(
 
 
 def _to_input(net: DCFM, image: NDArray[np.uint8], height: int | None) -> torch.Tensor:
-    if height is not None and height < image.shape[0]:
-        size = (round(image.shape[1] * height / image.shape[0]), height)
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    weight = next(net.parameters())
-    return torch.from_numpy(image).to(weight).permute(2, 0, 1)[None] / 255
+    shrunk = torch.from_numpy(shrink(image, height or 0))
+    return shrunk.to(next(net.parameters())).permute(2, 0, 1)[None] / 255
