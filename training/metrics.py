@@ -5,7 +5,9 @@ Shapes: N frames of a clip, K classes, H W image.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +128,37 @@ class VideoConsistency:
         self.window = window
         self.form = form
         self.strict = strict
+        # The official last window is left out, so a window waits for the frame that follows it.
+        self._recent: deque[tuple[Mask, Mask]] = deque(maxlen=window + (form == 'official'))
+        self._values: list[float] = []  # of the clip that is being taken in
         self._clips: list[list[float]] = []
+
+    def add_frame(self, prediction: Mask, label: Mask) -> None:
+        """Take in the next frame of a clip; both (H, W), kept for a window's length.
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+        _check_shapes(prediction, label)
+        self._recent.append((prediction, label))
+        if len(self._recent) != self._recent.maxlen:
+            return
+        predictions, labels = zip(*islice(self._recent, self.window), strict=True)
+        still_label = _still(labels)
+        still = still_label & _still(predictions)
+        if self.strict:
+            still &= predictions[0] == labels[0]
+        if pixels := int(np.count_nonzero(still_label)):
+            # The official script adds it against division by zero; Eq. 13 has none.
+            eps = 1e-8 if self.form == 'official' else 0.0
+            self._values.append(int(np.count_nonzero(still)) / (pixels + eps))
+
+    def end_clip(self) -> None:
+        """Say that the next frame is another clip's."""
+        if self._values:
+            self._clips.append(self._values)
+        self._values = []
+        self._recent.clear()
 
     def add_clip(self, predictions: Sequence[Mask], labels: Sequence[Mask]) -> None:
         """Take in one clip: N masks (H, W) and N labels of the same shape, in time order.
@@ -138,21 +170,8 @@ class VideoConsistency:
             msg = f'got {len(predictions)} predictions and {len(labels)} labels'
             raise ValueError(f'`predictions` must be as many as `labels`, {msg}')
         for prediction, label in zip(predictions, labels, strict=True):
-            _check_shapes(prediction, label)
-        num_windows = len(labels) - self.window + (1 if self.form == 'paper' else 0)
-        # The official script adds it against division by zero; Eq. 13 has none.
-        eps = 1e-8 if self.form == 'official' else 0.0
-        values = []
-        for start in range(num_windows):
-            stop = start + self.window
-            still_label = _still(labels[start:stop])
-            still = still_label & _still(predictions[start:stop])
-            if self.strict:
-                still &= predictions[start] == labels[start]
-            if pixels := int(np.count_nonzero(still_label)):
-                values.append(int(np.count_nonzero(still)) / (pixels + eps))
-        if values:
-            self._clips.append(values)
+            self.add_frame(prediction, label)
+        self.end_clip()
 
     def merge(self, other: VideoConsistency) -> None:
         """Put the clips of another one, of the same window and form, behind those of this one."""
