@@ -40,9 +40,13 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Part of it; 'all' if it has none.")] = 'val',
     checkpoint: Checkpoint = None,
     schedule: Annotated[str, typer.Option(help='fixed or adaptive.')] = 'fixed',
-    intervals: Annotated[str, typer.Option(help='Keyframe intervals, fixed.')] = '1,2,4,8',
-    thresholds: Annotated[str, typer.Option(help='Change scores, adaptive.')] = '',
-    min_interval: Annotated[int, typer.Option(min=1, help='Frames, adaptive.')] = 1,
+    intervals: Annotated[
+        OptionalText, typer.Option(help='Keyframe intervals, fixed; default: 1,2,4,8.')
+    ] = None,
+    thresholds: Annotated[OptionalText, typer.Option(help='Change scores, adaptive.')] = None,
+    min_interval: Annotated[
+        OptionalInt, typer.Option(min=1, help='Frames, adaptive; default: 1.')
+    ] = None,
     max_interval: Annotated[OptionalInt, typer.Option(min=1, help='Frames, adaptive.')] = None,
     mode: Annotated[
         str, typer.Option(help="past (as on the robot) or both (the paper's B mode, offline).")
@@ -54,7 +58,9 @@ def evaluate(
     classes: Annotated[
         OptionalText, typer.Option(help='Read labels as these classes: camvid or a file.')
     ] = None,
-    height: Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')] = 0,
+    height: Annotated[
+        int, typer.Option(min=0, help='Rows to work at; 0: each network as it was trained.')
+    ] = 0,
     flip: Annotated[bool, typer.Option(help='Average with the mirrored image.')] = False,
     scales: Annotated[
         str, typer.Option(help='Average over sizes, 0.75,1,1.25 for example; interval 1 only.')
@@ -74,7 +80,10 @@ def evaluate(
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help='Processes.')] = 1,
     threads: Annotated[
-        int, typer.Option(min=1, help='Of each process; they decide how figures are rounded.')
+        int,
+        typer.Option(
+            min=1, help='Of each process; times are for so many, and sums are rounded by them.'
+        ),
     ] = 1,
     ray: Annotated[
         OptionalText, typer.Option(help='local, or a Ray cluster: auto or HOST:PORT.')
@@ -83,36 +92,42 @@ def evaluate(
     json_file: Json = None,
 ) -> None:
     """Measure accuracy and consistency with the engine that the robot runs."""
-    from dcfm_ros.models.checkpoint import default_checkpoint, read_metadata
+    from dcfm_ros.models.checkpoint import default_checkpoint
     from dcfm_ros.training.evaluate import evaluate_dataset
     from dcfm_ros.training.evaluation.jobs import Options
     from dcfm_ros.training.evaluation.streaming import FrameTimes
 
-    if schedule not in ('fixed', 'adaptive'):
+    if schedule == 'fixed':
+        limits = {'min-interval': min_interval, 'max-interval': max_interval}
+        _refuse({'thresholds': thresholds, **limits}, '--schedule adaptive')
+    elif schedule == 'adaptive':
+        _refuse({'intervals': intervals}, '--schedule fixed')
+        if not thresholds:
+            raise ValueError('--schedule adaptive needs --thresholds')
+    else:
         raise ValueError(f"`schedule` must be 'fixed' or 'adaptive', got {schedule!r}")
-    if (schedule == 'adaptive') != bool(thresholds):
-        raise ValueError('`thresholds` must be given for the adaptive schedule, and for no other')
     if (key_ms is None) != (nonkey_ms is None):
         raise ValueError('`key_ms` and `nonkey_ms` must be given both or not at all')
     times = None if key_ms is None or nonkey_ms is None else FrameTimes(key_ms, nonkey_ms)
-    path = checkpoint or default_checkpoint()
     figures: dict[str, Any] = evaluate_dataset(
-        path,
+        checkpoint or default_checkpoint(),
         dataset,
         root,
         split,
-        _numbers('intervals', intervals, int) if schedule == 'fixed' else (),
-        _numbers('thresholds', thresholds, float),
+        _numbers('intervals', '1,2,4,8' if intervals is None else intervals, int)
+        if schedule == 'fixed'
+        else (),
+        _numbers('thresholds', thresholds or '', float),
         mode,
         phases,
-        min_interval=min_interval,
+        min_interval=min_interval or 1,
         max_interval=max_interval,
         classes=classes,
         baselines=baseline or (),
         floors=floors,
         options=Options(
             device=device,
-            height=height or read_metadata(path).image_height or None,
+            height=height or None,
             flip=flip,
             scales=tuple(_numbers('scales', scales, float)),
             streaming=streaming,
@@ -124,6 +139,13 @@ def evaluate(
     )
     _print_evaluation(figures)
     save_json(json_file, figures)
+
+
+def _refuse(options: dict[str, object], needed: str) -> None:
+    """Raise ValueError if one is given (not None) without what it needs."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f'--{name} ({value}) needs {needed}')
 
 
 def _numbers(name: str, text: str, kind: type[Number]) -> list[Number]:
@@ -146,6 +168,8 @@ def _print_evaluation(figures: dict[str, Any]) -> None:
     if hold := figures['label_hold']:
         known = ', '.join(f'{d}: {value:.3f}' for d, value in hold.items() if value is not None)
         typer.echo(f'mIoU of the label of so many frames ago: {known or "no clip is dense"}')
+    for note in figures['notes']:
+        typer.echo(f'note: {note}')
 
 
 def extract(
@@ -207,9 +231,19 @@ def ablate(
     ] = [Path('config/train/ablation.yaml')],  # noqa: B006 - typer copies it
     output: Annotated[Path, typer.Option(help='Folder of all runs.')] = Path('out/ablation'),
     seeds: Annotated[str, typer.Option(help='One training of every row for each.')] = '1,2,3',
-    interval: Annotated[int, typer.Option(min=1, help='Keyframe interval, frames.')] = 2,
-    mode: Annotated[str, typer.Option(help='both or past.')] = 'both',
+    interval: Annotated[
+        OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 2, gaps 6.')
+    ] = None,
+    mode: Annotated[
+        OptionalText, typer.Option(help='both or past; default: both, gaps past.')
+    ] = None,
+    classes: Annotated[
+        OptionalText, typer.Option(help='Read labels as these classes: camvid or a file.')
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help='Trainings at the same time.')] = 1,
+    threads: Annotated[
+        OptionalInt, typer.Option(min=1, help='Of each training; default: all cores, shared out.')
+    ] = None,
     ray: Annotated[OptionalText, typer.Option(help='Ray cluster: local, auto, host:port.')] = None,
     json_file: Json = None,
 ) -> None:
@@ -217,9 +251,12 @@ def ablate(
 
     Started again it goes on where it stopped; the full model is trained once for all tables.
     """
-    from dcfm_ros.training.ablate import EvaluationData, as_markdown, run_study
+    from dcfm_ros.training.ablate import run_study
     from dcfm_ros.training.studies import study as find_study
+    from dcfm_ros.training.study_data import EvaluationData
+    from dcfm_ros.training.study_table import as_markdown
 
+    chosen = find_study(study)
     data = []
     for text in evaluate_on:
         parts = text.split(':')
@@ -228,11 +265,15 @@ def ablate(
         dataset, root, split = parts
         data.append(
             EvaluationData(
-                dataset=dataset, root=Path(root), split=split, interval=interval, mode=mode
+                dataset=dataset,
+                root=Path(root),
+                split=split,
+                interval=interval or chosen.interval,
+                mode=mode or chosen.mode,
+                classes=classes,
             )
         )
-    figures = run_study(
-        find_study(study), config, data, output, _numbers('seeds', seeds, int), jobs, ray
-    )
+    numbers = _numbers('seeds', seeds, int)
+    figures = run_study(chosen, config, data, output, numbers, jobs, ray, threads)
     typer.echo(f'{figures["study"]}\n{as_markdown(figures)}')
     save_json(json_file or output / f'{study}.json', figures)

@@ -4,6 +4,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 import json
 from pathlib import Path
+import pickle
+import weakref
 
 from command import dcfm
 import cv2
@@ -19,10 +21,21 @@ from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.scheduler import AdaptiveScheduler
 from dcfm_ros.training.clips import Frame
 from dcfm_ros.training.datasets import find_clips
-from dcfm_ros.training.evaluate import evaluate_clips, evaluate_dataset
+from dcfm_ros.training.evaluate import (
+    check_classes,
+    evaluate_clips,
+    evaluate_dataset,
+    find_clips_as,
+)
 from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
-from dcfm_ros.training.evaluation.clip_passes import Setting, needed_spans, segment_clip
-from dcfm_ros.training.evaluation.jobs import ClipWork, Job, Options
+from dcfm_ros.training.evaluation.clip_passes import (
+    Setting,
+    needed_spans,
+    score_label_hold,
+    score_pass,
+    segment_clip,
+)
+from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.evaluation.scores import LabelHold
 from dcfm_ros.training.evaluation.streaming import FrameTimes
 from dcfm_ros.training.label_sets import CAMVID
@@ -188,8 +201,8 @@ def test_adaptive_row_is_what_the_engine_says(net, clip, images, labels):
     assert row['miou'] == miou_of([result.mask for result in results], labels)
     assert row['keyframe_share'] == sum(keys) / 20
     assert row['average_interval'] == pytest.approx(20 / sum(keys))
-    told = [row[key] for key in ('schedule', 'interval', 'threshold', 'min_interval')]
-    assert told == ['adaptive', None, 0.3, 2]
+    told = [row[key] for key in ('schedule', 'interval', 'threshold', 'min_interval', 'phases')]
+    assert told == ['adaptive', None, 0.3, 2, 'first']
 
 
 def test_adaptive_keyframe_share_is_of_all_frames_run(net, clip, images):
@@ -197,6 +210,44 @@ def test_adaptive_keyframe_share_is_of_all_frames_run(net, clip, images):
     row = row_of(net, [keep_labels(clip, 19)], Setting(threshold=0.3))
     assert row['frames'] == 1
     assert row['keyframe_share'] == whole['keyframe_share']
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        ({'interval': 3, 'phases': 'first'}, 20 / 7),
+        ({'interval': 3}, 57 / 20),  # 20 + 19 + 18 frames, 7 + 7 + 6 keyframes
+        ({'interval': 3, 'mode': 'both'}, 60 / 20),
+        ({'threshold': 99.0, 'interval': 1, 'max_interval': 3}, 20 / 7),
+        ({'threshold': 99.0, 'interval': 1, 'max_interval': 3, 'mode': 'both'}, 20 / 8),
+    ],
+)
+def test_average_interval_is_that_of_the_schedule_whatever_is_labelled(
+    net, clip, options, expected
+):
+    without_labels = keep_labels(clip)
+    for labelled in (range(20), (4, 9)):
+        clips = [keep_labels(clip, *labelled), without_labels]  # the second one is not run
+        assert row_of(net, clips, Setting(**options))['average_interval'] == expected
+
+
+def test_pass_keeps_no_more_frames_than_a_window_needs(net, clip):
+    class Watched(SegmentationEngine):
+        masks, most = (), 0
+
+        def step(self, image, stamp_ns):
+            result = super().step(image, stamp_ns)
+            alive = [mask for mask in self.masks if mask() is not None]
+            self.masks = [*alive, weakref.ref(result.mask)]
+            self.most = max(self.most, len(self.masks))
+            return result
+
+    long = replace(clip, frames=clip.frames * 2)
+    sparse = replace(long, frames=(*long.frames, Frame(clip.frames[0].image), clip.frames[0]))
+    for frames, most in ((long, 19), (sparse, 3)):  # a keyframe, 17 or 1, and the one that comes
+        engine = Watched(net, device='cpu')
+        score_pass(engine, frames, Setting(interval=4), 0, 11)
+        assert 1 < engine.most <= most
 
 
 def test_adaptive_in_both_mode_stops_behind_the_last_label(net, clip):
@@ -252,8 +303,9 @@ def test_image_baseline_is_encoder_and_head_alone(clip, images, labels):
 
 def test_streaming_is_measured_in_past_mode_only(net, clip):
     options = Options(device='cpu', frame_times=FrameTimes(100, 30))
-    past = row_of(net, [clip], Setting(interval=2), options)
-    both = row_of(net, [clip], Setting(interval=2, mode='both'), options)
+    settings = [Setting(interval=2, mode=mode) for mode in ('past', 'both')]
+    figures = evaluate_clips({'net': net}, [clip], settings, floors=False, options=options)
+    past, both = figures['rows']
     assert past['streaming_processed'] + past['streaming_dropped'] == 20
     assert 0 < past['streaming_miou'] < past['miou']
     assert both['streaming_miou'] is None
@@ -328,6 +380,35 @@ def test_label_hold_leaves_out_what_was_unlabelled():
     assert hold.values()['2'] is None
 
 
+def test_label_hold_keeps_the_newest_labels_only():
+    alive = weakref.WeakSet()
+
+    class Label(np.ndarray):
+        __hash__ = object.__hash__
+
+    def labels():
+        for _ in range(20):
+            label = np.zeros((1, 2), np.uint8).view(Label)
+            alive.add(label)
+            assert len(alive) <= 10
+            yield label
+
+    hold = LabelHold(2)
+    hold.add_clip(labels())
+    assert hold.values()['8'] == 1 / 2
+
+
+def test_early_labels_are_told_of(net, clip):
+    def notes(clips, interval):
+        settings = [Setting(interval=interval)]
+        return evaluate_clips({'net': net}, clips, settings, options=FAST)['notes']
+
+    early = [keep_labels(clip, 0)]
+    assert notes([clip], 4) == notes([keep_labels(clip, 3)], 4) == notes(early, 1) == []
+    [note] = notes(early, 4)
+    assert note.startswith('interval 4: 100% of the counted labels are met by keyframes')
+
+
 def test_short_clip_has_no_consistency(net, clip):
     cut = replace(clip, frames=(clip.frames[0],) * 10)  # a label that stands still
     row = row_of(net, [cut], Setting(interval=2, phases='first'))
@@ -335,28 +416,86 @@ def test_short_clip_has_no_consistency(net, clip):
     assert row['mvc16'] is None
 
 
-@pytest.mark.skipif(find_spec('ray') is None, reason='ray is not installed')
-def test_figures_are_the_same_on_any_workers(net, clip):
+def without_times(figures):
+    rows = [{k: v for k, v in row.items() if not k.startswith('ms_')} for row in figures['rows']]
+    return json.dumps(figures | {'rows': rows})
+
+
+def test_figures_are_the_same_when_all_is_pickled(net, clip, monkeypatch):
+    def map_pickled(function, items, *_, **__):
+        work = pickle.loads(pickle.dumps(function))
+        return [pickle.loads(pickle.dumps(work(item))) for item in items]
+
     options = Options(device='cpu', frame_times=FrameTimes(100, 30))
-    clips = [clip, keep_labels(clip, 4, 9)]
+    clips = [replace(clip, frames=clip.frames[:10]), keep_labels(clip, 4, 9)]
     settings = [Setting(interval=2), Setting(threshold=0.3)]
+    here = evaluate_clips({'net': net}, clips, settings, options=options)
+    monkeypatch.setattr('dcfm_ros.training.evaluate.map_in_order', map_pickled)
+    there = evaluate_clips({'net': net}, clips, settings, options=options, jobs=2)
+    assert without_times(there) == without_times(here)
+    assert there['rows'][-1]['streaming_miou'] > 0
 
-    def figures(**workers):
-        result = evaluate_clips({'net': net}, clips, settings, options=options, **workers)
-        rows = [
-            {k: v for k, v in row.items() if not k.startswith('ms_')} for row in result['rows']
-        ]
-        return json.dumps(result | {'rows': rows})
 
-    here = figures()
-    assert figures(jobs=2) == here
-    assert figures(ray_address='local') == here
+@pytest.mark.parametrize(
+    'workers',
+    [
+        {'jobs': 2},
+        pytest.param(
+            {'ray_address': 'local'},
+            marks=pytest.mark.skipif(find_spec('ray') is None, reason='ray is not installed'),
+        ),
+    ],
+)
+def test_workers_find_the_same_but_measure_no_streaming(net, clip, workers):
+    def figures(options, **workers):  # of one job, for every process spends seconds on imports
+        settings = [Setting(interval=2, phases='first')]
+        return evaluate_clips(
+            {'net': net}, [clip], settings, floors=False, options=options, **workers
+        )
+
+    there = figures(Options(device='cpu'), **workers)
+    assert there['streaming_times'] is there['rows'][0]['streaming_miou'] is None
+    assert 'streaming_miou is left out' in there.pop('notes')[0]
+    here = figures(FAST)
+    assert here.pop('notes') == []
+    assert without_times(there) == without_times(here)
 
 
 def test_network_of_other_classes_is_refused(clip):
     other = DCFM(DCFMConfig(backbone='mit_b0', num_classes=5, fuse_channels=32))
     with pytest.raises(ValueError, match=r'net must have the 11 classes of CamVid, got 5'):
         row_of(other, [clip], Setting())
+
+
+def test_check_of_classes_names_network_and_labels():
+    check_classes('net', 11, CAMVID)
+    with pytest.raises(ValueError, match=r'net must have the 11 classes of CamVid, got 5'):
+        check_classes('net', 5, CAMVID)
+
+
+def test_every_network_works_at_the_height_of_its_training(net, camvid, tmp_path):
+    paths = [tmp_path / f'{name}.safetensors' for name in ('small', 'unknown')]
+    save_checkpoint(paths[0], net, {'image_height': 30})
+    save_checkpoint(paths[1], net)
+
+    def rows(first, *others, height=None):
+        options = replace(FAST, height=height)
+        return evaluate_dataset(
+            first, 'camvid', camvid, intervals=[1], baselines=others, options=options
+        )['rows']
+
+    unknown, small, main = rows(*paths)
+    assert [row['height'] for row in (unknown, small, main)] == [None, 30, 30]
+    assert unknown['miou'] == rows(paths[1])[0]['miou'] != small['miou']
+    assert small['miou'] == rows(paths[1], height=30)[0]['miou']
+
+
+def test_times_are_refused_where_nothing_is_streamed(net, clip):
+    options = Options(device='cpu', frame_times=FrameTimes(100, 30))
+    with pytest.raises(ValueError, match=r'`key_ms` and `nonkey_ms` must not be given where'):
+        row_of(net, [clip], Setting(mode='both'), options)
+    with pytest.raises(ValueError, match=r'`key_ms` and `nonkey_ms` must not be given where'):
+        row_of(net, [clip], Setting(), replace(options, streaming=False))
 
 
 def test_frames_without_neighbours_are_refused_above_interval_1(net, clip):
@@ -391,6 +530,8 @@ def test_labels_can_be_read_as_other_classes(tmp_path, net):
             suffix = 'jpg' if folder == 'frames' else 'png'
             cv2.imwrite(str(tmp_path / 'clip' / folder / f'{index:03d}.{suffix}'), image)
     save_checkpoint(tmp_path / 'net.safetensors', net)
+    [clip] = find_clips_as('cityscapes', tmp_path, 'all', 'camvid')
+    assert set(clip.labels.to_class[[0, 9]]) < set(range(11)) | {255}
     figures = evaluate_dataset(
         tmp_path / 'net.safetensors', 'cityscapes', tmp_path, 'all', [2],
         classes='camvid', options=FAST,
@@ -418,10 +559,31 @@ def test_command_writes_json_and_prints_a_table(camvid, net, tmp_path):
     assert 'streaming_miou' in run.stdout
 
 
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--max-interval', '6'], '--max-interval (6) needs --schedule adaptive'),
+        (['--min-interval', '1'], '--min-interval (1) needs --schedule adaptive'),
+        (['--thresholds', '0.1'], '--thresholds (0.1) needs --schedule adaptive'),
+        (['--schedule', 'adaptive'], '--schedule adaptive needs --thresholds'),
+        (
+            ['--schedule', 'adaptive', '--thresholds', '0.1', '--intervals', '2'],
+            '--intervals (2) needs --schedule fixed',
+        ),
+        (['--schedule', 'some'], "`schedule` must be 'fixed' or 'adaptive', got 'some'"),
+        (['--key-ms', '9'], '`key_ms` and `nonkey_ms` must be given both or not at all'),
+    ],
+)
+def test_command_refuses_options_that_it_would_not_use(tmp_path, options, message):
+    run = dcfm('evaluate', '--root', tmp_path, *options)
+    assert run.returncode != 0
+    assert message in run.stderr
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason=f'real data absent: {DATA}')
 def test_label_hold_floor_of_the_real_clip():
     [clip] = find_clips('camvid', DATA, 'val')
-    floor = ClipWork({}, [clip], FAST)(Job(0)).values()
+    floor = score_label_hold(clip, 11).values()
     # The figures that come with the data.
     expected = {'1': 0.743, '2': 0.643, '3': 0.580, '4': 0.543, '8': 0.458}
     assert floor == pytest.approx(expected, abs=2e-3)

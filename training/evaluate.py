@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.datasets import find_clips
@@ -21,8 +21,38 @@ from dcfm_ros.training.evaluation.jobs import (
     PlanScores,
 )
 from dcfm_ros.training.evaluation.scores import LabelHold
-from dcfm_ros.training.label_sets import load_label_set, mapped
+from dcfm_ros.training.label_sets import LabelSet, load_label_set, mapped
 from dcfm_ros.training.workers import map_in_order
+
+NO_STREAMING = (
+    'streaming_miou is left out: workers that share a machine do not take the time that one takes '
+    'alone; assume times (--key-ms, --nonkey-ms) or use one process'
+)
+
+
+def find_clips_as(
+    dataset: str, root: Path | str, split: str, classes: str | None = None
+) -> list[Clip]:
+    """The clips of a dataset; see `find_clips`.
+
+    Args:
+        dataset: As in `find_clips`, like `root` and `split`.
+        root: Folder of the dataset.
+        split: Part of it.
+        classes: Label set, by name or path, in whose classes labels are read; None: their own.
+    """
+    clips = find_clips(dataset, Path(root), split)
+    if classes is None:
+        return clips
+    target = load_label_set(classes)
+    return [replace(clip, labels=mapped(clip.labels, target)) for clip in clips]
+
+
+def check_classes(name: str, num_classes: int, labels: LabelSet) -> None:
+    """Raise ValueError unless a network has as many classes as the labels that it is to meet."""
+    if num_classes != labels.num_classes:
+        expected = f'must have the {labels.num_classes} classes of {labels.name}'
+        raise ValueError(f'{name} {expected}, got {num_classes}')
 
 
 def evaluate_dataset(
@@ -61,7 +91,7 @@ def evaluate_dataset(
         classes: Label set, by name or path, in whose classes the dataset's labels are read.
         baselines: Checkpoints that are run on every frame by itself.
         floors: See `evaluate_clips`, as for the rest.
-        options: How networks are run.
+        options: How networks are run; without a height, each at that of its training.
         jobs: Processes, or tasks on Ray.
         ray_address: Where Ray is.
         threads: Of each process.
@@ -78,14 +108,13 @@ def evaluate_dataset(
     settings = [Setting(interval=interval, **common) for interval in intervals]
     common |= {'interval': min_interval, 'max_interval': max_interval}
     settings += [Setting(threshold=threshold, **common) for threshold in thresholds]
-    clips = find_clips(dataset, Path(root), split)
-    if classes is not None:
-        target = load_label_set(classes)
-        clips = [replace(clip, labels=mapped(clip.labels, target)) for clip in clips]
+    clips = find_clips_as(dataset, root, split, classes)
+    paths = (checkpoint, *baselines)
     figures = evaluate_clips(
-        {str(path): load_checkpoint(path) for path in (checkpoint, *baselines)},
+        {str(path): load_checkpoint(path) for path in paths},
         clips,
         settings,
+        trained_heights={str(path): read_metadata(path).image_height for path in paths},
         floors=floors,
         options=options,
         jobs=jobs,
@@ -101,6 +130,7 @@ def evaluate_clips(
     clips: Sequence[Clip],
     settings: Sequence[Setting],
     *,
+    trained_heights: Mapping[str, int] | None = None,
     floors: bool = True,
     options: Options | None = None,
     jobs: int = 1,
@@ -109,39 +139,53 @@ def evaluate_clips(
 ) -> dict[str, object]:
     """Run the engine over clips.
 
+    Accuracies are the same whatever `jobs` and `ray_address` are, and on other machines, as long
+    as `threads` is. Times are not: several workers keep each other waiting. The streaming accuracy
+    follows from times, so with several workers it is left out unless `options` assumes them.
+
     Args:
         nets: The network by name, and after it others, to compare with, that are run on every
             frame by itself.
         clips: All of the same classes.
         settings: Schedules of the first network, a row each.
+        trained_heights: Rows of the images that a network was trained on, by its name; 0 or
+            absent: unknown.
         floors: Also rows of that network on every frame by itself (schedule 'per_frame') and of
             its keyframes' masks repeated until the next keyframe ('hold').
         options: How networks are run.
         jobs: See `map_in_order`, as for the rest.
         ray_address: Where Ray is.
-        threads: Of each process; figures are the same whatever `jobs` and `ray_address` are, and
-            on other machines, as long as this is.
+        threads: Of each process.
 
     Returns:
-        'rows', baselines and floors first, 'label_hold' {distance: mIoU}, and how it was done.
+        'rows', baselines and floors first, 'label_hold' {distance: mIoU}, how it was done, and
+        'notes', sentences about figures that are absent or say less than they seem to.
         Fractions are in [0, 1], None where undefined; `ms_key` and `ms_nonkey` are medians of the
-        engine's time per frame. `hold_miou*` is what the keyframes' masks score when they are
-        repeated, `label_hold_miou*` their hand-made labels.
+        engine's time per frame. `average_interval` is frames per keyframe of the schedule on all
+        clips with a label, of all their frames. `hold_miou*` is what the keyframes' masks score
+        when they are repeated, `label_hold_miou*` their hand-made labels.
 
     Raises:
         ValueError: If networks, clips, settings and options do not fit each other.
     """
     options = options or Options()
     main, *others = nets
+    trained_heights = trained_heights or {}
+    heights = {name: options.height or trained_heights.get(name) or None for name in nets}
     baselines = [*others, *([main] if floors else [])]
     plans = [Plan(main, setting) for setting in settings]
     plans += [Plan(name, PER_FRAME) for name in baselines]
     plans = list(dict.fromkeys(plans))
     _check(nets, clips, plans, options)
-    todo = [job for plan in plans for job in plan.jobs(clips, streaming=options.streaming)]
+    can_stream = options.streaming and any(plan.setting.mode == 'past' for plan in plans)
+    if options.frame_times and not can_stream:
+        raise ValueError('`key_ms` and `nonkey_ms` must not be given where nothing is streamed')
+    is_alone = jobs == 1 and ray_address is None
+    is_streaming = can_stream and (is_alone or options.frame_times is not None)
+    todo = [job for plan in plans for job in plan.jobs(clips, streaming=is_streaming)]
     todo += [Job(index) for index in range(len(clips)) if floors]
     results = map_in_order(
-        ClipWork(nets, clips, options),
+        ClipWork(nets, clips, options, heights),
         todo,
         jobs,
         ray_address,
@@ -157,21 +201,36 @@ def evaluate_clips(
             scores[job.plan].add(result)
         elif isinstance(result, LabelHold):
             label_hold.merge(result)
-    rows = [scores[Plan(name, PER_FRAME)].row(name, PER_FRAME, 'per_frame') for name in baselines]
+    rows = [
+        scores[Plan(name, PER_FRAME)].row(name, heights[name], PER_FRAME, 'per_frame')
+        for name in baselines
+    ]
     for kind in ('hold', None) if floors else (None,):
         for setting in settings:
             plan = Plan(main, setting)
             if kind is None or plan.is_video:
-                rows.append(scores[plan].row(main, setting, kind or setting.schedule))
+                schedule = kind or setting.schedule
+                rows.append(scores[plan].row(main, heights[main], setting, schedule))
     times = asdict(options.frame_times) if options.frame_times else 'measured'
     return {
         'flip': options.flip,
         'scales': list(options.scales) or None,
-        'streaming_times': times if options.streaming else None,
+        'streaming_times': times if is_streaming else None,
         'threads': threads,
         'label_hold': label_hold.values() if floors else None,
+        'notes': [NO_STREAMING] * (can_stream and not is_streaming) + _notes_on_labels(rows),
         'rows': rows,
     }
+
+
+def _notes_on_labels(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What to know of rows whose labels are met by keyframes at least twice as often as frames."""
+    return [
+        f'interval {row["interval"]}: {row["keyframe_share"]:.0%} of the counted labels are met '
+        f'by keyframes, not one in {row["interval"]}, so its figures are not those of a long run'
+        for row in rows
+        if row['schedule'] == 'fixed' and (row['keyframe_share'] or 0) * row['interval'] >= 2
+    ]
 
 
 def _check(
@@ -180,11 +239,8 @@ def _check(
     """Raise ValueError unless they fit each other."""
     if not any(clip.labelled for clip in clips):
         raise ValueError('`clips` must have a labelled frame, got none')
-    labels = clips[0].labels
     for name, net in nets.items():
-        if net.config.num_classes != labels.num_classes:
-            expected = f'must have the {labels.num_classes} classes of {labels.name}'
-            raise ValueError(f'{name} {expected}, got {net.config.num_classes}')
+        check_classes(name, net.config.num_classes, clips[0].labels)
     if not any(plan.is_video for plan in plans):
         return
     if max(len(clip.frames) for clip in clips) < 2:

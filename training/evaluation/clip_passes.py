@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.engine import FrameResult, SegmentationEngine
+from dcfm_ros.preprocess import shrink
 from dcfm_ros.scheduler import AdaptiveScheduler, FixedScheduler, Schedule
-from dcfm_ros.training.clips import Clip
+from dcfm_ros.training.clips import Clip, Frame
 from dcfm_ros.training.datasets import read_frame
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores, both_known
 
@@ -38,9 +40,10 @@ class Setting:
     """'past' (P mode, live) or 'both' (B mode: the following keyframe too, offline)."""
     phases: str = 'all'
     """First keyframe of a clip: 'first' is its first frame; 'all' each of its first `interval`
-    frames in turn, pooled, so that a label is met at every age; 'video-index' the number of the
-    clip modulo `interval`, as the paper's code has it. An adaptive schedule has no 'all': it
-    begins with the first frame (paper IV-D)."""
+    frames in turn, pooled; 'video-index' the number of the clip modulo `interval`, as the paper's
+    code has it. With 'all' a label is met at every age; in P mode only from frame `interval` - 1
+    on, and frame j before it at ages 0 to j, for nothing precedes a clip. An adaptive schedule
+    begins with the first frame (paper IV-D): 'all' becomes 'first'."""
 
     def __post_init__(self) -> None:
         for name, allowed in (('mode', MODES), ('phases', PHASES)):
@@ -55,6 +58,8 @@ class Setting:
         if self.threshold is None and self.max_interval is not None:
             raise ValueError('`max_interval` must be None for a fixed schedule')
         self.scheduler()
+        if self.threshold is not None and self.phases == 'all':
+            object.__setattr__(self, 'phases', 'first')
 
     @property
     def schedule(self) -> str:
@@ -71,9 +76,7 @@ class Setting:
         """First keyframes of the passes over a clip."""
         if self.phases == 'video-index':
             return (min(clip_index % self.interval, num_frames - 1),)
-        if self.phases == 'first' or self.threshold is not None:
-            return (0,)
-        return range(min(self.interval, num_frames))
+        return (0,) if self.phases == 'first' else range(min(self.interval, num_frames))
 
 
 def needed_spans(
@@ -146,13 +149,11 @@ def score_pass(
 ) -> PassScores:
     """Segment a clip once and compare with its labels; see `segment_clip`.
 
-    Video consistency and the held label need a label for every frame of the clip.
+    Video consistency and the held label need a label for every frame of the clip. Few frames are
+    kept at a time, however long the clip.
     """
     scores = PassScores(num_classes)
     is_dense = len(clip.labelled) == len(clip.frames)
-    masks: list[Image] = []
-    labels: list[Image] = []
-    held_masks: list[Image] = []
     keyframe: tuple[Image, Image | None] | None = None  # its mask and label
     for label, result in segment_clip(engine, clip, setting, start):
         is_keyframe = result.is_keyframe
@@ -162,28 +163,49 @@ def score_pass(
         if label is None:
             continue
         scores.engine.add_frame(result.mask, label, is_keyframe=is_keyframe, start=start)
-        masks.append(result.mask)
-        labels.append(label)
+        if is_dense:
+            scores.engine.add_video_frame(result.mask, label)
         if keyframe is None:
             continue
         held_mask, held_label = keyframe
         scores.hold.add_frame(held_mask, label, is_keyframe=is_keyframe, start=start)
-        held_masks.append(held_mask)
         if is_dense and held_label is not None:
+            scores.hold.add_video_frame(held_mask, label)
             known = both_known(held_label, label)
             scores.label_hold.add_frame(held_label, known, is_keyframe=is_keyframe, start=start)
-    if is_dense:
-        scores.engine.add_clip(masks, labels)
-        scores.hold.add_clip(held_masks, labels[len(labels) - len(held_masks) :])
+    scores.engine.end_clip()
+    scores.hold.end_clip()
+    if clip.labelled:
+        scores.num_frames = len(clip.frames) - (start if setting.mode == 'past' else 0)
+        num_run = sum(map(len, scores.frame_ms.values()))
+        scores.num_keyframes = (
+            len(scores.frame_ms[True])
+            if num_run == scores.num_frames
+            else _count_keyframes(clip, setting, start, engine.inference_height)
+        )
     return scores
+
+
+def _count_keyframes(clip: Clip, setting: Setting, start: int, height: int) -> int:
+    """Keyframes of a whole clip; only an adaptive schedule looks at the images, at a height."""
+
+    def read(index: int) -> Image:
+        image, _ = read_frame(Frame(clip.frames[index].image), clip.labels)
+        return shrink(image, height)
+
+    num_frames = len(clip.frames)
+    # Offline an adaptive schedule makes the last frame a keyframe; a live stream knows no last.
+    known = num_frames + (setting.mode == 'past')
+    decisions = setting.scheduler().decide_clip(known, read, start)
+    return sum(bool(decision.reason) for decision in islice(decisions, num_frames))
 
 
 def score_label_hold(clip: Clip, num_classes: int) -> LabelHold:
     """Show old labels of a clip; nothing is counted where not every frame has one."""
     scores = LabelHold(num_classes)
     if len(clip.labelled) == len(clip.frames):
-        labels = [read_frame(frame, clip.labels)[1] for frame in clip.frames]
-        scores.add_clip([label for label in labels if label is not None])
+        labels = (read_frame(frame, clip.labels)[1] for frame in clip.frames)
+        scores.add_clip(label for label in labels if label is not None)
     return scores
 
 

@@ -27,7 +27,8 @@ class Options:
     backend: str = 'auto'
     """As in `SegmentationEngine`."""
     height: int | None = None
-    """Rows that the network works at (`inference_height`); None: those of the images."""
+    """Rows that every network works at (`inference_height`); None: those that it was trained at,
+    or, where these are not known, those of the images."""
     flip: bool = False
     """Average the logits with those of the mirrored image."""
     scales: tuple[float, ...] = ()
@@ -37,14 +38,14 @@ class Options:
     frame_times: FrameTimes | None = None
     """What frames take in the streaming accuracy; None: what the engine took."""
 
-    def engine(self, net: DCFM) -> SegmentationEngine:
-        """The engine that these options ask for."""
+    def engine(self, net: DCFM, height: int | None = None) -> SegmentationEngine:
+        """The engine that these options ask for, for a network that works at so many rows."""
         common = (self.device, self.backend)
         if self.scales:
-            return MultiScaleEngine(net, self.scales, *common, self.height, flip=self.flip)
+            return MultiScaleEngine(net, self.scales, *common, height, flip=self.flip)
         if self.flip:
-            return FlippedEngine(net, *common, self.height)
-        return SegmentationEngine(net, *common, inference_height=self.height)
+            return FlippedEngine(net, *common, height)
+        return SegmentationEngine(net, *common, inference_height=height)
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,18 @@ class Job:
 class ClipWork:
     """Does jobs; every worker process builds the engines that it needs, once."""
 
-    def __init__(self, nets: Mapping[str, DCFM], clips: Sequence[Clip], options: Options) -> None:
+    def __init__(
+        self,
+        nets: Mapping[str, DCFM],
+        clips: Sequence[Clip],
+        options: Options,
+        heights: Mapping[str, int | None],
+    ) -> None:
+        """Nothing is built yet; `heights` are the rows that each network works at."""
         self._nets = dict(nets)
         self._clips = clips
         self._options = options
+        self._heights = dict(heights)
         self._engines: dict[str, SegmentationEngine] = {}
 
     def __call__(self, job: Job) -> PassScores | StreamScores | LabelHold:
@@ -99,7 +108,7 @@ class ClipWork:
             return score_label_hold(clip, num_classes)
         name, setting = job.plan.network, job.plan.setting
         if name not in self._engines:
-            self._engines[name] = self._options.engine(self._nets[name])
+            self._engines[name] = self._options.engine(self._nets[name], self._heights[name])
         engine = self._engines[name]
         if job.start is not None:
             return score_pass(engine, clip, setting, job.start, num_classes)
@@ -119,11 +128,14 @@ class PlanScores:
         """Take in what a job found."""
         (self._passes if isinstance(result, PassScores) else self._stream).merge(result)
 
-    def row(self, network: str, setting: Setting, schedule: str) -> dict[str, object]:
+    def row(
+        self, network: str, height: int | None, setting: Setting, schedule: str
+    ) -> dict[str, object]:
         """A row of the JSON.
 
         Args:
             network: Its name.
+            height: Rows that it works at; None: those of the images.
             setting: As it was asked for.
             schedule: 'fixed', 'adaptive', 'per_frame', or 'hold' for the keyframes' masks.
         """
@@ -132,7 +144,6 @@ class PlanScores:
         values = (passes.hold if is_hold else passes.engine).values(self._class_names)
         if is_adaptive:  # it runs whole clips, of which few frames may have a label
             values['keyframe_share'] = passes.keyframe_share()
-        share = values['keyframe_share']
         row: dict[str, object] = {
             'interval': None if is_adaptive else setting.interval,
             'mode': setting.mode,
@@ -140,9 +151,10 @@ class PlanScores:
             'threshold': setting.threshold,
             'min_interval': setting.interval if is_adaptive else None,
             'max_interval': setting.max_interval,
-            'average_interval': 1 / share if isinstance(share, float) and share else None,
+            'average_interval': passes.average_interval(),
             'phases': setting.phases,
             'checkpoint': network,
+            'height': height,
             **values,
         }
         if not is_hold:

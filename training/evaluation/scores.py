@@ -5,7 +5,8 @@ Shapes: H W image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 import math
 from statistics import median
 
@@ -44,10 +45,15 @@ class Scores:
         confusion.update(mask, label)
         self._num_frames[is_keyframe] += 1
 
-    def add_clip(self, masks: Sequence[Image], labels: Sequence[Image]) -> None:
-        """Take in consecutive frames for the video consistency: N masks and labels (H, W)."""
+    def add_video_frame(self, mask: Image, label: Image) -> None:
+        """Take in the next frame of a clip for the video consistency: mask and label (H, W)."""
         for consistency in self._consistency.values():
-            consistency.add_clip(masks, labels)
+            consistency.add_frame(mask, label)
+
+    def end_clip(self) -> None:
+        """Say that the next frame is another clip's."""
+        for consistency in self._consistency.values():
+            consistency.end_clip()
 
     def merge(self, other: Scores) -> None:
         """Put the frames and clips of another one behind those of this one."""
@@ -99,6 +105,10 @@ class PassScores:
         """The same with the keyframe's hand-made label; dense clips only."""
         self.frame_ms: dict[bool, list[float]] = {True: [], False: []}
         """The engine's time of every frame that was run, by is_keyframe."""
+        self.num_frames = 0
+        """Frames of the passes, run or not."""
+        self.num_keyframes = 0
+        """Keyframes among them."""
 
     def merge(self, other: PassScores) -> None:
         """Put the passes of another one behind those of this one."""
@@ -107,11 +117,17 @@ class PassScores:
         self.label_hold.merge(other.label_hold)
         for is_keyframe, times in other.frame_ms.items():
             self.frame_ms[is_keyframe] += times
+        self.num_frames += other.num_frames
+        self.num_keyframes += other.num_keyframes
 
     def keyframe_share(self) -> float:
         """Share of keyframes among all frames that were run."""
         num_keyframes, num_others = (len(self.frame_ms[key]) for key in (True, False))
         return num_keyframes / (num_keyframes + num_others)
+
+    def average_interval(self) -> float | None:
+        """Frames per keyframe, as the schedule has it."""
+        return self.num_frames / self.num_keyframes if self.num_keyframes else None
 
     def median_ms(self) -> dict[str, float | None]:
         """Medians of the engine's time per keyframe and per non-key frame."""
@@ -132,11 +148,15 @@ class LabelHold:
     def __init__(self, num_classes: int) -> None:
         self._confusion = {d: ConfusionMatrix(num_classes) for d in HOLD_DISTANCES}
 
-    def add_clip(self, labels: Sequence[Image]) -> None:
-        """Count a clip with a label (H, W) for every frame."""
-        for distance, confusion in self._confusion.items():
-            for old, new in zip(labels[:-distance], labels[distance:], strict=True):
-                confusion.update(old, both_known(old, new))
+    def add_clip(self, labels: Iterable[Image]) -> None:
+        """Count a clip with a label (H, W) for every frame; the newest few are kept."""
+        recent: deque[Image] = deque(maxlen=max(HOLD_DISTANCES) + 1)
+        for label in labels:
+            recent.appendleft(label)
+            for distance, confusion in self._confusion.items():
+                if distance < len(recent):
+                    old = recent[distance]
+                    confusion.update(old, both_known(old, label))
 
     def merge(self, other: LabelHold) -> None:
         """Add the clips of another one."""
