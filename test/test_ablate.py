@@ -1,12 +1,24 @@
+import dataclasses
 import json
+from multiprocessing import get_context
+from pathlib import Path
+import shutil
+import sys
+import time
 
 import cv2
 import numpy as np
 import pytest
 import yaml
 
-from dcfm_ros.training.ablate import EvaluationData, as_markdown, merged, run_study
+from dcfm_ros.cli_training import ablate
+from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.training.ablate import Run, merged, run_study, train_and_evaluate
+from dcfm_ros.training.label_sets import CAMVID, CITYSCAPES
 from dcfm_ros.training.studies import STUDIES, Study, Variant, study
+from dcfm_ros.training.study_data import EvaluationData, named
+from dcfm_ros.training.study_table import as_markdown
 
 
 def settings(changes):
@@ -71,6 +83,63 @@ def test_configurations_are_merged_key_by_key():
     assert base['a'] == {'b': 1, 'c': 2}
 
 
+def evaluation_data(root, **changes):
+    arguments = {'dataset': 'camvid', 'split': 'val', 'interval': 2, 'mode': 'past', **changes}
+    return EvaluationData(root=Path(root), **arguments)
+
+
+def test_names_tell_roots_apart_only_where_they_must():
+    assert list(named([evaluation_data('a'), evaluation_data('a', split='test')])) == [
+        'camvid_val_k2_past', 'camvid_test_k2_past',
+    ]  # fmt: skip
+    assert list(named([evaluation_data('day/a'), evaluation_data('night/a')])) == [
+        'camvid_val_k2_past-day-a', 'camvid_val_k2_past-night-a',
+    ]  # fmt: skip
+
+
+def test_same_data_twice_is_refused():
+    with pytest.raises(ValueError, match='must differ from each other, got only camvid_val_k2_'):
+        named([evaluation_data('a'), evaluation_data('b/../a')])
+
+
+def test_data_must_have_the_classes_of_the_training_or_be_read_as_them(camvid):
+    with pytest.raises(ValueError, match=r'must have the 19 classes of Cityscapes, .* 11 of Cam'):
+        evaluation_data(camvid).check(CITYSCAPES, by_age=True)
+    evaluation_data(camvid, classes='cityscapes').check(CITYSCAPES, by_age=True)
+
+
+def test_data_must_have_keyframes_as_old_as_they_are_asked_for(camvid):
+    evaluation_data(camvid, interval=6).check(CAMVID, by_age=True)
+    evaluation_data(camvid, interval=7).check(CAMVID, by_age=False)
+    with pytest.raises(ValueError, match='a labelled frame with 6 frames before it, got none in'):
+        evaluation_data(camvid, interval=7).check(CAMVID, by_age=True)
+
+
+def test_intervals_and_modes_that_do_not_exist_are_refused(camvid):
+    with pytest.raises(ValueError, match=r'`interval` must be at least 2 where .* got 1'):
+        evaluation_data(camvid, interval=1).check(CAMVID, by_age=True)
+    with pytest.raises(ValueError, match=r'`mode` must be .* got .future.'):
+        evaluation_data(camvid, mode='future')
+
+
+def test_study_says_how_it_is_evaluated(monkeypatch, tmp_path):
+    asked = {}
+
+    def run(chosen, configs, data, *arguments):
+        asked[chosen.columns] = [(item.interval, item.mode, item.classes) for item in data]
+        return {'study': '', 'columns': [], 'data': {}, 'rows': []}
+
+    monkeypatch.setattr('dcfm_ros.training.ablate.run_study', run)
+    ablate('gaps', ['camvid:a:val'], output=tmp_path)
+    ablate('losses', ['camvid:a:val'], output=tmp_path)
+    ablate('decomposition', ['camvid:a:val'], output=tmp_path, interval=3, classes='camvid')
+    assert list(asked.values()) == [
+        [(6, 'past', None)],
+        [(2, 'both', None)],
+        [(3, 'both', 'camvid')],
+    ]
+
+
 @pytest.fixture(scope='module')
 def camvid(tmp_path_factory):
     """Four training frames and a dense clip of six, 64x64."""
@@ -89,9 +158,20 @@ def camvid(tmp_path_factory):
     return root
 
 
+def trainer(folder, command):
+    """A shell command in place of Python's trainings; `starts` gets a line for each of them."""
+    program = folder / 'python'
+    program.write_text(f'#!/bin/sh\ncd "$(dirname "$5")"\necho >> starts\n{command}\n')
+    program.chmod(0o755)
+    return str(program)
+
+
 @pytest.fixture(scope='module')
 def done(camvid, tmp_path_factory):
-    """A study of two variants and one seed: its arguments and its figures."""
+    """A study of two variants and one seed: its arguments and its figures.
+
+    One of them is trained, the other one gets the same weights.
+    """
     folder = tmp_path_factory.mktemp('study')
     config = folder / 'tiny.yaml'
     config.write_text(
@@ -116,17 +196,18 @@ def done(camvid, tmp_path_factory):
             },
         })
     )  # fmt: skip
-    two = Study(
-        'two variants',
-        ('miou', 'nonkey_loss'),
-        (
-            Variant('full', {}, {'miou': 0.45}),
-            Variant('no fusion', {'model': {'net': {'nonkey_uses_common': False}}}),
-        ),
-    )
-    data = [EvaluationData(dataset='camvid', root=camvid, interval=2, mode='past')]
-    arguments = (two, [config], data, folder / 'out', (7,))
-    return arguments, run_study(*arguments)
+    full = Variant('full', {}, {'miou': 0.45})
+    other = Variant('no fusion', {'model': {'net': {'nonkey_uses_common': False}}})
+    rest = ([config], [evaluation_data(camvid)], folder / 'out', (7,))
+    run_study(Study('one variant', ('miou',), (other,)), *rest)
+    net = load_checkpoint(folder / 'out/no_fusion/seed_7/last.safetensors')
+    fused = DCFM(dataclasses.replace(net.config, nonkey_uses_common=True))
+    fused.load_state_dict(net.state_dict())
+    save_checkpoint(folder / 'fused', fused)
+    two = Study('two variants', ('miou', 'nonkey_loss'), (full, other))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'executable', trainer(folder, f'cp {folder}/fused last.safetensors'))
+        return (two, *rest), run_study(two, *rest)
 
 
 def test_every_variant_is_trained_and_evaluated(done):
@@ -137,6 +218,8 @@ def test_every_variant_is_trained_and_evaluated(done):
     evaluated = json.loads((output / 'full/seed_7/camvid_val_k2_past.json').read_text())
     [row] = [row for row in evaluated['rows'] if row['schedule'] == 'fixed']
     assert full['miou'] == {'mean': row['miou'], 'std': 0.0, 'values': [row['miou']]}
+    net = load_checkpoint(output / 'no_fusion/seed_7/last.safetensors').config
+    assert (net.fuse_channels, net.nonkey_uses_common) == (16, False)
     trained = yaml.safe_load((output / 'no_fusion/seed_7/train.yaml').read_text())
     assert trained['seed_everything'] == trained['data']['seed'] == 7
     assert trained['model']['net']['nonkey_uses_common'] is False
@@ -168,9 +251,97 @@ def test_runs_of_another_configuration_are_not_mixed_in(done, tmp_path):
         run_study(two, [changed], data, output, seeds)
 
 
-def test_failed_training_names_its_log(done, tmp_path):
-    (two, [config], data, _, _), _ = done
-    broken = tmp_path / 'broken.yaml'
-    broken.write_text(config.read_text().replace('mit_b0', 'mit_b9'))
-    with pytest.raises(RuntimeError, match=r'full/seed_7 failed, see .*train.log: .*mit_b9'):
-        run_study(two, [broken], data, tmp_path / 'out', (7,))
+@pytest.mark.parametrize(('accelerator', 'uses_gpu'), [('auto', True), ('cpu', False)])
+def test_training_asks_for_a_gpu_unless_it_is_for_the_cpu(
+    camvid, tmp_path, monkeypatch, accelerator, uses_gpu
+):
+    asked = {}
+
+    def record(function, runs, *arguments, **options):
+        asked.update(options)
+        return [{} for _ in runs]
+
+    monkeypatch.setattr('dcfm_ros.training.ablate.map_in_order', record)
+    config = tmp_path / 'train.yaml'
+    config.write_text(yaml.safe_dump({'data': {}, 'trainer': {'accelerator': accelerator}}))
+    run_study(study('gaps'), [config], [evaluation_data(camvid)], tmp_path / 'out', threads=3)
+    assert asked == {'uses_gpu': uses_gpu, 'threads': 3}
+
+
+def test_nothing_is_begun_where_the_data_is_not_there(done, tmp_path):
+    (two, configs, _, _, _), _ = done
+    with pytest.raises(FileNotFoundError, match='absent'):
+        run_study(two, configs, [evaluation_data(tmp_path / 'absent')], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_kept_figures_of_other_data_are_not_taken(done, camvid, tmp_path):
+    (two, configs, _, output, seeds), figures = done
+    other = shutil.copytree(camvid, tmp_path / 'other')
+    for path in (other / 'valannot').iterdir():
+        cv2.imwrite(str(path), np.where(cv2.imread(str(path), 0) == 3, 4, 0).astype(np.uint8))
+    kept = output / 'full' / 'seed_7' / 'camvid_val_k2_past.json'
+    before = kept.read_text()
+    changed = run_study(two, configs, [evaluation_data(other)], output, seeds)
+    kept.write_text(before)
+    of_full = [
+        study['rows'][0]['camvid_val_k2_past']['nonkey_loss'] for study in (figures, changed)
+    ]
+    assert of_full[0] != of_full[1]
+
+
+@pytest.fixture
+def trains_by(tmp_path, monkeypatch):
+    """Puts a shell command in place of trainings."""
+    return lambda command: monkeypatch.setattr(sys, 'executable', trainer(tmp_path, command))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run without anything to evaluate."""
+    (tmp_path / 'run').mkdir()
+    return Run(tmp_path / 'run', {}, {}, by_age=False, num_threads=1)
+
+
+def test_kept_figures_of_other_weights_are_not_taken(done, tmp_path, trains_by):
+    (two, configs, data, output, seeds), figures = done
+    one = Study('', two.columns, two.variants[:1])
+    for variant, row in zip(two.variants, figures['rows'], strict=True):
+        trains_by(f'cp {output}/{variant.folder}/seed_7/last.safetensors .')
+        [own] = run_study(one, configs, data, tmp_path / 'out', seeds)['rows']
+        assert own['camvid_val_k2_past'] == row['camvid_val_k2_past']
+        (tmp_path / 'out/full/seed_7/last.safetensors').unlink()
+
+
+def test_failed_training_names_its_log(run, trains_by):
+    trains_by('echo no such backbone >&2; exit 1')
+    with pytest.raises(RuntimeError, match=r'run failed, see .*train.log: no such backbone'):
+        train_and_evaluate(run)
+    assert len((run.folder / 'starts').read_text()) == 1
+
+
+def test_killed_training_is_tried_again_from_its_last_state(run, trains_by):
+    trains_by(
+        'touch last.ckpt; case "$*" in *last.ckpt) touch last.safetensors;; *) kill -9 $$; esac'
+    )
+    train_and_evaluate(run)
+    assert len((run.folder / 'starts').read_text()) == 2
+
+
+def test_training_that_is_always_killed_is_given_up(run, trains_by):
+    trains_by('kill -9 $$')
+    with pytest.raises(RuntimeError, match='run was killed 3 times, see'):
+        train_and_evaluate(run)
+    assert len((run.folder / 'starts').read_text()) == 3
+
+
+def test_training_that_outlives_its_worker_is_waited_for(run, trains_by):
+    trains_by('sleep 0.5; touch last.safetensors')
+    worker = get_context('fork').Process(target=train_and_evaluate, args=(run,))
+    worker.start()
+    while not (run.folder / 'starts').exists():
+        time.sleep(0.01)
+    worker.kill()
+    worker.join()
+    train_and_evaluate(run)
+    assert len((run.folder / 'starts').read_text()) == 1

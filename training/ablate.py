@@ -6,13 +6,15 @@ it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+import fcntl
+import hashlib
 import json
-import math
 import os
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 import subprocess
 import sys
 from typing import Any
@@ -22,24 +24,16 @@ import yaml
 from dcfm_ros.files import write_json, write_text
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.training.ages import loss_by_age
-from dcfm_ros.training.datasets import find_clips
 from dcfm_ros.training.evaluate import evaluate_dataset
 from dcfm_ros.training.evaluation.jobs import Options
+from dcfm_ros.training.label_sets import load_label_set
 from dcfm_ros.training.studies import Study, Variant
-from dcfm_ros.training.workers import map_in_order
+from dcfm_ros.training.study_data import EvaluationData, named
+from dcfm_ros.training.study_table import summary
+from dcfm_ros.training.workers import MAX_TRIES, cores_per_job, map_in_order
 
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationData:
-    """What every trained network is evaluated on."""
-
-    dataset: str
-    root: Path
-    split: str = 'val'
-    interval: int = 2
-    """Keyframe interval, frames."""
-    mode: str = 'both'
-    """'both' or 'past'."""
+WEIGHTS = 'last.safetensors'
+"""What a training leaves in its folder."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,8 @@ class Run:
     folder: Path
     config: Mapping[str, Any]
     """The training's yaml."""
-    data: tuple[EvaluationData, ...]
+    data: Mapping[str, EvaluationData]
+    """By name."""
     by_age: bool
     """Also measure the loss of non-key frames at the ages of the keyframe interval."""
     num_threads: int
@@ -63,8 +58,11 @@ def run_study(
     seeds: Sequence[int] = (1, 2, 3),
     jobs: int = 1,
     ray_address: str | None = None,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate all variants that are not there yet.
+
+    Everything that can be checked is checked before anything is trained.
 
     Args:
         study: What to compare.
@@ -74,46 +72,60 @@ def run_study(
             configuration may use it too and share the runs of the full model.
         seeds: One training of every variant for each.
         jobs: Trainings at the same time on this machine.
-        ray_address: As in `workers.map_in_order`.
+        ray_address: As in `workers.map_in_order`; a training takes a GPU of its own, if the
+            cluster has any and the yaml's accelerator is not 'cpu'.
+        threads: Of each training; None: the cores of this machine, shared out among the jobs.
 
     Returns:
         {'study', 'columns', 'seeds', 'configs', 'data', 'rows'}; a row holds 'variant',
         'published' and, for each of the data by its name, {column: {'mean', 'std', 'values'}}.
 
     Raises:
-        ValueError: If `output` holds a run of another configuration.
+        FileNotFoundError: If a file or folder is absent.
+        ValueError: If the data is incomplete or does not fit, or `output` holds a run of another
+            configuration.
         RuntimeError: If a training fails; its log is named.
     """
     base: dict[str, Any] = {}
     for path in configs:
         base = merged(base, yaml.safe_load(Path(path).read_text(encoding='utf-8')))
-    num_threads = max((os.cpu_count() or 1) // max(jobs, 1), 1)
     by_age = 'nonkey_loss' in study.columns
+    labels = load_label_set(base['data'].get('labels', 'camvid'))  # the default of `PairData`
+    for item in data:
+        item.check(labels, by_age=by_age)
+    by_name = named(data)
+    threads = threads or cores_per_job(jobs)
     runs = [
-        Run(
-            folder, _training_config(base, variant, seed, folder), tuple(data), by_age, num_threads
-        )
+        Run(folder, _training_config(base, variant, seed, folder), by_name, by_age, threads)
         for variant in study.variants
         for seed in seeds
         for folder in [output / variant.folder / f'seed_{seed}']
     ]
     for run in runs:
         _claim(run)
-    results = map_in_order(train_and_evaluate, runs, jobs, ray_address, 'trainings')
+    results = map_in_order(
+        train_and_evaluate,
+        runs,
+        jobs,
+        ray_address,
+        'trainings',
+        threads=threads,
+        uses_gpu=base['trainer'].get('accelerator', 'auto') != 'cpu',
+    )
     rows = []
     for index, variant in enumerate(study.variants):
         own = results[index * len(seeds) : (index + 1) * len(seeds)]
         rows.append({
             'variant': variant.name,
             'published': dict(variant.published),
-            **{name: _summary([result[name] for result in own], study) for name in own[0]},
+            **{name: summary([result[name] for result in own], study) for name in own[0]},
         })  # fmt: skip
     return {
         'study': study.title,
         'columns': list(study.columns),
         'seeds': list(seeds),
         'configs': [str(path) for path in configs],
-        'data': {data_name(item): [item.interval, item.mode] for item in data},
+        'data': {name: [item.interval, item.mode] for name, item in by_name.items()},
         'rows': rows,
     }
 
@@ -124,56 +136,53 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
     Returns:
         By name of the data: the row of the evaluation, and 'nonkey_loss' if that is asked for.
     """
-    weights = run.folder / 'last.safetensors'
-    if not weights.exists():
-        _train(run)
-    rows = {}
-    for item in run.data:
-        name = data_name(item)
-        path = run.folder / f'{name}.json'
-        if not path.exists():
-            height = read_metadata(weights).image_height or None
-            figures = evaluate_dataset(
-                weights,
-                item.dataset,
-                item.root,
-                item.split,
-                intervals=(item.interval,),
-                mode=item.mode,
-                floors=False,
-                options=Options(height=height, streaming=False),
-                threads=run.num_threads,
-            )
-            write_json(path, figures)
-        figures = json.loads(path.read_text(encoding='utf-8'))
-        rows[name] = engine_row(figures)
-        if run.by_age and 'by_age' not in figures:
-            figures['by_age'] = _by_age(weights, item)
-            write_json(path, figures)
-        if 'by_age' in figures:
-            losses = [values['loss'] for values in figures['by_age'].values()]
-            rows[name]['nonkey_loss'] = mean(losses)
-    return rows
+    with _locked(run.folder) as lock:
+        if not (run.folder / WEIGHTS).exists():
+            _train(run, lock)
+        return {name: _evaluate(run, name) for name in run.data}
 
 
-def _by_age(weights: Path, item: EvaluationData) -> dict[str, dict[str, float]]:
-    """Loss and mIoU at the ages that a keyframe interval serves to non-key frames."""
-    clips = find_clips(item.dataset, item.root, item.split)
-    ages = range(1, item.interval)
+def _evaluate(run: Run, name: str) -> dict[str, Any]:
+    """Figures of one of the data, from its file if that is of the same data and weights."""
+    item, path, weights = run.data[name], run.folder / f'{name}.json', run.folder / WEIGHTS
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    evaluated = {**asdict(item), 'root': str(item.root), 'weights': digest}
     height = read_metadata(weights).image_height or None
-    found = loss_by_age(load_checkpoint(weights), clips, ages, height)
-    return {str(age): values for age, values in found.items()}
+    figures: dict[str, Any] = _read_json(path) if path.exists() else {}
+    if figures.get('evaluated') != evaluated:
+        found = evaluate_dataset(
+            weights,
+            item.dataset,
+            item.root,
+            item.split,
+            intervals=(item.interval,),
+            mode=item.mode,
+            classes=item.classes,
+            floors=False,
+            options=Options(height=height, streaming=False),
+            threads=run.num_threads,
+        )
+        write_json(path, found | {'evaluated': evaluated})
+    figures = _read_json(path)
+    row = engine_row(figures)
+    if run.by_age:
+        if 'by_age' not in figures:
+            ages = range(1, item.interval)
+            by_age = loss_by_age(load_checkpoint(weights), item.clips(), ages, height)
+            figures['by_age'] = {str(age): values for age, values in by_age.items()}
+            write_json(path, figures)
+        row['nonkey_loss'] = mean(values['loss'] for values in figures['by_age'].values())
+    return row
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding='utf-8'))
 
 
 def engine_row(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The row of the engine at its keyframe interval among all rows of an evaluation."""
     [row] = [row for row in figures['rows'] if row['schedule'] == 'fixed']
     return dict(row)
-
-
-def data_name(data: EvaluationData) -> str:
-    """Name of an evaluation's file and of its columns."""
-    return f'{data.dataset}_{data.split}_k{data.interval}_{data.mode}'
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,39 +196,6 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         else:
             result[key] = value
     return result
-
-
-def as_markdown(figures: Mapping[str, Any]) -> str:
-    """A table to read: mean and standard deviation over seeds, and what the paper prints."""
-    columns, names = figures['columns'], list(figures['data'])
-    head = ['variant', *(f'{column} ({name})' for name in names for column in columns)]
-    head += [f'{column} (paper)' for column in columns]
-    lines = [' | '.join(head), ' | '.join('---' for _ in head)]
-    for row in figures['rows']:
-        cells = [row['variant']]
-        cells += [_cell(row[name][column]) for name in names for column in columns]
-        cells += [f'{row["published"][c]:.3f}' if c in row['published'] else '' for c in columns]
-        lines.append(' | '.join(cells))
-    return '\n'.join(f'| {line} |' for line in lines)
-
-
-def _cell(value: Mapping[str, Any]) -> str:
-    if value['mean'] is None:
-        return '-'
-    return f'{value["mean"]:.3f} +- {value["std"]:.3f}'
-
-
-def _summary(rows: Sequence[Mapping[str, Any]], study: Study) -> dict[str, Any]:
-    summary = {}
-    for column in study.columns:
-        values = [math.nan if row.get(column) is None else float(row[column]) for row in rows]
-        known = not any(map(math.isnan, values))
-        summary[column] = {
-            'mean': mean(values) if known else None,
-            'std': stdev(values) if known and len(values) > 1 else 0.0 if known else None,
-            'values': values if known else [row.get(column) for row in rows],
-        }
-    return summary
 
 
 def _training_config(
@@ -255,15 +231,34 @@ def _claim(run: Run) -> None:
     write_text(path, text)
 
 
-def _train(run: Run) -> None:
-    state = run.folder / 'last.ckpt'
-    command = [sys.executable, '-m', 'dcfm_ros.training.train', 'fit']
-    command += ['--config', str(run.folder / 'train.yaml')]
-    command += ['--ckpt_path', str(state)] if state.exists() else []
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Wait until nobody works in the folder, and keep others out of it.
+
+    Yields:
+        The open lock. A training inherits it: one that outlives its worker is waited for by the
+        next that comes.
+    """
+    with (folder / 'lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _train(run: Run, lock: int) -> None:
+    state, log = run.folder / 'last.ckpt', run.folder / 'train.log'
     environment = {**os.environ, 'OMP_NUM_THREADS': str(run.num_threads)}
-    log = run.folder / 'train.log'
-    with log.open('a', encoding='utf-8') as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    if done.returncode:
-        last = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()[-1:]
-        raise RuntimeError(f'the training in {run.folder} failed, see {log}: {"".join(last)}')
+    for _ in range(MAX_TRIES):
+        command = [sys.executable, '-m', 'dcfm_ros.training.train', 'fit']
+        command += ['--config', str(run.folder / 'train.yaml')]
+        command += ['--ckpt_path', str(state)] if state.exists() else []
+        with log.open('a', encoding='utf-8') as file:
+            code = subprocess.run(
+                command, stdout=file, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock]
+            ).returncode
+        if code == 0:
+            return
+        if code > 0:  # below: the number of the signal that killed it
+            break
+    how = 'failed' if code > 0 else f'was killed {MAX_TRIES} times'
+    last = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()[-1:]
+    raise RuntimeError(f'the training in {run.folder} {how}, see {log}: {"".join(last)}')

@@ -50,6 +50,10 @@ class Study:
     columns: tuple[str, ...]
     """Keys of the rows of an evaluation."""
     variants: tuple[Variant, ...]
+    interval: int = 2
+    """Keyframe interval of its figures, frames."""
+    mode: str = 'both'
+    """Of its figures, 'both' or 'past'."""
 
 
 def study(name: str) -> Study:
@@ -124,4 +128,6 @@ _GAPS = Study(
     'Pairs: direct neighbours (the paper) or the ages that a keyframe interval of 6 produces',
     ('miou', 'miou_nonkey', 'nonkey_loss', 'mvc8'),
     (Variant('neighbours (paper)'), Variant('age-matched, K = 6', _gaps((6,)))),
+    interval=6,
+    mode='past',
 )

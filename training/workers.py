@@ -67,7 +67,7 @@ def map_in_order(
     for name, value in (('jobs', jobs), ('threads', 1 if threads is None else threads)):
         if value < 1:
             raise ValueError(f'`{name}` must be at least 1, got {value}')
-    threads = threads or max(1, len(os.sched_getaffinity(0)) // jobs)
+    threads = threads or cores_per_job(jobs)
     if ray_address is not None:
         found = _map_on_ray(function, items, jobs, ray_address, threads, uses_gpu)
     elif jobs > 1:
@@ -81,6 +81,11 @@ def map_in_order(
             results[index] = result
             progress.update()
     return [results[index] for index in range(len(items))]
+
+
+def cores_per_job(jobs: int) -> int:
+    """Give the cores of this machine, shared out among jobs; at least 1."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, jobs))
 
 
 @contextmanager
