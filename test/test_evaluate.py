@@ -559,6 +559,16 @@ def test_command_writes_json_and_prints_a_table(camvid, net, tmp_path):
     assert 'streaming_miou' in run.stdout
 
 
+def test_command_prints_notes(camvid, net, tmp_path):
+    save_checkpoint(tmp_path / 'net.safetensors', net)
+    run = dcfm(
+        *('evaluate', '--root', camvid, '--device', 'cpu', '--no-floors', '--no-streaming'),
+        *('--checkpoint', tmp_path / 'net.safetensors', '--intervals', '60', '--phases', 'first'),
+    )
+    assert run.returncode == 0, run.stderr
+    assert 'note: interval 60: 5% of the counted labels are met by keyframes' in run.stdout
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
