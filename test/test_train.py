@@ -102,6 +102,23 @@ def resumed(camvid, trained, tmp_path_factory):
     return folder / 'out'
 
 
+@pytest.fixture(scope='module')
+def half(camvid, tmp_path_factory):
+    """Three steps of two batches in half precision, the second of them validated."""
+    folder = tmp_path_factory.mktemp('half')
+    fit(
+        camvid,
+        folder,
+        '--model.net.backbone=timm:mobilenetv4_conv_small',
+        '--trainer.precision=bf16-mixed',
+        '--trainer.accumulate_grad_batches=2',
+        '--trainer.check_val_every_n_epoch=2',
+        '--trainer.logger=false',
+        steps=3,
+    )
+    return folder
+
+
 def test_training_exports_networks_that_load(trained):
     for name in ('best', 'last'):
         net = load_checkpoint(trained / f'{name}.safetensors')
@@ -135,6 +152,11 @@ def test_one_folder_gets_all_that_a_training_writes(resumed):
     assert torch.load(resumed / 'last.ckpt', weights_only=True)['global_step'] == 4
 
 
+def test_without_curves_the_options_are_beside_the_networks(half):
+    files = {path.name for path in half.iterdir()}
+    assert files == {'best.safetensors', 'last.safetensors', 'last.ckpt', 'config.yaml'}
+
+
 def test_failed_write_leaves_the_old_state(tmp_path):
     path = tmp_path / 'new' / 'last.ckpt'
     WholeCheckpointIO().save_checkpoint({'global_step': 1}, path)
@@ -142,22 +164,6 @@ def test_failed_write_leaves_the_old_state(tmp_path):
         WholeCheckpointIO().save_checkpoint({'global_step': 2, 'lost': lambda: None}, path)
     assert torch.load(path, weights_only=True) == {'global_step': 1}
     assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.fixture(scope='module')
-def half(camvid, tmp_path_factory):
-    """Three steps of two batches in half precision, the second of them validated."""
-    folder = tmp_path_factory.mktemp('half')
-    fit(
-        camvid,
-        folder,
-        '--trainer.precision=bf16-mixed',
-        '--trainer.accumulate_grad_batches=2',
-        '--trainer.check_val_every_n_epoch=2',
-        '--trainer.logger=false',
-        steps=3,
-    )
-    return folder
 
 
 def test_half_precision_and_accumulated_batches(half):
