@@ -25,7 +25,6 @@ from dcfm_ros.training.evaluate import (
     check_classes,
     evaluate_clips,
     evaluate_dataset,
-    find_clips_as,
 )
 from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_passes import (
@@ -530,7 +529,7 @@ def test_labels_can_be_read_as_other_classes(tmp_path, net):
             suffix = 'jpg' if folder == 'frames' else 'png'
             cv2.imwrite(str(tmp_path / 'clip' / folder / f'{index:03d}.{suffix}'), image)
     save_checkpoint(tmp_path / 'net.safetensors', net)
-    [clip] = find_clips_as('cityscapes', tmp_path, 'all', 'camvid')
+    [clip] = find_clips('cityscapes', tmp_path, 'all', classes='camvid')
     assert set(clip.labels.to_class[[0, 9]]) < set(range(11)) | {255}
     figures = evaluate_dataset(
         tmp_path / 'net.safetensors', 'cityscapes', tmp_path, 'all', [2],

@@ -422,7 +422,7 @@ def test_network_of_other_classes_is_refused(tmp_path: Path, data) -> None:
         output=tmp_path, figures=('10',), root=data[0], checkpoint=tmp_path / 'five.safetensors'
     )
     (outcome,) = make_figures(request)
-    assert 'has 5 classes, CamVid has 11' in outcome.note
+    assert 'five.safetensors must have the 11 classes of CamVid, got 5' in outcome.note
 
 
 def test_command_fails_if_a_figure_that_it_names_is_missing(without_inputs: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 import os
 from pathlib import Path
@@ -18,7 +19,15 @@ from PIL import Image as PillowImage
 from tqdm import tqdm
 
 from dcfm_ros.training.clips import Clip, Frame, hold_out, raise_problems
-from dcfm_ros.training.label_sets import CAMVID, CITYSCAPES, VSPW, LabelSet, read_label_set
+from dcfm_ros.training.label_sets import (
+    CAMVID,
+    CITYSCAPES,
+    VSPW,
+    LabelSet,
+    load_label_set,
+    mapped,
+    read_label_set,
+)
 from dcfm_ros.training.layouts.camvid_raw import find_camvid_raw
 from dcfm_ros.training.layouts.own_footage import CACHE_DIR, find_bags, find_folder, find_stills
 from dcfm_ros.training.layouts.public_datasets import (
@@ -52,6 +61,8 @@ def find_clips(
     split: str,
     labels: LabelSet | None = None,
     cache_dir: Path = CACHE_DIR,
+    *,
+    classes: str | None = None,
 ) -> list[Clip]:
     """List the clips of a dataset; only bags are decoded.
 
@@ -61,6 +72,7 @@ def find_clips(
         split: Usually 'train', 'val' or 'test'; 'all' for own or synthetic data without splits.
         labels: What the label files hold; None: what the dataset is known to hold.
         cache_dir: Where bags are extracted to.
+        classes: Label set, by name or path, in whose classes labels are read; None: their own.
 
     Raises:
         FileNotFoundError: If a folder or list file that the layout begins with does not exist.
@@ -70,7 +82,10 @@ def find_clips(
     problems: list[str] = []
     clips = search_clips(dataset, root, split, problems, labels, cache_dir)
     raise_problems(problems)
-    return clips
+    if classes is None:
+        return clips
+    target = load_label_set(classes)
+    return [replace(clip, labels=mapped(clip.labels, target)) for clip in clips]
 
 
 def search_clips(

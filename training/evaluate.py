@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +21,13 @@ from dcfm_ros.training.evaluation.jobs import (
     PlanScores,
 )
 from dcfm_ros.training.evaluation.scores import LabelHold
-from dcfm_ros.training.label_sets import LabelSet, load_label_set, mapped
+from dcfm_ros.training.label_sets import LabelSet
 from dcfm_ros.training.workers import map_in_order
 
 NO_STREAMING = (
     'streaming_miou is left out: workers that share a machine do not take the time that one takes '
     'alone; assume times (--key-ms, --nonkey-ms) or use one process'
 )
-
-
-def find_clips_as(
-    dataset: str, root: Path | str, split: str, classes: str | None = None
-) -> list[Clip]:
-    """The clips of a dataset; see `find_clips`.
-
-    Args:
-        dataset: As in `find_clips`, like `root` and `split`.
-        root: Folder of the dataset.
-        split: Part of it.
-        classes: Label set, by name or path, in whose classes labels are read; None: their own.
-    """
-    clips = find_clips(dataset, Path(root), split)
-    if classes is None:
-        return clips
-    target = load_label_set(classes)
-    return [replace(clip, labels=mapped(clip.labels, target)) for clip in clips]
 
 
 def check_classes(name: str, num_classes: int, labels: LabelSet) -> None:
@@ -108,7 +90,7 @@ def evaluate_dataset(
     settings = [Setting(interval=interval, **common) for interval in intervals]
     common |= {'interval': min_interval, 'max_interval': max_interval}
     settings += [Setting(threshold=threshold, **common) for threshold in thresholds]
-    clips = find_clips_as(dataset, root, split, classes)
+    clips = find_clips(dataset, Path(root), split, classes=classes)
     paths = (checkpoint, *baselines)
     figures = evaluate_clips(
         {str(path): load_checkpoint(path) for path in paths},

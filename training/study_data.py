@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import os
 from pathlib import Path
 
 from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.datasets import find_clips
 from dcfm_ros.training.evaluation.clip_passes import Setting
-from dcfm_ros.training.label_sets import LabelSet, load_label_set, mapped
+from dcfm_ros.training.label_sets import LabelSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,7 @@ class EvaluationData:
             FileNotFoundError: If a folder is absent.
             ValueError: If the data is incomplete, or shares no class with `classes`.
         """
-        clips = find_clips(self.dataset, self.root, self.split)
-        if self.classes is None:
-            return clips
-        target = load_label_set(self.classes)
-        return [replace(clip, labels=mapped(clip.labels, target)) for clip in clips]
+        return find_clips(self.dataset, self.root, self.split, classes=self.classes)
 
     def check(self, trained: LabelSet, *, by_age: bool) -> None:
         """See that a network can be evaluated on it, before one is trained.

@@ -36,7 +36,7 @@ class TorchBackend:
         self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device)
         config = net.config
         uses = [getattr(config, f'{a}_uses_{b}') for a in ('key', 'nonkey') for b in _FEATURES]
-        self._plain = not all(uses) or config.align_before_norm
+        self._plain = not all(uses)
         if not self._plain:
             fusion = self.net.fusion
             weight, bias = folded_weights(fusion.conv.weight, fusion.conv.bias, fusion.norm)

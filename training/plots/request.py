@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dcfm_ros.models.checkpoint import default_checkpoint, read_metadata
 from dcfm_ros.training.datasets import Clip, find_clips, read_frame
-from dcfm_ros.training.label_sets import load_label_set, mapped
+from dcfm_ros.training.evaluate import check_classes
 from dcfm_ros.training.plots.style import Row
 
 Image = NDArray[np.uint8]
@@ -102,11 +102,7 @@ def checkpoint_pair(request: FigureRequest) -> dict[str, Path]:
 def dataset_clips(request: FigureRequest) -> list[Clip]:
     """The clips of the dataset that the request names."""
     assert request.root is not None
-    found = find_clips(request.dataset, request.root, request.split)
-    if request.classes is None:
-        return found
-    target = load_label_set(request.classes)
-    return [replace(clip, labels=mapped(clip.labels, target)) for clip in found]
+    return find_clips(request.dataset, request.root, request.split, classes=request.classes)
 
 
 def clip_frames(request: FigureRequest) -> tuple[list[Image], list[Image | None], Clip]:
@@ -130,9 +126,7 @@ def clip_frames(request: FigureRequest) -> tuple[list[Image], list[Image | None]
     return [image for image, _ in frames], [label for _, label in frames], found[0]
 
 
-def check_classes(checkpoint: Path, clip: Clip) -> None:
+def check_checkpoint(checkpoint: Path, clip: Clip) -> None:
     """Raise ValueError unless a checkpoint has as many classes as the labels of a clip."""
-    found, wanted = read_metadata(checkpoint).config.num_classes, clip.labels.num_classes
-    if found != wanted:
-        msg = f'{checkpoint} has {found} classes, {clip.labels.name} has {wanted}'
-        raise ValueError(f'`checkpoint` must be of the dataset: {msg}')
+    num_classes = read_metadata(checkpoint).config.num_classes
+    check_classes(str(checkpoint), num_classes, clip.labels)

@@ -23,7 +23,7 @@ from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.plots.request import (
     Drawing,
     FigureRequest,
-    check_classes,
+    check_checkpoint,
     clip_frames,
     missing_options,
 )
@@ -46,7 +46,7 @@ def figure_10(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing |
         wanted.append((checkpoint, request.interval, f'DCFM\nK={request.interval}'))
     strips = []
     for path, interval, name in wanted:
-        check_classes(path, clip)
+        check_checkpoint(path, clip)
         strips.append(segment_strip(path, images, interval, name, request.device))
     return Drawing(
         figure=draw_figure_10(images, labels, strips, clip.labels, request.start),

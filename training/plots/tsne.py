@@ -17,7 +17,7 @@ from dcfm_ros.training.plots.features import FeatureExtractor, Sample, sample_ve
 from dcfm_ros.training.plots.request import (
     Drawing,
     FigureRequest,
-    check_classes,
+    check_checkpoint,
     checkpoint_pair,
     dataset_clips,
     missing_options,
@@ -35,7 +35,7 @@ def figure_8(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing | 
     clips = dataset_clips(request)
     samples, places, numbers = {}, {}, {}
     for name, checkpoint in checkpoint_pair(request).items():
-        check_classes(checkpoint, clips[0])
+        check_checkpoint(checkpoint, clips[0])
         samples[name] = sample_vectors(
             FeatureExtractor(checkpoint, request.device),
             clips,
