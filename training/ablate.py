@@ -147,7 +147,6 @@ def _evaluate(run: Run, name: str) -> dict[str, Any]:
     item, path, weights = run.data[name], run.folder / f'{name}.json', run.folder / WEIGHTS
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     evaluated = {**asdict(item), 'root': str(item.root), 'weights': digest}
-    height = read_metadata(weights).image_height or None
     figures: dict[str, Any] = _read_json(path) if path.exists() else {}
     if figures.get('evaluated') != evaluated:
         found = evaluate_dataset(
@@ -159,7 +158,7 @@ def _evaluate(run: Run, name: str) -> dict[str, Any]:
             mode=item.mode,
             classes=item.classes,
             floors=False,
-            options=Options(height=height, streaming=False),
+            options=Options(streaming=False),
             threads=run.num_threads,
         )
         write_json(path, found | {'evaluated': evaluated})
@@ -167,6 +166,7 @@ def _evaluate(run: Run, name: str) -> dict[str, Any]:
     row = engine_row(figures)
     if run.by_age:
         if 'by_age' not in figures:
+            height = read_metadata(weights).image_height or None
             ages = range(1, item.interval)
             by_age = loss_by_age(load_checkpoint(weights), item.clips(), ages, height)
             figures['by_age'] = {str(age): values for age, values in by_age.items()}
