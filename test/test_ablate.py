@@ -15,6 +15,8 @@ from dcfm_ros.cli_training import ablate
 from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablate import Run, merged, run_study, train_and_evaluate
+from dcfm_ros.training.ages import loss_by_age
+from dcfm_ros.training.datasets import find_clips
 from dcfm_ros.training.label_sets import CAMVID, CITYSCAPES
 from dcfm_ros.training.studies import STUDIES, Study, Variant, study
 from dcfm_ros.training.study_data import EvaluationData, named
@@ -190,6 +192,7 @@ def done(camvid, tmp_path_factory):
                 },
             },
             'average': {'decay': 0.0},
+            'export': {'image_height': 48},
             'trainer': {
                 'max_steps': 2, 'accelerator': 'cpu', 'num_sanity_val_steps': 0,
                 'enable_progress_bar': False,
@@ -223,6 +226,17 @@ def test_every_variant_is_trained_and_evaluated(done):
     trained = yaml.safe_load((output / 'no_fusion/seed_7/train.yaml').read_text())
     assert trained['seed_everything'] == trained['data']['seed'] == 7
     assert trained['model']['net']['nonkey_uses_common'] is False
+
+
+def test_networks_are_evaluated_at_the_height_of_their_training(done, camvid):
+    (_, _, _, output, _), figures = done
+    folder = output / 'no_fusion/seed_7'
+    rows = json.loads((folder / 'camvid_val_k2_past.json').read_text())['rows']
+    assert [row['height'] for row in rows] == [48]
+    clips = find_clips('camvid', camvid, 'val')
+    losses = loss_by_age(load_checkpoint(folder / 'last.safetensors'), clips, [1], 48)
+    shown = figures['rows'][1]['camvid_val_k2_past']['nonkey_loss']['mean']
+    assert shown == pytest.approx(losses[1]['loss'], abs=1e-6)
 
 
 def test_table_shows_the_published_figures_beside_ours(done):
