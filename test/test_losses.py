@@ -11,6 +11,7 @@ from dcfm_ros.training.losses import (
     LossOptions,
     agreement_mask,
     consistency_loss,
+    keyframe_loss,
     symmetric_loss,
 )
 from dcfm_ros.training.schedule import poly_with_warmup
@@ -147,6 +148,20 @@ def test_a_frame_paired_with_itself_has_one_loss_in_both_roles():
     assert loss.agreement.item() == 1
 
 
+@pytest.mark.parametrize('kind', ['ce', 'ohem'])
+def test_keyframe_loss_is_the_symmetric_loss_without_the_other_terms(kind):
+    net = DCFM(DCFMConfig(backbone='mit_b0', num_classes=3)).eval()
+    reference, image = torch.rand(2, 1, 3, 64, 64)
+    label = torch.randint(0, 3, (1, 64, 64))
+    label[:, :9] = 255
+    options = LossOptions(keyframe=0.7, nonkey=0, consistency=0, segmentation=kind)
+    weights = torch.tensor([1.0, 0.3, 2.0])
+    assert not options.needs_reference
+    both = symmetric_loss(net, reference, image, label, options, weights)
+    alone = keyframe_loss(net, image, label, options, weights)
+    assert alone.item() == pytest.approx(both.total.item(), rel=1e-6)
+
+
 def test_reference_frame_is_trained_through_both_terms():
     net = DCFM(DCFMConfig(backbone='mit_b0', num_classes=3)).eval()
     label = torch.randint(0, 3, (1, 64, 64))
@@ -154,6 +169,7 @@ def test_reference_frame_is_trained_through_both_terms():
         LossOptions(keyframe=0, nonkey=1, consistency=0),
         LossOptions(keyframe=0, nonkey=0, consistency=1),
     ):
+        assert weights.needs_reference
         reference = torch.rand(1, 3, 64, 64, requires_grad=True)
         loss = symmetric_loss(net, reference, torch.rand(1, 3, 64, 64), label, weights)
         loss.total.backward()

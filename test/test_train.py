@@ -12,9 +12,11 @@ import torch
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.training.augment import RoadSceneAugmentation
+from dcfm_ros.training.clip_pairs import ClipPair
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.drive_cache import rendered_drives
 from dcfm_ros.training.lightning_cli import WeightAverage, WholeCheckpointIO
+from dcfm_ros.training.losses import LossOptions
 from dcfm_ros.training.module import SymmetricTraining
 from dcfm_ros.training.optimisation import Optimisation
 from dcfm_ros.training.schedule import poly_with_warmup
@@ -257,6 +259,27 @@ def test_a_few_steps_lower_the_loss(camvid, optimizer):
         schedule.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_an_image_network_is_trained_on_the_labelled_frame_alone(tmp_path):
+    labelled = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    label = torch.randint(0, 11, (2, 64, 64), dtype=torch.uint8)
+    weights = []
+    for reference in (labelled, torch.zeros_like(labelled)):
+        torch.manual_seed(0)
+        alone = LossOptions(nonkey=0, consistency=0)
+        module = SymmetricTraining(config(), alone, Optimisation(warmup_steps=0))
+        trainer = Trainer(
+            max_steps=2,
+            accelerator='cpu',
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            default_root_dir=tmp_path,
+        )
+        trainer.fit(module, [ClipPair(reference, labelled, label)] * 2)
+        weights.append(module.net.head[-1].weight.detach())
+    assert torch.equal(*weights)
 
 
 def test_encoder_and_decoder_have_their_own_learning_rates():

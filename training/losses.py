@@ -47,6 +47,11 @@ class LossOptions:
                 got = repr(getattr(self, name))
                 raise ValueError(f'`{name}` must be one of {", ".join(allowed)}, got {got}')
 
+    @property
+    def needs_reference(self) -> bool:
+        """Whether any term looks at the reference frame."""
+        return self.nonkey > 0 or self.consistency > 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class SymmetricLoss:
@@ -127,6 +132,32 @@ def symmetric_loss(
         fused_labelled=fused_labelled,
         fused_nonkey=fused_nonkey,
     )
+
+
+def keyframe_loss(
+    net: DCFM,
+    image: Tensor,
+    label: Tensor,
+    options: LossOptions,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """L_I alone, the frame as a keyframe (Eq. 8): the training of an image network.
+
+    Half the work of `symmetric_loss`, whose value it has where the other terms weigh nothing; batch
+    norm then sees the labelled frames only.
+
+    Args:
+        net: The network to train.
+        image: RGB in [0, 1], (B, 3, H, W).
+        label: Class ids, int64, (B, H, W); 255 is ignored.
+        options: Weights and kinds of the terms.
+        class_weights: One weight per class of the cross-entropies, (K,); None: all 1.
+    """
+    independent = net.encode_independent(image)
+    logits = net.classify(net.fuse(net.encode_common(independent), independent))
+    logits = _upsample(logits, (label.shape[-2], label.shape[-1]))
+    loss = segmentation_loss(options.segmentation, logits, label, class_weights)
+    return options.keyframe * loss
 
 
 def agreement_mask(logits: Tensor, other_logits: Tensor) -> Tensor:

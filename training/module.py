@@ -18,7 +18,7 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.clip_pairs import ClipPair
 from dcfm_ros.training.initial_weights import load_initial_weights
-from dcfm_ros.training.losses import LossOptions, SymmetricLoss, symmetric_loss
+from dcfm_ros.training.losses import LossOptions, SymmetricLoss, keyframe_loss, symmetric_loss
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.optimisation import Optimisation
 from dcfm_ros.training.sync_batch_norm import convert_batch_norms
@@ -86,26 +86,31 @@ class SymmetricTraining(LightningModule):
         torch.manual_seed((seed * 1_000_000_007 + number) % 2**63)
 
     def training_step(self, batch: ClipPair, _batch_index: int) -> Tensor:
-        """The symmetric loss of one batch of pairs, logged."""
-        loss = self.loss(batch)
-        self.log('loss', loss.total.detach(), prog_bar=True)
-        terms = {name: getattr(loss, name).detach() for name in _LOGGED_TERMS}
-        self.log_dict({f'train/{name}': value for name, value in terms.items()})
+        """The loss of one batch of pairs, logged; the reference is used where a term needs it."""
+        if self.loss_options.needs_reference:
+            loss = self.loss(batch)
+            total = loss.total
+            terms = {name: getattr(loss, name).detach() for name in _LOGGED_TERMS}
+            self.log_dict({f'train/{name}': value for name, value in terms.items()})
+        else:
+            labelled = self.to_input(batch.labelled)
+            rest = (batch.label.long(), self.loss_options, self._weights_like(labelled))
+            total = keyframe_loss(self.net, labelled, *rest)
+        self.log('loss', total.detach(), prog_bar=True)
         groups = self.optimizers().param_groups  # type: ignore[union-attr]
         self.log_dict({'lr': groups[0]['lr'], 'decoder_lr': groups[-1]['lr']})
-        return loss.total
+        return total
 
     def loss(self, batch: ClipPair) -> SymmetricLoss:
         """The symmetric loss of one batch of pairs, with its terms."""
         reference = self.to_input(batch.reference)
-        weights = self.class_weights
         return symmetric_loss(
             self.net,
             reference,
             self.to_input(batch.labelled),
             batch.label.long(),
             self.loss_options,
-            None if weights is None else weights.to(reference),
+            self._weights_like(reference),
         )
 
     def on_validation_epoch_start(self) -> None:
@@ -155,6 +160,9 @@ class SymmetricTraining(LightningModule):
         """Images as the data give them, uint8, to what the network takes, float in [0, 1]."""
         dtype = next(self.net.parameters()).dtype
         return image.to(dtype).div_(255).contiguous(memory_format=self._layout)
+
+    def _weights_like(self, image: Tensor) -> Tensor | None:
+        return None if self.class_weights is None else self.class_weights.to(image)
 
 
 _LOGGED_TERMS = ('keyframe', 'nonkey', 'consistency', 'agreement')
