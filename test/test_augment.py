@@ -24,6 +24,16 @@ def test_geometry_is_shared_by_both_frames_and_the_label():
         assert right.mean() > 0.9
 
 
+@pytest.mark.parametrize('light', [STILL_LIGHT, {'occlusion': 1.0}])
+def test_a_frame_that_is_its_own_reference_is_varied_like_two(light):
+    image, label = noise(), np.zeros((120, 160), np.uint8)
+    options = RoadSceneAugmentation(crop=(64, 96), **light)
+    for seed in range(5):
+        one = options(image, image, label, np.random.default_rng(seed))
+        two = options(image.copy(), image, label, np.random.default_rng(seed))
+        assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
 def test_label_outside_the_frame_is_ignored():
     image, label = noise(64, 64), np.zeros((64, 64), np.uint8)
     options = RoadSceneAugmentation(

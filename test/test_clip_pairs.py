@@ -7,13 +7,8 @@ from dcfm_ros.training.clip_pairs import ClipPairDataset, FixedPairDataset, Runn
 from dcfm_ros.training.clips import Clip, Frame
 from dcfm_ros.training.gaps import AgeMatchedGaps, Gaps
 from dcfm_ros.training.label_sets import CAMVID
-from dcfm_ros.training.pair_sources import (
-    DrivePairs,
-    LayeredPairs,
-    PairSource,
-    RoadScenePairs,
-    VideoPairs,
-)
+from dcfm_ros.training.pair_sources import DrivePairs, PairSource, VideoPairs
+from dcfm_ros.training.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
 
 STILL_LIGHT = {'jitter': 0.0, 'pair_jitter': 0.0, 'noise': 0.0, 'blur': 0.0, 'occlusion': 0.0}
 
@@ -87,9 +82,40 @@ def test_at_the_ends_of_a_clip_the_other_side_is_taken(clip):
 
 def test_clips_without_a_label_are_refused(clip):
     bare = Clip('bare', tuple(Frame(frame.image) for frame in clip.frames), 15.0, CAMVID)
-    for source in (VideoPairs, LayeredPairs):
+    for source in (VideoPairs, LayeredPairs, lambda clips, _gaps: StillPairs(clips)):
         with pytest.raises(ValueError, match='`clips` must hold at least one labelled frame'):
             source([bare], Always(1))
+
+
+@pytest.mark.parametrize('in_memory', [False, True])
+def test_still_pairs_are_labelled_frames_twice(clip, in_memory):
+    source = StillPairs([clip], in_memory)
+    rng = np.random.default_rng(0)
+    found = [source.pair(index, rng, gap) for index in range(3) for gap in (None, 4)]
+    assert [numbers(pair) for pair in found] == [(n, n, n) for n in (0, 4, 9) for _ in range(2)]
+    assert all(reference is labelled for reference, labelled, _ in found)
+
+
+def test_still_pairs_get_extra_objects_in_image_and_label(tmp_path):
+    image, label = street()
+    kept = np.where(label == 6, 255, label).astype(np.uint8)
+    for name, one in (('bare', kept), ('full', label)):
+        cv2.imwrite(str(tmp_path / f'{name}.png'), image[..., ::-1] // (1 + (name == 'bare')))
+        cv2.imwrite(str(tmp_path / f'{name}_label.png'), one)
+    files = [(tmp_path / f'{n}.png', tmp_path / f'{n}_label.png') for n in ('bare', 'full')]
+    clips = [Clip('', (Frame(*paths),), 15.0, CAMVID) for paths in files]
+    source = StillPairs(clips, in_memory=True, paste_share=1.0)
+    drawn = [source.pair(0, np.random.default_rng(seed)) for seed in range(10)]
+    pasted = [(labelled, found) for _, labelled, found in drawn if (found == 6).any()]
+    assert 0 < len(pasted) < 10
+    assert all((labelled[label == 6] == image[label == 6]).all() for labelled, _ in pasted)
+    with_gap = source.pair(0, np.random.default_rng(0), 4)
+    assert np.array_equal(with_gap[2], kept)  # validation shows what was labelled
+
+
+def test_objects_for_stills_on_disk_are_refused(clip):
+    with pytest.raises(ValueError, match='`paste_share` must be 0 for stills on disk'):
+        StillPairs([clip], paste_share=0.3)
 
 
 def test_layered_pairs_move_the_labelled_frame(tmp_path):
@@ -142,6 +168,16 @@ def test_drive_pairs_are_a_gap_apart(gap):
         reference, labelled, label = source.pair(index, np.random.default_rng(0))
         assert labelled[0, 0, 0] == label[0, 0]
         assert int(labelled[0, 0, 0]) - int(reference[0, 0, 0]) == gap
+
+
+def test_drives_at_rest_are_their_own_reference():
+    frames = np.arange(5, dtype=np.uint8)[None, :, None, None]
+    images = np.broadcast_to(frames[..., None], (1, 5, 2, 2, 3))
+    source = DrivePairs(images, np.broadcast_to(frames, (1, 5, 2, 2)), None)
+    for index in range(5):
+        reference, labelled, label = source.pair(index, np.random.default_rng(0), 2)
+        assert reference is labelled
+        assert labelled[0, 0, 0] == label[0, 0] == index
 
 
 def test_sources_are_mixed_by_share():

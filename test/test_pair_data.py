@@ -41,11 +41,10 @@ def data(root, *train, **options):
     return PairData(
         list(train),
         gaps=NeighbourGaps(),
-        augmentation=WHOLE,
         cache_dir=root / 'cache',
         batch_size=1,
         num_workers=0,
-        **options,
+        **{'augmentation': WHOLE, **options},
     )
 
 
@@ -163,3 +162,35 @@ def test_moved_stills_need_no_neighbour(footage, recwarn):
     put(footage / 'train' / 'alone', [0], 1)
     data(footage, folder(footage, motion='layers'), hold_out_share=0).setup('fit')
     assert not [warning for warning in recwarn if 'neighbour' in str(warning.message)]
+
+
+def test_frames_at_rest_need_no_neighbour(footage, recwarn):
+    pairs = data(footage, folder(footage, motion='none'))
+    pairs.prepare_data()
+    pairs.setup('fit')
+    assert not [warning for warning in recwarn if 'neighbour' in str(warning.message)]
+    first = next(iter(pairs.val_dataloader()))
+    assert (first.reference == first.labelled).all()
+
+
+@pytest.mark.parametrize('dataset', ['camvid', 'rendered'])
+def test_nothing_is_moved_in_sources_at_rest(tmp_path, dataset):
+    rng = np.random.default_rng(0)
+    for name, shape in (('train', (32, 48, 3)), ('trainannot', (32, 48))):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(
+            str(tmp_path / name / '0001TP_000001.png'), rng.integers(0, 11, shape, np.uint8)
+        )
+    root = tmp_path if dataset == 'camvid' else None
+    options = {'num_drives': 1, 'frames_per_drive': 2, 'size': (32, 48)}
+    source = SourceOptions(dataset=dataset, root=root, motion='none', **options)
+    same_light = RoadSceneAugmentation((32, 48), pair_jitter=0, noise=0, blur=0, occlusion=0)
+    at_rest = data(tmp_path, source, hold_out_share=0, augmentation=same_light)
+    at_rest.setup('fit')
+    for batch in at_rest.train_dataloader():
+        assert (batch.reference == batch.labelled).all()
+
+
+def test_share_of_extra_objects_is_checked():
+    with pytest.raises(ValueError, match=r'`paste_share` must be in \[0, 1\], got 1.5'):
+        SourceOptions(dataset='rendered', paste_share=1.5)

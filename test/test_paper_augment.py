@@ -67,6 +67,15 @@ def test_geometry_is_shared_by_both_frames_and_the_label(augmentation):
         assert np.array_equal(np.rint((labelled[inside][:, 0] - 20.0) / 40), mask[inside])
 
 
+@pytest.mark.parametrize('build', [VspwAugmentation, CityscapesAugmentation, CamVidAugmentation])
+def test_a_frame_that_is_its_own_reference_is_varied_like_two(build):
+    image, label = blocks(120, 200)
+    augmentation = build((64, 64) if build is VspwAugmentation else 64)
+    one = augmentation(image, image, label, np.random.default_rng(3))
+    two = augmentation(image.copy(), image, label, np.random.default_rng(3))
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
 @pytest.mark.parametrize('shape', [(40, 50), (120, 30), (300, 400)])
 @pytest.mark.parametrize('augmentation', **BY_NAME)
 def test_size_is_the_same_for_frames_of_any_size(augmentation, shape):

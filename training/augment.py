@@ -110,9 +110,12 @@ class RoadSceneAugmentation(PairAugmentation):
             label, matrix, size, flags=cv2.INTER_NEAREST, borderValue=UNLABELLED
         )
         colour = _sample_colour(self.jitter, rng)
+        second = cv2.warpAffine(labelled, matrix, size, flags=cv2.INTER_LINEAR)
+        first = second
+        if reference is not labelled:
+            first = cv2.warpAffine(reference, matrix, size, flags=cv2.INTER_LINEAR)
         frames = []
-        for image in (reference, labelled):
-            frame = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
+        for frame in (first, second):
             own = _sample_colour(self.pair_jitter, rng)
             frame = recolour(frame, colour[0] * own[0], colour[1] * own[1], colour[2] * own[2])
             frames.append(self._degrade(frame, rng))

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Subset
 
 from dcfm_ros.models.labels import CAMVID_NAMES
@@ -22,18 +20,12 @@ from dcfm_ros.training.clip_pairs import (
     use_one_opencv_thread,
 )
 from dcfm_ros.training.clips import near_labels, raise_problems
-from dcfm_ros.training.datasets import Clip, hold_out, read_frame, search_clips
-from dcfm_ros.training.drive_cache import rendered_drives
+from dcfm_ros.training.datasets import Clip, hold_out, search_clips
 from dcfm_ros.training.frame_check import problems_once
 from dcfm_ros.training.gaps import AgeMatchedGaps, Gaps
-from dcfm_ros.training.label_sets import CAMVID, LabelSet, load_label_set, mapped
-from dcfm_ros.training.pair_sources import (
-    DrivePairs,
-    LayeredPairs,
-    PairSource,
-    RoadScenePairs,
-    VideoPairs,
-)
+from dcfm_ros.training.label_sets import CAMVID, load_label_set
+from dcfm_ros.training.pair_sources import PairSource
+from dcfm_ros.training.source_loading import in_classes_of, load_drives, load_source
 from dcfm_ros.training.source_options import RENDERED, SourceOptions
 
 
@@ -114,7 +106,7 @@ class PairData(LightningDataModule):
         raise_problems(problems)
         for options in self.train_options:
             if options.dataset == RENDERED:
-                self._rendered(options)
+                load_drives(options, self._cache_dir)
 
     def setup(self, stage: str) -> None:
         """Find the frames and make the sources of pairs.
@@ -189,14 +181,14 @@ class PairData(LightningDataModule):
                 msg = "'layers' or 'video' for classes other than CamVid's"
                 raise ValueError(f"`motion` must be {msg}, got 'street' for {target.name}")
             if options.root is None:
-                self._mapped(CAMVID)
+                in_classes_of(target, CAMVID)
                 return []
             clips = search_clips(
                 options.dataset, options.root, options.split, problems, cache_dir=self._cache_dir
             )
             if clips and not any(clip.labelled for clip in clips):
                 problems.append(f'{options}: no frame has a label')
-            return [replace(clip, labels=self._mapped(clip.labels)) for clip in clips]
+            return [replace(clip, labels=in_classes_of(target, clip.labels)) for clip in clips]
         except (OSError, ValueError) as error:
             problems.append(f'{options}: {error}')
             return []
@@ -209,34 +201,8 @@ class PairData(LightningDataModule):
             return len(clip.frames)
         return max(self._gaps.farthest(clip.rate_hz), self._validation_age)
 
-    def _mapped(self, own: LabelSet) -> LabelSet:
-        target = self.label_set
-        return own if own.class_names == target.class_names else mapped(own, target)
-
     def _source(self, options: SourceOptions, clips: Sequence[Clip]) -> PairSource:
-        if options.dataset == RENDERED:
-            return DrivePairs(*self._rendered(options), self._gaps, self._mapped(CAMVID))
-        if options.chosen_motion == 'layers':
-            return LayeredPairs(clips, self._gaps)
-        if options.chosen_motion == 'street':
-            frames = [
-                read_frame(clip.frames[i], clip.labels) for clip in clips for i in clip.labelled
-            ]
-            labelled = [(image, label) for image, label in frames if label is not None]
-            return RoadScenePairs(labelled, self._gaps, options.paste_share)
-        pairs = VideoPairs(clips, self._gaps, options.in_memory)
-        if pairs.num_alone:
-            rank_zero_warn(
-                f'{options}: {pairs.num_alone} of {len(pairs)} labelled frames have no neighbour '
-                'and are paired with themselves, which teaches nothing about time; '
-                '`motion: layers` (what `stills` does) moves them'
-            )
-        return pairs
-
-    def _rendered(self, options: SourceOptions) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        return rendered_drives(
-            self._cache_dir, options.num_drives, options.frames_per_drive, *options.size
-        )
+        return load_source(options, clips, self._gaps, self.label_set, self._cache_dir)
 
     def _process(self) -> tuple[int, int]:
         trainer = self.trainer

@@ -1,4 +1,4 @@
-"""Where training pairs come from: videos, labelled stills in synthetic motion, rendered drives.
+"""Where training pairs come from: videos and rendered drives; for stills see `still_pairs`.
 
 A pair is (reference frame, labelled frame, label). Shapes: H W image.
 """
@@ -14,15 +14,6 @@ from numpy.typing import NDArray
 from dcfm_ros.training.datasets import Clip, read_frame
 from dcfm_ros.training.gaps import Gaps
 from dcfm_ros.training.label_sets import CAMVID, LabelSet
-from dcfm_ros.training.layer_motion import LayerMotion
-from dcfm_ros.training.still_motion import (
-    StandingObject,
-    Still,
-    moved_view,
-    paste,
-    prepare_still,
-    sample_ego,
-)
 
 Image = NDArray[np.uint8]
 Pair = tuple[Image, Image, Image]
@@ -107,96 +98,6 @@ class VideoPairs(PairSource):
         return read_frame(self._clips[clip].frames[frame], self._clips[clip].labels)
 
 
-class RoadScenePairs(PairSource):
-    """Stills of road scenes in memory, moved as a street (see `still_motion`).
-
-    Objects of other stills are pasted in now and then: a few hundred stills show few people and
-    bicycles.
-    """
-
-    def __init__(
-        self, frames: Sequence[tuple[Image, Image]], gaps: Gaps, paste_share: float = 0.3
-    ) -> None:
-        """Take decoded frames.
-
-        Args:
-            frames: RGB (H, W, 3) and CamVid class ids (H, W) each.
-            gaps: How far apart the frames of a pair are.
-            paste_share: Share of pairs that get one to three extra objects, in [0, 1].
-        """
-        if not frames:
-            raise ValueError('`frames` must not be empty')
-        self._gaps = gaps
-        self._paste_share = paste_share
-        # All at once (20 ms each), so that worker processes share them instead of each its own.
-        self._stills = [prepare_still(image, label) for image, label in frames]
-
-    def __len__(self) -> int:
-        return len(self._stills)
-
-    def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
-        """A still and its view from the camera's place some frames before or after.
-
-        With a given `gap` nothing is pasted in.
-        """
-        still = self._stills[index]
-        image, label, objects = still.image, still.label, still.objects
-        if gap is None:
-            gap = self._gaps.draw(rng, RATE_HZ)
-            if rng.random() < self._paste_share:
-                image, label, objects = self._with_more_objects(still, rng)
-        ego = sample_ego(gap, label.shape[1], rng)
-        return moved_view(still, ego, objects, gap, rng), image, label
-
-    def _with_more_objects(
-        self, still: Still, rng: np.random.Generator
-    ) -> tuple[Image, Image, list[StandingObject]]:
-        """Image, label and objects with some of another still, where they stood there."""
-        other = self._stills[int(rng.integers(len(self._stills)))]
-        if not other.objects or other.label.shape != still.label.shape:
-            return still.image, still.label, still.objects
-        count = min(int(rng.integers(1, 4)), len(other.objects))
-        chosen = rng.choice(len(other.objects), count, replace=False)
-        extra = [other.objects[int(index)] for index in chosen]
-        image, label = still.image.copy(), still.label.copy()
-        for thing in sorted(extra, key=lambda item: item.base):
-            paste(image, label, thing)
-        return image, label, [*still.objects, *extra]
-
-
-class LayeredPairs(PairSource):
-    """Stills of any label set, moved as layers (see `layer_motion`), read when needed."""
-
-    def __init__(self, clips: Sequence[Clip], gaps: Gaps) -> None:
-        """Take clips; every labelled frame is a still.
-
-        Args:
-            clips: Checked (see `datasets.check_clips`).
-            gaps: How far apart the frames of a pair are.
-
-        Raises:
-            ValueError: If no frame has a label.
-        """
-        self._clips = clips
-        self._gaps = gaps
-        self._labelled = labelled_frames(clips)
-        self._motion = LayerMotion()
-        if not self._labelled:
-            raise ValueError('`clips` must hold at least one labelled frame')
-
-    def __len__(self) -> int:
-        return len(self._labelled)
-
-    def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
-        """A still and how it may have looked `gap` frames before (negative: after)."""
-        clip, frame = self._labelled[index]
-        image, label = read_frame(self._clips[clip].frames[frame], self._clips[clip].labels)
-        assert label is not None
-        if gap is None:
-            gap = self._gaps.draw(rng, RATE_HZ)
-        return self._motion.reference(image, label, gap, rng), image, label
-
-
 class DrivePairs(PairSource):
     """Rendered drives in arrays: both frames of a pair are real neighbours."""
 
@@ -204,7 +105,7 @@ class DrivePairs(PairSource):
         self,
         images: NDArray[np.uint8],
         labels: NDArray[np.uint8],
-        gaps: Gaps,
+        gaps: Gaps | None,
         label_set: LabelSet = CAMVID,
     ) -> None:
         """Take rendered clips, in memory or memory-mapped.
@@ -212,7 +113,8 @@ class DrivePairs(PairSource):
         Args:
             images: RGB, (D, N, H, W, 3): D drives of N frames at 15 Hz.
             labels: Values of `label_set`, (D, N, H, W).
-            gaps: How far apart the frames of a pair are; cut to the length of a drive.
+            gaps: How far apart the frames of a pair are; cut to the length of a drive. None: a
+                frame is its own reference.
             label_set: What the labels hold.
 
         Raises:
@@ -233,12 +135,24 @@ class DrivePairs(PairSource):
         """Two frames of one drive and the label of the second."""
         num_frames = self._labels.shape[1]
         drive, frame = divmod(index, num_frames)
-        gap = self._gaps.draw(rng, RATE_HZ) if gap is None else gap
+        if self._gaps is None:
+            gap = 0
+        elif gap is None:
+            gap = self._gaps.draw(rng, RATE_HZ)
         gap = int(np.clip(gap, 1 - num_frames, num_frames - 1))
         # A frame too near to the drive's end gives its place to one that has the neighbour.
         frame = min(max(frame, gap), num_frames - 1 + min(gap, 0))
-        images = self._images[drive]
-        return images[frame - gap], images[frame], self._to_class[self._labels[drive, frame]]
+        image = self._images[drive, frame]
+        reference = self._images[drive, frame - gap] if gap else image
+        return reference, image, self._to_class[self._labels[drive, frame]]
+
+
+def read_labelled(clips: Sequence[Clip], place: tuple[int, int]) -> tuple[Image, Image]:
+    """RGB (H, W, 3) and class ids (H, W) of a labelled frame at (clip, frame)."""
+    clip = clips[place[0]]
+    image, label = read_frame(clip.frames[place[1]], clip.labels)
+    assert label is not None
+    return image, label
 
 
 def labelled_frames(clips: Sequence[Clip]) -> list[tuple[int, int]]:

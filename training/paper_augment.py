@@ -58,14 +58,15 @@ class _PaperAugmentation(PairAugmentation):
     ) -> tuple[Image, Image, Image]:
         """Vary a pair."""
         # Both frames as one batch: whatever happens to the one happens to the other.
-        frames = tv_tensors.Image(np.stack([reference, labelled]).transpose(0, 3, 1, 2))
+        images = [labelled] if reference is labelled else [reference, labelled]
+        frames = tv_tensors.Image(np.stack(images).transpose(0, 3, 1, 2))
         mask = tv_tensors.Mask(label.copy())
         transform = v2.Compose(self.geometry(float(rng.uniform(*self.scale))))
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed: it would seed CUDA too, which is not put back afterwards.
             torch.default_generator.manual_seed(int(rng.integers(2**63)))
             frames, mask = transform(frames, mask)
-            first, second = frames
+            first, second = frames[0], frames[-1]
             if self.jitter_reference:
                 first = self.jitter(first)
             second = self.jitter(second)

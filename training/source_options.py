@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-MOTIONS = ('auto', 'video', 'street', 'layers')
+MOTIONS = ('auto', 'video', 'street', 'layers', 'none')
 RENDERED = 'rendered'
 
 
@@ -26,12 +26,15 @@ class SourceOptions:
     """Share of the pairs (relative to the other sources), at least 0."""
     motion: str = 'auto'
     """What the reference frame is: 'video' (a real neighbour), 'street' (a CamVid still in
-    synthetic motion), 'layers' (any still in synthetic motion) or 'auto' ('street' for camvid,
-    'layers' for stills, else 'video')."""
+    synthetic motion), 'layers' (any still in synthetic motion), 'none' (the labelled frame itself:
+    enough for an image network, and the fastest) or 'auto' ('street' for camvid, 'layers' for
+    stills, else 'video')."""
     in_memory: bool = False
-    """Decode the videos once, at the start. Streets always are."""
+    """Decode videos and stills at rest once, at the start. Streets and camvid at rest always
+    are."""
     paste_share: float = 0.3
-    """Share of street pairs that get extra objects, in [0, 1]."""
+    """Share of pairs that get extra objects, in [0, 1]: of 'street', and of camvid at rest if the
+    classes are CamVid's; ignored elsewhere."""
     num_drives: int = 40
     """'rendered' only: number of drives."""
     frames_per_drive: int = 12
@@ -45,13 +48,15 @@ class SourceOptions:
             raise ValueError(f'`motion` must be {msg}')
         if not self.share >= 0:
             raise ValueError(f'`share` must be at least 0, got {self.share}')
+        if not 0 <= self.paste_share <= 1:
+            raise ValueError(f'`paste_share` must be in [0, 1], got {self.paste_share}')
         if (self.root is None) != (self.dataset == RENDERED):
             msg = f'the folder of the dataset, and absent for {RENDERED!r}'
             raise ValueError(f'`root` must be {msg}, got {self.root} for {self.dataset!r}')
 
     @property
     def chosen_motion(self) -> str:
-        """'video', 'street' or 'layers': what 'auto' stands for."""
+        """'video', 'street', 'layers' or 'none': what 'auto' stands for."""
         if self.motion != 'auto':
             return self.motion
         return {'camvid': 'street', 'stills': 'layers'}.get(self.dataset, 'video')

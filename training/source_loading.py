@@ -1,0 +1,78 @@
+"""Makes the source of pairs that `SourceOptions` describe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_warn
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.models.labels import CAMVID_NAMES
+from dcfm_ros.training.clips import Clip
+from dcfm_ros.training.drive_cache import rendered_drives
+from dcfm_ros.training.gaps import Gaps
+from dcfm_ros.training.label_sets import CAMVID, LabelSet, mapped
+from dcfm_ros.training.pair_sources import (
+    DrivePairs,
+    PairSource,
+    VideoPairs,
+    labelled_frames,
+    read_labelled,
+)
+from dcfm_ros.training.source_options import RENDERED, SourceOptions
+from dcfm_ros.training.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
+
+
+def load_source(
+    options: SourceOptions,
+    clips: Sequence[Clip],
+    gaps: Gaps,
+    target: LabelSet,
+    cache_dir: Path,
+) -> PairSource:
+    """Make the source; stills and videos that are kept in memory are decoded now.
+
+    Args:
+        options: What to make.
+        clips: Its clips, with the classes of `target`; not used for rendered drives.
+        gaps: How far apart the frames of a pair are.
+        target: The classes of the training.
+        cache_dir: Where rendered drives are kept.
+    """
+    motion = options.chosen_motion
+    if options.dataset == RENDERED:
+        still = motion == 'none'
+        drives = load_drives(options, cache_dir)
+        return DrivePairs(*drives, None if still else gaps, in_classes_of(target, CAMVID))
+    if motion == 'none':
+        is_camvid = options.dataset == 'camvid'
+        with_objects = is_camvid and target.class_names == CAMVID_NAMES
+        paste_share = options.paste_share if with_objects else 0.0
+        return StillPairs(clips, options.in_memory or is_camvid, paste_share)
+    if motion == 'layers':
+        return LayeredPairs(clips, gaps)
+    if motion == 'street':
+        frames = [read_labelled(clips, place) for place in labelled_frames(clips)]
+        return RoadScenePairs(frames, gaps, options.paste_share)
+    pairs = VideoPairs(clips, gaps, options.in_memory)
+    if pairs.num_alone:
+        rank_zero_warn(
+            f'{options}: {pairs.num_alone} of {len(pairs)} labelled frames have no neighbour '
+            'and are paired with themselves, which teaches nothing about time; '
+            '`motion: layers` (what `stills` does) moves them'
+        )
+    return pairs
+
+
+def load_drives(
+    options: SourceOptions, cache_dir: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images and labels of rendered drives (see `drive_cache`), rendered now if they are new."""
+    return rendered_drives(cache_dir, options.num_drives, options.frames_per_drive, *options.size)
+
+
+def in_classes_of(target: LabelSet, own: LabelSet) -> LabelSet:
+    """`own`, read in the classes of `target`."""
+    return own if own.class_names == target.class_names else mapped(own, target)
