@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 import torch
+from torch.utils.data import DataLoader
 
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.config import DCFMConfig
@@ -277,7 +278,8 @@ def test_an_image_network_is_trained_on_the_labelled_frame_alone(tmp_path):
             enable_progress_bar=False,
             default_root_dir=tmp_path,
         )
-        trainer.fit(module, [ClipPair(reference, labelled, label)] * 2)
+        pairs = [ClipPair(reference, labelled, label)] * 2
+        trainer.fit(module, DataLoader(pairs, batch_size=None))
         weights.append(module.net.head[-1].weight.detach())
     assert torch.equal(*weights)
 

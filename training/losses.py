@@ -143,8 +143,8 @@ def keyframe_loss(
 ) -> Tensor:
     """L_I alone, the frame as a keyframe (Eq. 8): the training of an image network.
 
-    Half the work of `symmetric_loss`, whose value it has where the other terms weigh nothing; batch
-    norm then sees the labelled frames only.
+    Half the work of `symmetric_loss`, whose value it has where the other terms weigh nothing;
+    batch norm then sees the labelled frames only.
 
     Args:
         net: The network to train.
