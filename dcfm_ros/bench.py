@@ -23,7 +23,7 @@ from torch import Tensor
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.mask import class_mask
 from dcfm_ros.models.backbone import Independent
-from dcfm_ros.models.checkpoint import default_checkpoint, load_checkpoint
+from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
 from dcfm_ros.models.config import PRESETS, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM, normalise
 from dcfm_ros.synthetic_drive import DriveConfig, render_drive
@@ -59,7 +59,7 @@ def bench_engine(
     """Time the engine beside the plain order of operations and the per-frame network.
 
     Args:
-        model: Preset (random weights) or checkpoint file; None: the packaged weights.
+        model: Preset (random weights) or checkpoint, as in `find_checkpoint`.
         size: (H, W) of the frames.
         frames: How many frames to measure.
         intervals: Keyframe intervals of the `sync_k<n>` rows.
@@ -146,7 +146,7 @@ def _network(model: str | None) -> DCFM:
         assert model is not None
         torch.manual_seed(0)
         return DCFM(DCFMConfig.preset(model)).eval()
-    return load_checkpoint(model or default_checkpoint())
+    return load_checkpoint(find_checkpoint(model))
 
 
 def _rivals(

@@ -70,12 +70,12 @@ def segment(
 ) -> None:
     """Segment a recording or a camera without ROS: overlay video, report and figures."""
     from dcfm_ros.engine import SegmentationEngine
-    from dcfm_ros.models.checkpoint import default_checkpoint, load_checkpoint, read_metadata
+    from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
     from dcfm_ros.segment import choose_schedule, segment_frames
     from dcfm_ros.sources import open_source
 
     schedule = choose_schedule(interval, adaptive, max_interval)
-    path = checkpoint or default_checkpoint()
+    path = find_checkpoint(checkpoint)
     engine = SegmentationEngine(
         load_checkpoint(path),
         device=device,
@@ -111,14 +111,14 @@ def demo(
     Without an input, a synthetic drive is rendered and sent.
     """
     from dcfm_ros.demo import run_demo
-    from dcfm_ros.models.checkpoint import default_checkpoint, read_metadata
+    from dcfm_ros.models.checkpoint import find_checkpoint, read_metadata
     from dcfm_ros.sources import open_source, synthetic_frames
     from dcfm_ros.synthetic_drive import DriveConfig
 
     given = [str(path) for path in (video, bag, images) if path is not None]
     if len(given) > 1:
         raise ValueError(f'name one of --video, --bag and --images, got {given}')
-    path = checkpoint or default_checkpoint()
+    path = find_checkpoint(checkpoint)
     metadata = read_metadata(path)
     opened: Callable[[], Iterable[SourceFrame]]
     if given:
@@ -209,7 +209,7 @@ def convert(
 @app.command()
 def bench(
     model: Annotated[
-        OptionalText, typer.Option(help='Preset or checkpoint; default: the packaged weights.')
+        OptionalText, typer.Option(help='Preset, or weights as in --checkpoint elsewhere.')
     ] = None,
     size: Annotated[str, typer.Option(help='Height x width.')] = '360x480',
     frames: Annotated[int, typer.Option(min=10, help='Frames per measurement.')] = 60,

@@ -20,7 +20,8 @@ OptionalInt = Optional[int]  # noqa: UP045
 OptionalFloat = Optional[float]  # noqa: UP045
 
 Checkpoint = Annotated[
-    OptionalPath, typer.Option(help='Weights (.safetensors); default: the packaged ones.')
+    OptionalPath,
+    typer.Option(help='Weights: a .safetensors file, or default or accurate (packaged).'),
 ]
 Interval = Annotated[int, typer.Option(min=1, help='Keyframe interval, frames.')]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:<n>.')]

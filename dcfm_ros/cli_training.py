@@ -92,7 +92,7 @@ def evaluate(
     json_file: Json = None,
 ) -> None:
     """Measure accuracy and consistency with the engine that the robot runs."""
-    from dcfm_ros.models.checkpoint import default_checkpoint
+    from dcfm_ros.models.checkpoint import find_checkpoint
     from dcfm_ros.training.evaluate import evaluate_dataset
     from dcfm_ros.training.evaluation.jobs import Options
     from dcfm_ros.training.evaluation.streaming import FrameTimes
@@ -110,7 +110,7 @@ def evaluate(
         raise ValueError('`key_ms` and `nonkey_ms` must be given both or not at all')
     times = None if key_ms is None or nonkey_ms is None else FrameTimes(key_ms, nonkey_ms)
     figures: dict[str, Any] = evaluate_dataset(
-        checkpoint or default_checkpoint(),
+        find_checkpoint(checkpoint),
         dataset,
         root,
         split,
@@ -123,7 +123,7 @@ def evaluate(
         min_interval=min_interval or 1,
         max_interval=max_interval,
         classes=classes,
-        baselines=baseline or (),
+        baselines=[find_checkpoint(path) for path in baseline or ()],
         floors=floors,
         options=Options(
             device=device,

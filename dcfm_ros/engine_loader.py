@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 import time
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.models.checkpoint import default_checkpoint, load_checkpoint, read_metadata
+from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
 
 if TYPE_CHECKING:
     from dcfm_ros.parameters import NodeParameters
@@ -21,11 +21,22 @@ _LIBRARY_THREADS = (torch.get_num_threads(), cv2.getNumThreads())
 _WARM_UP_HEIGHT = 480
 
 
+def settle_checkpoint(parameters: NodeParameters) -> NodeParameters:
+    """Put the path of the file that is meant in place of what parameter `checkpoint` says.
+
+    Done once: the diagnostics go on telling what was loaded when the file is gone.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+    """
+    return replace(parameters, checkpoint=str(find_checkpoint(parameters.checkpoint)))
+
+
 def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> SegmentationEngine:
     """Load the checkpoint, build the engine and run it once.
 
     Args:
-        parameters: The node's.
+        parameters: The node's, with a `checkpoint` that is settled.
         log: Told in words what was done and how long it took.
 
     Raises:
@@ -33,7 +44,7 @@ def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> Segme
         CheckpointError: If the file cannot be used.
         ValueError: If the device is absent.
     """
-    path = checkpoint_path(parameters)
+    path = parameters.checkpoint
     _limit_threads(parameters.cpu_threads)
     start = time.perf_counter()
     height = parameters.inference_height or read_metadata(path).image_height
@@ -64,18 +75,12 @@ def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> Segme
     return build()
 
 
-def checkpoint_path(parameters: NodeParameters) -> Path:
-    """The file that parameter `checkpoint` stands for."""
-    given = parameters.checkpoint
-    return Path(given).expanduser() if given else default_checkpoint()
-
-
 def describe(engine: SegmentationEngine, parameters: NodeParameters) -> dict[str, str]:
     """Facts of a loaded engine for the diagnostics."""
     facts = {
         'device': engine.device,
         'backend': engine.backend,
-        'checkpoint': str(checkpoint_path(parameters)),
+        'checkpoint': parameters.checkpoint,
         'keyframe_interval': str(parameters.keyframe_interval),
         'inference_height': str(engine.inference_height or 'camera'),
     }

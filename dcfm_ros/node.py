@@ -131,11 +131,11 @@ class SegmentationNode(LifecycleNode):
             self._publish_diagnostics()
 
     def _configure(self) -> None:
-        values = parameters.read(self)
         # PyTorch takes seconds to import: only now, so that wrong parameters are reported at once
         # and a package that is missing is a failed transition with a reason.
         from dcfm_ros import engine_loader
 
+        values = engine_loader.settle_checkpoint(parameters.read(self))
         # The executor is kept waiting; the diagnostics must not be.
         with repeated(self._publish_diagnostics, 1.0):
             engine = engine_loader.load_engine(values, self.get_logger().info)

@@ -48,7 +48,10 @@ def _parameter(default: Any, description: str, **spec: Any) -> Any:
 class NodeParameters:
     """Values of all parameters; the defaults are the node's."""
 
-    checkpoint: str = _parameter('', 'Weights file (safetensors); empty: those of the package.')
+    checkpoint: str = _parameter(
+        '',
+        'Weights file (safetensors), or default or accurate, which are packaged; empty: default.',
+    )
     device: str = _parameter(
         'auto',
         'Where the network runs; auto takes CUDA where there is one.',

@@ -47,7 +47,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'checkpoint',
                 default_value='',
-                description='Weights file (safetensors). Empty: as in params_file.',
+                description='Weights file (safetensors), or default or accurate, which are '
+                'packaged. Empty: as in params_file.',
             ),
             DeclareLaunchArgument(
                 'device',

@@ -27,6 +27,7 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 
 FORMAT_VERSION = 1
+_PACKAGED = Path(__file__).resolve().parent / 'weights'
 
 
 class CheckpointError(RuntimeError):
@@ -48,9 +49,28 @@ class CheckpointMetadata:
         return height if isinstance(height, int) else 0
 
 
-def default_checkpoint() -> Path:
-    """Path of the weights that are shipped with the package."""
-    return Path(__file__).resolve().parent / 'weights' / 'default.safetensors'
+def packaged_checkpoints() -> dict[str, Path]:
+    """The weights that are shipped with the package, by the names of their files."""
+    return {path.stem: path for path in sorted(_PACKAGED.glob('*.safetensors'))}
+
+
+def find_checkpoint(given: str | PathLike[str] | None = None) -> Path:
+    """The file that somebody means who says which weights to use.
+
+    Args:
+        given: A path, ~ being the home folder, or the name of packaged weights ('default',
+            'accurate'). A file that exists wins over a name. None or '': the packaged default.
+
+    Raises:
+        FileNotFoundError: If it is neither; the message names the packaged weights.
+    """
+    if given and (path := Path(given).expanduser()).is_file():
+        return path
+    name, packaged = str(given or 'default'), packaged_checkpoints()
+    if name not in packaged:
+        msg = f'no such checkpoint file: {name}; packaged are {", ".join(packaged) or "none"}'
+        raise FileNotFoundError(msg)
+    return packaged[name]
 
 
 def save_checkpoint(

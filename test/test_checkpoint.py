@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+import shutil
 
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import torch
 
+from dcfm_ros.models import checkpoint
 from dcfm_ros.models.checkpoint import (
     CheckpointError,
+    find_checkpoint,
     load_checkpoint,
+    packaged_checkpoints,
     read_metadata,
     save_checkpoint,
 )
@@ -137,3 +142,52 @@ def test_unknown_config_key_is_named(saved):
     rewrite(saved, change_metadata=change)
     with pytest.raises(CheckpointError, match='colour'):
         load_checkpoint(saved)
+
+
+@pytest.fixture
+def packaged(saved, tmp_path, monkeypatch):
+    """A package with two tiers, and a working folder without a file."""
+    weights, elsewhere = tmp_path / 'weights', tmp_path / 'elsewhere'
+    weights.mkdir()
+    elsewhere.mkdir()
+    for name in ('default', 'accurate'):
+        shutil.copy(saved, weights / f'{name}.safetensors')
+    (weights / 'default.md').touch()
+    monkeypatch.setattr(checkpoint, '_PACKAGED', weights)
+    monkeypatch.chdir(elsewhere)
+    return weights
+
+
+def test_package_ships_default_weights():
+    assert find_checkpoint() == packaged_checkpoints()['default']
+    assert read_metadata(find_checkpoint()).config.num_classes == 11
+
+
+@pytest.mark.parametrize(
+    ('given', 'name'),
+    [(None, 'default'), ('', 'default'), ('accurate', 'accurate'), (Path('default'), 'default')],
+)
+def test_names_are_those_of_the_packaged_files(packaged, given, name):
+    assert find_checkpoint(given) == packaged / f'{name}.safetensors'
+
+
+def test_file_wins_over_a_name(packaged, monkeypatch):
+    shutil.copy(packaged / 'default.safetensors', 'accurate')
+    assert find_checkpoint('accurate') == Path('accurate')
+    shutil.copy('accurate', 'default')
+    assert find_checkpoint(None) == packaged / 'default.safetensors', 'nothing was said'
+    monkeypatch.setenv('HOME', str(Path.cwd()))
+    assert find_checkpoint('~/accurate') == Path.cwd() / 'accurate'
+
+
+def test_folder_is_no_checkpoint(packaged):
+    Path('accurate').mkdir()
+    assert find_checkpoint('accurate') == packaged / 'accurate.safetensors'
+
+
+def test_unknown_name_is_told_the_packaged_ones(packaged):
+    with pytest.raises(FileNotFoundError, match=r'file: best; packaged are accurate, default$'):
+        find_checkpoint('best')
+    (packaged / 'accurate.safetensors').unlink()
+    with pytest.raises(FileNotFoundError, match=r'file: accurate; packaged are default$'):
+        find_checkpoint('accurate')

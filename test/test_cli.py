@@ -105,9 +105,26 @@ def test_convert_makes_a_checkpoint_that_segments(drive, tmp_path):
     assert run.returncode == 0, run.stderr
 
 
+def test_packaged_weights_are_known_by_name(drive, tmp_path):
+    frames = drive / 'frames'
+    paths = {tmp_path / f'{name}.json': name for name in ('default', '')}
+    for path, name in paths.items():
+        given = ('--checkpoint', name) if name else ()
+        output = ('--output', tmp_path / 'o.mp4', '--json', path)
+        assert dcfm('segment', frames, *given, *output).returncode == 0
+    told, bare = (json.loads(path.read_text())['checkpoint'] for path in paths)
+    assert told == bare
+    assert told.endswith('/weights/default.safetensors')
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
+        (('segment', '.', '--checkpoint', 'best'), 'file: best; packaged are '),
+        (('demo', '--checkpoint', 'best'), 'file: best; packaged are '),
+        (('bench', '--model', 'best'), 'file: best; packaged are '),
+        (('evaluate', '--root', '.', '--checkpoint', 'best'), 'file: best; packaged are '),
+        (('evaluate', '--root', '.', '--baseline', 'best'), 'file: best; packaged are '),
         (('segment', 'nowhere.mp4'), 'no such file or folder: nowhere.mp4'),
         (('segment', '.', '--checkpoint', 'nothing.safetensors'), 'no such checkpoint file'),
         (

@@ -143,6 +143,17 @@ def test_node_recovers_from_a_failure(peer: Peer, checkpoint: Path) -> None:
     assert wait_for_status(received, 'inactive') != DiagnosticStatus.ERROR
 
 
+def test_packaged_weights_are_known_by_name(peer: Peer) -> None:
+    received = peer.listen(DiagnosticArray, '/diagnostics')
+    set_parameter(peer, NODE, 'checkpoint', 'default')
+    assert change(peer, 'configure')
+    wait_for_status(received, 'inactive')
+    status = model_status(received)
+    assert status is not None
+    values = {entry.key: entry.value for entry in status.values}
+    assert values['checkpoint'].endswith('/weights/default.safetensors')
+
+
 def test_whole_cycle_can_be_repeated(peer: Peer, checkpoint: Path) -> None:
     set_parameter(peer, NODE, 'checkpoint', str(checkpoint))
     masks = []

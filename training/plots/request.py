@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.models.checkpoint import default_checkpoint, read_metadata
+from dcfm_ros.models.checkpoint import find_checkpoint, read_metadata
 from dcfm_ros.training.datasets import Clip, find_clips, read_frame
 from dcfm_ros.training.evaluate import check_classes
 from dcfm_ros.training.plots.style import Row
@@ -95,8 +95,8 @@ def missing_options(request: FigureRequest, *, pair: bool = False) -> str:
 def checkpoint_pair(request: FigureRequest) -> dict[str, Path]:
     """The networks trained without and with L_con, by name; the first must be given."""
     assert request.without_consistency is not None
-    checkpoint = request.checkpoint or default_checkpoint()
-    return {WITHOUT: request.without_consistency, WITH: checkpoint}
+    pair = {WITHOUT: request.without_consistency, WITH: request.checkpoint}
+    return {name: find_checkpoint(path) for name, path in pair.items()}
 
 
 def dataset_clips(request: FigureRequest) -> list[Clip]:

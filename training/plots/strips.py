@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.models.checkpoint import default_checkpoint, load_checkpoint, read_metadata
+from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.overlay import colorize
 from dcfm_ros.training.label_sets import LabelSet
@@ -37,10 +37,11 @@ def figure_10(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing |
     """Frames of a clip, their labels, and the masks of the DCFM and what it is compared with."""
     if missing := missing_options(request):
         return missing
-    checkpoint = request.checkpoint or default_checkpoint()
+    checkpoint = find_checkpoint(request.checkpoint)
     images, labels, clip = clip_frames(request)
-    names = short_names(request.compare)
-    wanted = [(path, 1, f'{names[str(path)]}\nper frame') for path in request.compare]
+    compared = [find_checkpoint(path) for path in request.compare]
+    names = short_names(compared)
+    wanted = [(path, 1, f'{names[str(path)]}\nper frame') for path in compared]
     wanted.append((checkpoint, 1, 'DCFM\nper frame'))
     if request.interval > 1:
         wanted.append((checkpoint, request.interval, f'DCFM\nK={request.interval}'))
