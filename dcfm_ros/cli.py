@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dcfm_ros import cli_figures, cli_training
+from dcfm_ros import cli_figures, cli_pseudo_labels, cli_training
 from dcfm_ros.cli_options import (
     Checkpoint,
     Device,
@@ -237,6 +237,7 @@ def bench(
 
 app.command()(cli_training.evaluate)
 app.command()(cli_training.extract)
+app.command()(cli_pseudo_labels.pseudo_label)
 app.command()(cli_training.ablate)
 app.command()(cli_figures.figures)
 app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})(

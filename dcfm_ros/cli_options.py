@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from dcfm_ros.recorder import RunRecorder
     from dcfm_ros.sources import SourceFrame
+
+Number = TypeVar('Number', int, float)
 
 # typer reads annotations at run time and still wants Optional on Python 3.10.
 OptionalPath = Optional[Path]  # noqa: UP045
@@ -104,3 +106,11 @@ def parse_size(size: str) -> tuple[int, int]:
     if not (separator and height.isdecimal() and width.isdecimal() and int(height) * int(width)):
         raise ValueError(f'`size` must be HEIGHTxWIDTH, for example 360x480, got {size!r}')
     return int(height), int(width)
+
+
+def parse_numbers(name: str, text: str, kind: type[Number]) -> list[Number]:
+    """Numbers separated by commas."""
+    try:
+        return [kind(part) for part in text.split(',') if part.strip()]
+    except ValueError:
+        raise ValueError(f'`{name}` must be numbers with commas between, got {text!r}') from None

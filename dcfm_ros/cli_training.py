@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional, TypeVar
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -17,13 +17,13 @@ from dcfm_ros.cli_options import (
     OptionalText,
     Rate,
     Topic,
+    parse_numbers,
     print_rows,
     save_json,
     with_progress,
 )
 
 OptionalPaths = Optional[list[Path]]  # noqa: UP045 - as in cli_options
-Number = TypeVar('Number', int, float)
 
 TABLE = (
     'checkpoint', 'schedule', 'interval', 'threshold', 'mode', 'miou', 'miou_key', 'miou_nonkey',
@@ -114,10 +114,10 @@ def evaluate(
         dataset,
         root,
         split,
-        _numbers('intervals', '1,2,4,8' if intervals is None else intervals, int)
+        parse_numbers('intervals', '1,2,4,8' if intervals is None else intervals, int)
         if schedule == 'fixed'
         else (),
-        _numbers('thresholds', thresholds or '', float),
+        parse_numbers('thresholds', thresholds or '', float),
         mode,
         phases,
         min_interval=min_interval or 1,
@@ -129,7 +129,7 @@ def evaluate(
             device=device,
             height=height or None,
             flip=flip,
-            scales=tuple(_numbers('scales', scales, float)),
+            scales=tuple(parse_numbers('scales', scales, float)),
             streaming=streaming,
             frame_times=times,
         ),
@@ -146,14 +146,6 @@ def _refuse(options: dict[str, object], needed: str) -> None:
     for name, value in options.items():
         if value is not None:
             raise ValueError(f'--{name} ({value}) needs {needed}')
-
-
-def _numbers(name: str, text: str, kind: type[Number]) -> list[Number]:
-    """Numbers separated by commas."""
-    try:
-        return [kind(part) for part in text.split(',') if part.strip()]
-    except ValueError:
-        raise ValueError(f'`{name}` must be numbers with commas between, got {text!r}') from None
 
 
 def _print_evaluation(figures: dict[str, Any]) -> None:
@@ -273,7 +265,7 @@ def ablate(
                 classes=classes,
             )
         )
-    numbers = _numbers('seeds', seeds, int)
+    numbers = parse_numbers('seeds', seeds, int)
     figures = run_study(chosen, config, data, output, numbers, jobs, ray, threads)
     typer.echo(f'{figures["study"]}\n{as_markdown(figures)}')
     save_json(json_file or output / f'{study}.json', figures)

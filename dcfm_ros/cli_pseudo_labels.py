@@ -1,0 +1,77 @@
+"""The verb `dcfm pseudo-label`: own footage to train on from a recording without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dcfm_ros.cli_options import (
+    Checkpoint,
+    Device,
+    Rate,
+    Topic,
+    parse_numbers,
+    print_rows,
+    with_progress,
+)
+
+
+def pseudo_label(
+    source: Annotated[str, typer.Argument(help='Bag, .mcap, video or image folder.')],
+    output: Annotated[Path, typer.Option(help='Folder of the dataset to create.')],
+    checkpoint: Checkpoint = None,
+    every: Annotated[
+        int, typer.Option(min=1, help='Label every n-th frame; all are written.')
+    ] = 1,
+    min_confidence: Annotated[
+        float, typer.Option(help='Probability from which on a pixel keeps its label.')
+    ] = 0.9,
+    class_share: Annotated[
+        float, typer.Option(help='Of each class this share keeps it at least, its surest pixels;')
+    ] = 0.5,
+    floor: Annotated[float, typer.Option(help='but none below this probability.')] = 0.6,
+    scales: Annotated[str, typer.Option(help='Average over sizes.')] = '0.75,1,1.25',
+    flip: Annotated[bool, typer.Option(help='Average with the mirrored image.')] = True,
+    height: Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')] = 0,
+    device: Device = 'auto',
+    topic: Topic = None,
+    rate: Rate = 15.0,
+    jpeg: Annotated[bool, typer.Option('--jpeg', help='JPEG images instead of PNG.')] = False,
+) -> None:
+    """Label a recording with a trained network, to train another on (dataset 'folder').
+
+    Every frame by itself; pixels that it is not sure of are left out.
+    """
+    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.sources import open_source
+    from dcfm_ros.training.pseudo_labels import Thresholds, label_footage
+    from dcfm_ros.training.teacher import Teacher
+
+    if source.isdecimal():
+        raise ValueError(f'`source` must be a recording, which has an end, got camera {source}')
+    thresholds = Thresholds(min_confidence=min_confidence, class_share=class_share, floor=floor)
+    teacher = Teacher(
+        find_checkpoint(checkpoint),
+        parse_numbers('scales', scales, float),
+        flip=flip,
+        device=device,
+        height=height,
+    )
+    record = label_footage(
+        with_progress(open_source(source, topic=topic, rate_hz=rate), 'labelling'),
+        teacher,
+        teacher.config,
+        output,
+        Path(source).resolve().stem,
+        thresholds=thresholds,
+        every=every,
+        jpeg=jpeg,
+        origin={'source': source, **teacher.settings},
+    )
+    print_rows([{'class': name, **figures} for name, figures in record['classes'].items()])
+    typer.echo(
+        f'{record["images"]} images and {record["masks"]} masks in {output}, '
+        f'{record["kept"]:.0%} of their pixels with a label'
+    )
