@@ -189,7 +189,10 @@ def test_sources_are_mixed_by_share():
             return 1
 
         def pair(self, index, rng, gap=None):
-            return self.frame, self.frame, np.zeros((64, 64), np.uint8)
+            return self.frame, self.frame, self.label(index)
+
+        def label(self, index):
+            return np.zeros((64, 64), np.uint8)
 
     options = {'crop': (32, 32), 'scale': (1, 1), 'rotation_deg': 0, 'stretch': 0}
     augmentation = RoadSceneAugmentation(**options, **STILL_LIGHT)

@@ -104,15 +104,15 @@ def test_steps_and_their_order_are_those_of_the_released_code():
 
     flip, rotation = ('RandomHorizontalFlip', ()), ('_Rotation', ())
     assert steps(VspwAugmentation(), 0.7) == (
-        [('_Resize', (336, 597)), rotation, ('RandomCrop', (480, 853)), flip],
+        [('_Resize', (336, 597)), rotation, ('_Crop', (480, 853)), flip],
         (20, 0),
     )
     assert steps(CityscapesAugmentation(768), 0.7) == (
-        [rotation, ('RandomCrop', (537, 1074)), ('_Resize', (768, 1536)), flip],
+        [rotation, ('_Crop', (537, 1074)), ('_Resize', (768, 1536)), flip],
         (10, 255),
     )
     assert steps(CamVidAugmentation(), 0.7) == (
-        [rotation, ('RandomCrop', (448, 448)), flip, ('_Resize', (640, 640))],
+        [rotation, ('_Crop', (448, 448)), flip, ('_Resize', (640, 640))],
         (10, 255),
     )
 

@@ -27,7 +27,12 @@ class PairAugmentation(ABC):
 
     @abstractmethod
     def __call__(
-        self, reference: Image, labelled: Image, label: Image, rng: np.random.Generator
+        self,
+        reference: Image,
+        labelled: Image,
+        label: Image,
+        rng: np.random.Generator,
+        focus: int | None = None,
     ) -> tuple[Image, Image, Image]:
         """Vary a pair.
 
@@ -36,6 +41,7 @@ class PairAugmentation(ABC):
             labelled: RGB, (H, W, 3).
             label: Class ids of `labelled`, (H, W).
             rng: The only source of randomness.
+            focus: Class of which a pixel that `label` has should be seen; None: any place will do.
 
         Returns:
             The same three at `size`; 255 in the label where they show nothing of the frame.
@@ -101,10 +107,15 @@ class RoadSceneAugmentation(PairAugmentation):
         self.occlusion = occlusion
 
     def __call__(
-        self, reference: Image, labelled: Image, label: Image, rng: np.random.Generator
+        self,
+        reference: Image,
+        labelled: Image,
+        label: Image,
+        rng: np.random.Generator,
+        focus: int | None = None,
     ) -> tuple[Image, Image, Image]:
         """Vary a pair."""
-        matrix = self._sample_geometry(label.shape, rng)
+        matrix = self._sample_geometry(label, focus, rng)
         size = self.size[::-1]
         label = cv2.warpAffine(
             label, matrix, size, flags=cv2.INTER_NEAREST, borderValue=UNLABELLED
@@ -124,10 +135,10 @@ class RoadSceneAugmentation(PairAugmentation):
         return frames[0], frames[1], label
 
     def _sample_geometry(
-        self, shape: tuple[int, ...], rng: np.random.Generator
+        self, label: Image, focus: int | None, rng: np.random.Generator
     ) -> NDArray[np.float64]:
         """The 2x3 matrix from frame to crop coordinates."""
-        extent = np.array([shape[1], shape[0]], np.float64)
+        extent = np.array(label.shape[::-1], np.float64)
         crop = np.array([self.size[1], self.size[0]], np.float64)
         scale = np.exp(rng.uniform(*np.log(self.scale)))
         stretch = 1 + rng.uniform(-self.stretch, self.stretch)
@@ -138,7 +149,16 @@ class RoadSceneAugmentation(PairAugmentation):
         linear = linear @ np.diag(scales * (mirror, 1.0))
         # The crop lies anywhere inside the scaled frame, or the frame anywhere inside the crop.
         slack = np.abs(extent * scales - crop)
-        target = crop / 2 + rng.uniform(-0.5, 0.5, 2) * slack
+        place = rng.uniform(-0.5, 0.5, 2)
+        target = crop / 2 + place * slack
+        pixel = None if focus is None else random_pixel(label, focus, rng)
+        if pixel is not None:
+            # Of these places, one from which the pixel is seen, or the nearest such.
+            offset = linear @ (pixel - extent / 2)
+            ends = np.clip(
+                [crop / 2 - slack / 2, crop / 2 + slack / 2], -offset, crop - 1 - offset
+            )
+            target = ends.mean(axis=0) + place * (ends[1] - ends[0])
         return np.column_stack([linear, target - linear @ extent / 2])
 
     def _degrade(self, image: Image, rng: np.random.Generator) -> Image:
@@ -152,6 +172,17 @@ class RoadSceneAugmentation(PairAugmentation):
             grain = np.resize(_GRAIN[start : start + needed], image.shape)
             image = cv2.addWeighted(image, 1, grain, deviation, 0, dtype=cv2.CV_8U)
         return image
+
+
+def random_pixel(
+    label: Image, class_id: int, rng: np.random.Generator
+) -> NDArray[np.int64] | None:
+    """Draw a pixel of a class, as (x, y); None if there is none."""
+    pixels = np.flatnonzero(label == class_id)
+    if not len(pixels):
+        return None
+    row, column = divmod(int(rng.choice(pixels)), label.shape[1])
+    return np.array([column, row])
 
 
 def recolour(

@@ -63,8 +63,8 @@ class ClipPairDataset(Dataset[ClipPair]):
         """The pair number `index`; there is no last one."""
         rng = np.random.default_rng((self._seed, index))
         source = self._sources[int(rng.choice(len(self._sources), p=self._shares))]
-        pair = source.pair(int(rng.integers(len(source))), rng)
-        return to_tensors(*self._augmentation(*pair, rng))
+        pair, focus = source.draw(rng)
+        return to_tensors(*self._augmentation(*pair, rng, focus=focus))
 
 
 class RunningSampler(Sampler[int]):

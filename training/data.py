@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Subset
 
 from dcfm_ros.models.labels import CAMVID_NAMES
 from dcfm_ros.training.augment import PairAugmentation, RoadSceneAugmentation
+from dcfm_ros.training.class_balance import BalancedPairs
 from dcfm_ros.training.clip_pairs import (
     ClipPair,
     ClipPairDataset,
@@ -127,7 +128,7 @@ class PairData(LightningDataModule):
             options, clips = found[0]
             kept, rest = hold_out(clips, self._hold_out_share)
             found[0], held = (options, kept), (options, rest)
-        sources = [(self._source(options, clips), options.share) for options, clips in found]
+        sources = [(self._training_source(*one), one[0].share) for one in found]
         self._training = ClipPairDataset(sources, self._augmentation, int(self.hparams['seed']))
         if held is not None and held[1]:
             self._validation = FixedPairDataset(
@@ -203,6 +204,10 @@ class PairData(LightningDataModule):
 
     def _source(self, options: SourceOptions, clips: Sequence[Clip]) -> PairSource:
         return load_source(options, clips, self._gaps, self.label_set, self._cache_dir)
+
+    def _training_source(self, options: SourceOptions, clips: Sequence[Clip]) -> PairSource:
+        source = self._source(options, clips)
+        return BalancedPairs(source, options.balance) if options.balance > 0 else source
 
     def _process(self) -> tuple[int, int]:
         trainer = self.trainer

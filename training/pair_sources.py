@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,15 @@ from dcfm_ros.training.label_sets import CAMVID, LabelSet
 Image = NDArray[np.uint8]
 Pair = tuple[Image, Image, Image]
 """Reference RGB (H, W, 3), labelled RGB (H, W, 3), class ids of the latter (H, W)."""
+
+
+class FocusedPair(NamedTuple):
+    """A pair that was drawn, and what for."""
+
+    pair: Pair
+    focus: int | None = None
+    """Class that should be seen, if it was drawn for one."""
+
 
 RATE_HZ = 15.0
 """Rate at which stills are moved and drives are rendered."""
@@ -39,6 +49,14 @@ class PairSource(ABC):
             rng: Source of randomness.
             gap: Frames from the reference frame to the labelled one; None: drawn.
         """
+
+    @abstractmethod
+    def label(self, index: int) -> Image:
+        """Class ids of a labelled frame as it was labelled, (H, W)."""
+
+    def draw(self, rng: np.random.Generator) -> FocusedPair:
+        """A pair of any labelled frame."""
+        return FocusedPair(self.pair(int(rng.integers(len(self))), rng))
 
 
 class VideoPairs(PairSource):
@@ -91,6 +109,12 @@ class VideoPairs(PairSource):
         image, label = self._read(clip, frame)
         assert label is not None
         return reference, image, label
+
+    def label(self, index: int) -> Image:
+        """Of the labelled frame."""
+        _, label = self._read(*self._labelled[index])
+        assert label is not None
+        return label
 
     def _read(self, clip: int, frame: int) -> tuple[Image, Image | None]:
         if self._decoded:
@@ -145,6 +169,10 @@ class DrivePairs(PairSource):
         image = self._images[drive, frame]
         reference = self._images[drive, frame - gap] if gap else image
         return reference, image, self._to_class[self._labels[drive, frame]]
+
+    def label(self, index: int) -> Image:
+        """Of the frame, which near a drive's end may give its place to another."""
+        return self._to_class[self._labels[divmod(index, self._labels.shape[1])]]
 
 
 def read_labelled(clips: Sequence[Clip], place: tuple[int, int]) -> tuple[Image, Image]:

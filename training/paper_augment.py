@@ -50,18 +50,23 @@ class _PaperAugmentation(PairAugmentation):
         self.jitter = v2.ColorJitter(jitter, jitter, jitter, jitter)
 
     @abstractmethod
-    def geometry(self, scale: float) -> list[v2.Transform]:
-        """The operations in their order, ending at `size`."""
+    def geometry(self, scale: float, focus: int | None = None) -> list[v2.Transform]:
+        """The operations in their order, ending at `size`; the crop shows `focus`."""
 
     def __call__(
-        self, reference: Image, labelled: Image, label: Image, rng: np.random.Generator
+        self,
+        reference: Image,
+        labelled: Image,
+        label: Image,
+        rng: np.random.Generator,
+        focus: int | None = None,
     ) -> tuple[Image, Image, Image]:
         """Vary a pair."""
         # Both frames as one batch: whatever happens to the one happens to the other.
         images = [labelled] if reference is labelled else [reference, labelled]
         frames = tv_tensors.Image(np.stack(images).transpose(0, 3, 1, 2))
         mask = tv_tensors.Mask(label.copy())
-        transform = v2.Compose(self.geometry(float(rng.uniform(*self.scale))))
+        transform = v2.Compose(self.geometry(float(rng.uniform(*self.scale)), focus))
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed: it would seed CUDA too, which is not put back afterwards.
             torch.default_generator.manual_seed(int(rng.integers(2**63)))
@@ -89,10 +94,10 @@ class VspwAugmentation(_PaperAugmentation):
         """
         super().__init__(size, (0.5, 2.0), jitter)
 
-    def geometry(self, scale: float) -> list[v2.Transform]:
+    def geometry(self, scale: float, focus: int | None = None) -> list[v2.Transform]:
         """The whole frame at 0.5 to 2 times the size, 20 degrees to either side, black beyond."""
         resized = (int(self.size[0] * scale), int(self.size[1] * scale))
-        return [_Resize(resized), _Rotation(20, fill=0), _crop(self.size), _FLIP]
+        return [_Resize(resized), _Rotation(20, fill=0), _Crop(self.size, focus), _FLIP]
 
 
 class CityscapesAugmentation(_PaperAugmentation):
@@ -116,10 +121,10 @@ class CityscapesAugmentation(_PaperAugmentation):
         """
         super().__init__((size, 2 * size), (0.5, 2.0), jitter, jitter_reference)
 
-    def geometry(self, scale: float) -> list[v2.Transform]:
+    def geometry(self, scale: float, focus: int | None = None) -> list[v2.Transform]:
         """10 degrees to either side, white beyond; a crop of 0.5 to 2 times the size."""
         crop = int(self.size[0] * scale)
-        return [_Rotation(10, fill=255), _crop((crop, 2 * crop)), _Resize(self.size), _FLIP]
+        return [_Rotation(10, fill=255), _Crop((crop, 2 * crop), focus), _Resize(self.size), _FLIP]
 
 
 class CamVidAugmentation(_PaperAugmentation):
@@ -139,10 +144,10 @@ class CamVidAugmentation(_PaperAugmentation):
         """
         super().__init__((size, size), (0.5, 1.0), jitter)
 
-    def geometry(self, scale: float) -> list[v2.Transform]:
+    def geometry(self, scale: float, focus: int | None = None) -> list[v2.Transform]:
         """10 degrees to either side, white beyond; a crop of 0.5 to 1 times the size."""
         crop = int(self.size[0] * scale)
-        return [_Rotation(10, fill=255), _crop((crop, crop)), _FLIP, _Resize(self.size)]
+        return [_Rotation(10, fill=255), _Crop((crop, crop), focus), _FLIP, _Resize(self.size)]
 
 
 class _Resize(v2.Transform):
@@ -187,12 +192,34 @@ class _Rotation(v2.Transform):
         return tv_tensors.wrap(torch.from_numpy(np.stack(rotated)).view(inpt.shape), like=inpt)
 
 
+class _Crop(v2.RandomCrop):
+    """A random place, black beyond the frame; with a focus one that shows a pixel of that class.
+
+    That pixel is drawn with torch, as all else here.
+    """
+
+    def __init__(self, size: tuple[int, int], focus: int | None) -> None:
+        fill = {tv_tensors.Image: 0, tv_tensors.Mask: UNLABELLED}
+        super().__init__(size, pad_if_needed=True, fill=fill)
+        self.focus = focus
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        params: dict[str, Any] = super().make_params(flat_inputs)
+        mask = next(item for item in flat_inputs if isinstance(item, tv_tensors.Mask))
+        pixels = torch.nonzero(mask == self.focus) if self.focus is not None else ()
+        if not len(pixels):
+            return params
+        left, top, right, bottom = params['padding']
+        pixel = pixels[int(torch.randint(len(pixels), ()))]
+        for name, axis, before, after in (('top', 0, top, bottom), ('left', 1, left, right)):
+            at, length = int(pixel[axis]) + before, self.size[axis]
+            most = mask.shape[axis] + before + after - length
+            first, last = max(at - length + 1, 0), min(at, most)
+            params[name] = int(torch.randint(first, last + 1, ()))
+        return params
+
+
 _FLIP = v2.RandomHorizontalFlip(0.5)
-
-
-def _crop(size: tuple[int, int]) -> v2.Transform:
-    fill = {tv_tensors.Image: 0, tv_tensors.Mask: UNLABELLED}
-    return v2.RandomCrop(size, pad_if_needed=True, fill=fill)
 
 
 def _to_array(image: Tensor) -> Image:

@@ -35,6 +35,10 @@ class SourceOptions:
     paste_share: float = 0.3
     """Share of pairs that get extra objects, in [0, 1]: of 'street', and of camvid at rest if the
     classes are CamVid's; ignored elsewhere."""
+    balance: float = 0.0
+    """Share of the pairs that are drawn for a class, rare ones most often (see `class_balance`),
+    in [0, 1]: their frame holds it, and so does their crop. Above 0 every label is read once, at
+    the start."""
     num_drives: int = 40
     """'rendered' only: number of drives."""
     frames_per_drive: int = 12
@@ -48,8 +52,9 @@ class SourceOptions:
             raise ValueError(f'`motion` must be {msg}')
         if not self.share >= 0:
             raise ValueError(f'`share` must be at least 0, got {self.share}')
-        if not 0 <= self.paste_share <= 1:
-            raise ValueError(f'`paste_share` must be in [0, 1], got {self.paste_share}')
+        for name, value in (('paste_share', self.paste_share), ('balance', self.balance)):
+            if not 0 <= value <= 1:
+                raise ValueError(f'`{name}` must be in [0, 1], got {value}')
         if (self.root is None) != (self.dataset == RENDERED):
             msg = f'the folder of the dataset, and absent for {RENDERED!r}'
             raise ValueError(f'`root` must be {msg}, got {self.root} for {self.dataset!r}')

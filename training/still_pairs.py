@@ -73,6 +73,10 @@ class RoadScenePairs(PairSource):
         ego = sample_ego(gap, label.shape[1], rng)
         return moved_view(still, ego, objects, gap, rng), image, label
 
+    def label(self, index: int) -> Image:
+        """Of the still, before anything is pasted in."""
+        return self._stills[index].label
+
 
 class LayeredPairs(PairSource):
     """Stills of any label set, moved as layers (see `layer_motion`), read when needed."""
@@ -103,6 +107,10 @@ class LayeredPairs(PairSource):
         if gap is None:
             gap = self._gaps.draw(rng, RATE_HZ)
         return self._motion.reference(image, label, gap, rng), image, label
+
+    def label(self, index: int) -> Image:
+        """Of the still."""
+        return read_labelled(self._clips, self._labelled[index])[1]
 
 
 class StillPairs(PairSource):
@@ -145,14 +153,20 @@ class StillPairs(PairSource):
 
     def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
         """A still, twice, and its label. With a given `gap` nothing is pasted in."""
-        if self._decoded:
-            image, label = self._decoded[index]
-        else:
-            image, label = read_labelled(self._clips, self._labelled[index])
+        image, label = self._still(index)
         if gap is None and self._objects and rng.random() < self._paste_share:
             other = self._objects[int(rng.integers(len(self._objects)))]
             image, label, _ = _with_objects(image, label, other, rng)
         return image, image, label
+
+    def label(self, index: int) -> Image:
+        """Of the still, before anything is pasted in."""
+        return self._still(index)[1]
+
+    def _still(self, index: int) -> tuple[Image, Image]:
+        if self._decoded:
+            return self._decoded[index]
+        return read_labelled(self._clips, self._labelled[index])
 
 
 class _Objects(NamedTuple):
