@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dcfm_ros import cli_figures, cli_pseudo_labels, cli_training
+from dcfm_ros import cli_figures, cli_pseudo_labels, cli_training, cli_weights
 from dcfm_ros.cli_options import (
     Checkpoint,
     Device,
@@ -190,23 +190,6 @@ def bag(
 
 
 @app.command()
-def convert(
-    encoder: Annotated[Path, typer.Option(help='encoder_epoch_<n>.pth of the paper.')],
-    decoder: Annotated[Path, typer.Option(help='decoder_epoch_<n>.pth of the paper.')],
-    preset: Annotated[str, typer.Option(help='For example vspw_mit_b2.')],
-    output: Annotated[Path, typer.Option(help='.safetensors to write.')],
-) -> None:
-    """Convert the paper's released weights to a checkpoint of this package."""
-    from dcfm_ros.models.checkpoint import save_checkpoint
-    from dcfm_ros.models.official import load_official
-
-    net = load_official(encoder, decoder, preset)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(output, net, {'source': f'converted from {encoder.name}, {decoder.name}'})
-    typer.echo(f'{preset}: {len(net.state_dict())} tensors in {output}')
-
-
-@app.command()
 def bench(
     model: Annotated[
         OptionalText, typer.Option(help='Preset, or weights as in --checkpoint elsewhere.')
@@ -240,6 +223,8 @@ app.command()(cli_training.extract)
 app.command()(cli_pseudo_labels.pseudo_label)
 app.command()(cli_training.ablate)
 app.command()(cli_figures.figures)
+app.command()(cli_weights.convert)
+app.command()(cli_weights.pack)
 app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})(
     cli_training.train
 )

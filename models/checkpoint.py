@@ -1,6 +1,6 @@
 """The checkpoint format: one safetensors file that rebuilds the network alone.
 
-Tensors are the network's state dict (float32 or float16). The metadata holds
+Tensors are the network's state dict (each float32 or float16). The metadata holds
 
 - `format_version`: '1', the only version so far. Newer versions are refused.
 - `config`: JSON of `DCFMConfig`, with class names and palette.
@@ -22,6 +22,7 @@ import tempfile
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 import torch
+from torch import Tensor
 
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
@@ -85,14 +86,16 @@ def save_checkpoint(
         path: Target, usually '*.safetensors'. Its folder must exist.
         net: The network; config, class names and palette are taken from it.
         training: JSON-able record of data, command, steps, figures.
-        dtype: Floating-point type of the stored tensors; None keeps the network's.
+        dtype: Floating-point type of the stored tensors, but for those that it cannot hold, see
+            `storage_problem`; None keeps the network's.
     """
     path = Path(path)
     tensors = {}
     for key, value in net.state_dict().items():
         stored = value.detach().cpu()
-        is_float = stored.is_floating_point()
-        tensors[key] = stored.to(dtype if dtype and is_float else stored.dtype).contiguous()
+        if dtype and stored.is_floating_point() and not storage_problem(stored, dtype):
+            stored = stored.to(dtype)
+        tensors[key] = stored.contiguous()
     metadata = {
         'format_version': str(FORMAT_VERSION),
         'config': json.dumps(net.config.to_dict()),
@@ -107,6 +110,23 @@ def save_checkpoint(
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def storage_problem(value: Tensor, dtype: torch.dtype) -> str:
+    """What in a tensor a floating-point type cannot hold, in words; '' if it can.
+
+    An element of a vector (statistics and scale of a batch norm, bias) must keep its own leading
+    digits; one of a weight only has to be right beside the largest of its tensor.
+    """
+    limits, sizes = torch.finfo(dtype), value.abs()
+    scale = sizes if value.ndim < 2 else sizes.max()
+    is_lost = (value.to(dtype).to(value.dtype) - value).abs() > limits.eps * scale
+    if not is_lost.any():
+        return ''
+    lost, high = sizes[is_lost], limits.max
+    if lost.max() > high:
+        return f'values up to {lost.max():.3g}, above {high:g}'
+    return f'values down to {lost.min():.3g}, below {limits.smallest_normal:.3g}'
 
 
 def read_metadata(path: str | PathLike[str]) -> CheckpointMetadata:

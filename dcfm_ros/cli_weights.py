@@ -1,0 +1,67 @@
+"""The verbs of `dcfm` that write checkpoints without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dcfm_ros.cli_options import Device, OptionalText, Rate, Topic, with_progress
+
+
+def convert(
+    encoder: Annotated[Path, typer.Option(help='encoder_epoch_<n>.pth of the paper.')],
+    decoder: Annotated[Path, typer.Option(help='decoder_epoch_<n>.pth of the paper.')],
+    preset: Annotated[str, typer.Option(help='For example vspw_mit_b2.')],
+    output: Annotated[Path, typer.Option(help='.safetensors to write.')],
+) -> None:
+    """Convert the paper's released weights to a checkpoint of this package."""
+    from dcfm_ros.models.checkpoint import save_checkpoint
+    from dcfm_ros.models.official import load_official
+
+    net = load_official(encoder, decoder, preset)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(output, net, {'source': f'converted from {encoder.name}, {decoder.name}'})
+    typer.echo(f'{preset}: {len(net.state_dict())} tensors in {output}')
+
+
+def pack(
+    checkpoint: Annotated[
+        Path, typer.Argument(help='Weights: a .safetensors file, or default or accurate.')
+    ],
+    output: Annotated[Path, typer.Option(help='.safetensors to write.')],
+    frames: Annotated[
+        OptionalText,
+        typer.Option(help='Input as of dcfm segment to compare on; default: a synthetic drive.'),
+    ] = None,
+    topic: Topic = None,
+    rate: Rate = 15.0,
+    device: Device = 'auto',
+) -> None:
+    """Halve a checkpoint (float16), if 99.9 % of the pixels keep their class; else write nothing.
+
+    Tensors that float16 cannot hold, such as statistics of a batch norm, stay float32.
+    """
+    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.pack import pack_checkpoint
+    from dcfm_ros.sources import open_source, synthetic_frames
+    from dcfm_ros.synthetic_drive import DriveConfig
+
+    path = find_checkpoint(checkpoint)
+    size = path.stat().st_size
+    if frames is None:
+        drive = DriveConfig(seed=7, num_frames=24)
+        source = f'synthetic drive, seed {drive.seed}'
+        stream, count = synthetic_frames(drive), drive.num_frames
+    else:
+        stream, count = open_source(frames, topic=topic, rate_hz=rate), None
+        source = frames
+    shown = with_progress(stream, 'comparing', count)
+    record = pack_checkpoint(path, output, shown, source, device)
+    for key, reason in record['float32'].items():
+        typer.echo(f'stays float32: {key} has {reason}')
+    typer.echo(
+        f'{output}: {output.stat().st_size / 1e6:.2f} MB, was {size / 1e6:.2f} MB; equal pixels: '
+        f'{record["agreement"]:.4%} of {record["frames"]} frames ({source})'
+    )
