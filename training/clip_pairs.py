@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from dcfm_ros.training.augment import PairAugmentation
-from dcfm_ros.training.pair_sources import PairSource
+from dcfm_ros.training.pair_mixing import PairMixing
+from dcfm_ros.training.pair_sources import Pair, PairSource
 
 Image = NDArray[np.uint8]
 
@@ -40,6 +41,7 @@ class ClipPairDataset(Dataset[ClipPair]):
         sources: Sequence[tuple[PairSource, float]],
         augmentation: PairAugmentation,
         seed: int = 0,
+        mixing: PairMixing | None = None,
     ) -> None:
         """Mix sources.
 
@@ -47,6 +49,7 @@ class ClipPairDataset(Dataset[ClipPair]):
             sources: Each with its share of the pairs (relative).
             augmentation: What is done to every pair.
             seed: Any number; the same one gives the same pairs.
+            mixing: Which pairs get part of another one; None: none.
 
         Raises:
             ValueError: If a share is below 0 or none is above.
@@ -58,13 +61,20 @@ class ClipPairDataset(Dataset[ClipPair]):
         self._shares = shares / shares.sum()
         self._augmentation = augmentation
         self._seed = seed
+        self._mixing = mixing
 
     def __getitem__(self, index: int) -> ClipPair:
         """The pair number `index`; there is no last one."""
         rng = np.random.default_rng((self._seed, index))
+        pair = self._augmented(rng)
+        if self._mixing is not None and rng.random() < self._mixing.share:
+            pair = self._mixing(pair, self._augmented(rng), rng)
+        return to_tensors(*pair)
+
+    def _augmented(self, rng: np.random.Generator) -> Pair:
         source = self._sources[int(rng.choice(len(self._sources), p=self._shares))]
         pair, focus = source.draw(rng)
-        return to_tensors(*self._augmentation(*pair, rng, focus=focus))
+        return self._augmentation(*pair, rng, focus=focus)
 
 
 class RunningSampler(Sampler[int]):

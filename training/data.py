@@ -25,6 +25,7 @@ from dcfm_ros.training.datasets import Clip, hold_out, search_clips
 from dcfm_ros.training.frame_check import problems_once
 from dcfm_ros.training.gaps import AgeMatchedGaps, Gaps
 from dcfm_ros.training.label_sets import CAMVID, load_label_set
+from dcfm_ros.training.pair_mixing import PairMixing
 from dcfm_ros.training.pair_sources import PairSource
 from dcfm_ros.training.source_loading import in_classes_of, load_drives, load_source
 from dcfm_ros.training.source_options import RENDERED, SourceOptions
@@ -47,6 +48,7 @@ class PairData(LightningDataModule):
         num_workers: int = 1,
         gaps: Gaps | None = None,
         augmentation: PairAugmentation | None = None,
+        mixing: PairMixing | None = None,
         cache_dir: Path = Path('out/cache'),
         check: bool = True,
         seed: int = 0,
@@ -69,6 +71,7 @@ class PairData(LightningDataModule):
             num_workers: Processes that make pairs; 0: the training process itself.
             gaps: How far apart the frames of a pair are; None: `AgeMatchedGaps()`.
             augmentation: What is done to every pair; None: `RoadSceneAugmentation()`.
+            mixing: Which of the augmented pairs get part of another one; None: none.
             cache_dir: Where rendered drives, the frames of bags and which files are good are
                 kept.
             check: Decode every frame that a pair can be made of before the training starts, once
@@ -86,6 +89,7 @@ class PairData(LightningDataModule):
         self._validation_every = validation_every
         self._gaps = gaps or AgeMatchedGaps()
         self._augmentation = augmentation or RoadSceneAugmentation()
+        self._mixing = mixing
         self._cache_dir = cache_dir
         self._check = check
         self._training: ClipPairDataset | None = None
@@ -129,7 +133,8 @@ class PairData(LightningDataModule):
             kept, rest = hold_out(clips, self._hold_out_share)
             found[0], held = (options, kept), (options, rest)
         sources = [(self._training_source(*one), one[0].share) for one in found]
-        self._training = ClipPairDataset(sources, self._augmentation, int(self.hparams['seed']))
+        seed = int(self.hparams['seed'])
+        self._training = ClipPairDataset(sources, self._augmentation, seed, self._mixing)
         if held is not None and held[1]:
             self._validation = FixedPairDataset(
                 self._source(*held), self._validation_age, self._validation_height
