@@ -1,4 +1,4 @@
-"""The verb `dcfm figures`: the paper's figures from evaluations and checkpoints."""
+"""The verb `dcfm figures`: figures from evaluations, checkpoints and trainings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OptionalPaths = Optional[list[Path]]  # noqa: UP045 - as in cli_options
 def figures(
     output: Annotated[Path, typer.Option(help='Folder for figure_<name>.png and .csv.')],
     only: Annotated[
-        str, typer.Option('--figures', help='Some of 1,6a,6b,7,8,9,10; 6 is 6a and 6b.')
+        str, typer.Option('--figures', help='Some of 1,6a,6b,7,8,9,10,curves; 6 is 6a and 6b.')
     ] = 'all',
     evaluation: Annotated[
         OptionalPaths, typer.Option(help='JSON of dcfm evaluate; repeat for several.')
@@ -35,6 +35,9 @@ def figures(
     ] = None,
     compare: Annotated[
         OptionalPaths, typer.Option(help='Other checkpoints to show per frame (10).')
+    ] = None,
+    training: Annotated[
+        OptionalPath, typer.Option(help='Folder of a training, for its curves.')
     ] = None,
     dataset: Annotated[str, typer.Option(help='Layout of the dataset (7, 8, 10).')] = 'camvid',
     root: Annotated[OptionalPath, typer.Option(help='Its folder.')] = None,
@@ -55,10 +58,11 @@ def figures(
     device: Device = 'auto',
     json_file: Json = None,
 ) -> None:
-    """Make the paper's figures, each with its numbers as CSV; says what is left out and why.
+    """Make the paper's figures, and curves of a training, each with its numbers as CSV.
 
     Figures 1 and 6 need nothing, 9 needs --evaluation with fixed and adaptive schedules, 10 needs
-    --root, 7 and 8 also --without-consistency. Fails if a figure that --figures names is missing.
+    --root, 7 and 8 also --without-consistency, curves --training. Tells what is left out and why;
+    fails if it is a figure that --figures names.
     """
     from dcfm_ros.training.figures import make_figures, parse_figures
     from dcfm_ros.training.plots.request import FigureRequest
@@ -71,6 +75,7 @@ def figures(
             checkpoint=checkpoint,
             without_consistency=without_consistency,
             compare=tuple(compare or ()),
+            training=training,
             dataset=dataset,
             root=root,
             split=split,

@@ -32,7 +32,7 @@ from dcfm_ros.training.plots.tradeoff import draw_figure_1, draw_figure_6a, draw
 from dcfm_ros.training.plots.tsne import dispersion
 from dcfm_ros.training.published import published
 
-NAMES = ('1', '6a', '6b', '7', '8', '9', '10')
+NAMES = ('1', '6a', '6b', '7', '8', '9', '10', 'curves')
 
 
 def fixed(interval, miou, **values):
@@ -157,7 +157,8 @@ def test_figure_without_its_inputs_is_left_out_with_the_reason(without_inputs: P
         f'figure_{name}' for name in made
     ]
     reasons = {e['figure']: e['note'] for e in told if e['status'] == 'left out'}
-    assert set(reasons) == {'7', '8', '9', '10'}
+    assert set(reasons) == {'7', '8', '9', '10', 'curves'}
+    assert reasons['curves'] == 'it needs --training'
     for name in ('7', '8'):
         assert '--root' in reasons[name] and '--without-consistency' in reasons[name]
     assert '--evaluation' in reasons['9']

@@ -1,8 +1,8 @@
-"""The paper's figures 1, 6a, 6b, 7, 8, 9 and 10, each from what it needs and no more.
+"""The paper's figures 1, 6a, 6b, 7, 8, 9 and 10, and the curves of a training.
 
 Figures 1, 6a, 6b show the published numbers and own evaluations, 9 needs evaluations of fixed and
-adaptive schedules, 7, 8 and 10 need a dataset and checkpoints. A figure that lacks something is
-left out with the reason.
+adaptive schedules, 7, 8 and 10 need a dataset and checkpoints, curves the folder of a training. A
+figure that lacks something is left out with the reason.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dcfm_ros.training.plots.curves import figure_curves
 from dcfm_ros.training.plots.request import Drawing, FigureRequest
 from dcfm_ros.training.plots.rows import EvaluatedRow, read_evaluation
 from dcfm_ros.training.plots.schedules import figure_9
@@ -30,6 +31,7 @@ FIGURES: dict[str, Callable[[FigureRequest, Sequence[EvaluatedRow]], Drawing | s
     '8': figure_8,
     '9': figure_9,
     '10': figure_10,
+    'curves': figure_curves,
 }
 """What draws each figure, by its number in the paper; a string says why it must be left out."""
 
@@ -85,7 +87,10 @@ def make_figures(request: FigureRequest) -> list[Outcome]:
             if isinstance(drawing, str):
                 outcomes.append(Outcome(figure=name, status='left out', note=drawing))
                 continue
-            files = save_figure(path, drawing.figure, drawing.rows, svg=request.svg)
+            files = save_figure(
+                path, drawing.figure, drawing.rows, svg=request.svg,
+                few_colours=drawing.few_colours,
+            )  # fmt: skip
         except (ValueError, OSError, RuntimeError) as error:
             outcomes.append(Outcome(figure=name, status='failed', note=str(error)))
             continue

@@ -40,6 +40,8 @@ class FigureRequest:
     """The same trained without L_con, for figures 7 and 8."""
     compare: tuple[Path, ...] = ()
     """Checkpoints that figure 10 shows per frame above the DCFM."""
+    training: Path | None = None
+    """Folder of the training whose curves are drawn; None: there is none."""
     dataset: str = 'camvid'
     """Layout of the dataset of figures 7, 8 and 10, as in `find_clips`."""
     root: Path | None = None
@@ -81,6 +83,8 @@ class Drawing:
     note: str = ''
     numbers: dict[str, float] = field(default_factory=dict)
     """What the figure claims, by a number."""
+    few_colours: bool = False
+    """Lines only: its .png can be stored in a third of the space."""
 
 
 def missing_options(request: FigureRequest, *, pair: bool = False) -> str:

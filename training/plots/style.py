@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from dcfm_ros.files import write_text
 
@@ -29,6 +30,8 @@ GREY = '#5A6875'
 
 _ANGLES = (0, 180, 90, 270, 45, 315, 135, 225)
 _GAPS_PT = (2.0, 8.0, 16.0, 26.0, 38.0)
+
+_PALETTE = 64
 
 Row = Mapping[str, object]
 
@@ -57,9 +60,21 @@ def log_ticks(axes: Any, ticks: Sequence[float]) -> None:
 
 
 def save_figure(
-    path: Path, figure: Figure, rows: Sequence[Row], *, svg: bool = False
+    path: Path,
+    figure: Figure,
+    rows: Sequence[Row],
+    *,
+    svg: bool = False,
+    few_colours: bool = False,
 ) -> list[Path]:
     """Write `path` (.png) and beside it what was plotted (.csv) and, if asked for, an .svg.
+
+    Args:
+        path: The .png.
+        figure: What to write.
+        rows: What the .csv says.
+        svg: Write an .svg too.
+        few_colours: Store the .png with a palette, as suits lines on white.
 
     Returns:
         What was written. The .png is last, so that where it is, the rest is too.
@@ -73,6 +88,10 @@ def save_figure(
         write_text(written[1], text.getvalue())
     temporary = path.with_name(f'.{path.name}.part')
     figure.savefig(temporary, format='png', dpi=DPI)
+    if few_colours:
+        with Image.open(temporary) as image:
+            palette = image.convert('RGB').quantize(_PALETTE, dither=Image.Dither.NONE)
+        palette.save(temporary, format='png', optimize=True)
     temporary.replace(path)
     return written
 
