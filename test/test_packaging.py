@@ -20,11 +20,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import typer
 
 from dcfm_ros import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = {command.callback.__name__ for command in cli.app.registered_commands if command.callback}
+VERBS = set(typer.main.get_command(cli.app).commands)
 COMMANDS = {'dcfm', 'segmentation_node'}
 INSTALL = ('install', '--quiet', '--no-index', '--no-deps', '--no-build-isolation')
 SDIST = 'from setuptools import build_meta as build; print(build.build_sdist("dist"))'
@@ -99,6 +100,8 @@ def create_environment(folder: Path) -> Path:
 def install(way: str, folder: Path) -> Installation:
     source, venv, neutral = folder / 'source', folder / 'venv', folder / 'neutral'
     copy_source(source)
+    # No tier is listed by its name anywhere: what lies in the folder is packaged.
+    (source / 'models' / 'weights' / 'of_another_tier.safetensors').touch()
     neutral.mkdir()
     python = create_environment(venv)
     prefix, scripts, setup = venv, venv / 'bin', ''
@@ -170,6 +173,7 @@ def test_shared_files_are_installed(installed: Installation) -> None:
 
 def test_weights_are_installed(installed: Installation) -> None:
     expected = {path.name for path in (installed.source / 'models' / 'weights').glob('*')}
+    assert 'of_another_tier.safetensors' in expected
     found = (Path(installed.probe['models']) / 'weights').glob('*')
     assert 'default.safetensors' in expected
     assert expected == {path.name for path in found}
