@@ -15,7 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from dcfm_ros import cli
-from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.models.checkpoint import find_checkpoint, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.clips import Clip, Frame
@@ -23,7 +23,7 @@ from dcfm_ros.training.figures import FIGURES, make_figures, parse_figures
 from dcfm_ros.training.label_sets import CAMVID
 from dcfm_ros.training.plots.features import FeatureExtractor, Sample, sample_vectors
 from dcfm_ros.training.plots.points import cityscapes_points, vspw_points
-from dcfm_ros.training.plots.request import FigureRequest
+from dcfm_ros.training.plots.request import FigureRequest, checkpoint_pair
 from dcfm_ros.training.plots.rows import mean_frame_ms, read_evaluation, short_names
 from dcfm_ros.training.plots.schedules import gain_over_fixed, group_curves
 from dcfm_ros.training.plots.similarity import neighbour_similarity
@@ -414,6 +414,14 @@ def test_clip_must_be_there_and_long_enough(tmp_path: Path, data) -> None:
     assert outcome.status == 'failed' and "got 'other'" in outcome.note
     (outcome,) = make_figures(FigureRequest(**common, start=3, frames=4))
     assert outcome.status == 'failed' and 'at most 6 here, got 7' in outcome.note
+
+
+def test_packaged_networks_are_known_by_name(tmp_path: Path, data) -> None:
+    request = FigureRequest(output=tmp_path, without_consistency=Path('default'))
+    assert set(checkpoint_pair(request).values()) == {find_checkpoint('default')}
+    request = FigureRequest(output=tmp_path, figures=('10',), root=data[0], compare=('best',))
+    (outcome,) = make_figures(request)
+    assert 'no such checkpoint file: best; packaged are' in outcome.note
 
 
 def test_network_of_other_classes_is_refused(tmp_path: Path, data) -> None:
