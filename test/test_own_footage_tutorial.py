@@ -32,7 +32,11 @@ SMALL = {
     'demo': '--rate 5',
 }
 """Options to add to a verb; they override those before them."""
-STEPS = {'train': '--trainer.max_steps 16', 'continue': '--trainer.max_steps 20'}
+STEPS = {
+    'train': '--trainer.max_steps 16',
+    'continue': '--trainer.max_steps 20',
+    'self_training': '--trainer.max_steps 4',
+}
 OWN_IDS = {'road': 1, 'car': 2, 'sky': 3, 'building': 7}
 """Ids of the tutorial for some of the classes that a drive has; the others get 0, unlabelled."""
 
@@ -125,6 +129,18 @@ def test_recording_is_segmented_without_ros(folder, trained):
     run('segment')
     capture = cv2.VideoCapture(str(folder / 'out/footage/segment/overlay.mp4'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 16
+
+
+def test_recording_without_labels_is_trained_on(folder, trained):
+    run('unlabelled')
+    said = run('pseudo_label')
+    assert '16 images and 4 masks in pseudo/wednesday, ' in said
+    (folder / 'self_training.yaml').write_text(BLOCKS['mixture'])
+    run('self_training')
+    metadata = read_metadata(folder / 'out/self_training/last.safetensors')
+    assert metadata.training['steps'] == 4
+    assert metadata.training['dataset'].startswith('folder train (0.5), folder train (0.5);')
+    assert metadata.training['initial_weights'].endswith(': 292 of 292 tensors')
 
 
 def test_node_publishes_masks_of_the_own_classes(folder, trained):
