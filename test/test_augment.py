@@ -24,6 +24,15 @@ def test_geometry_is_shared_by_both_frames_and_the_label():
         assert right.mean() > 0.9
 
 
+def test_each_frame_stays_itself():
+    image, label = noise(), np.zeros((120, 160), np.uint8)
+    whole = {'scale': (1, 1), 'stretch': 0, 'rotation_deg': 0, 'flip': 0}
+    options = RoadSceneAugmentation(crop=(120, 160), **whole, **STILL_LIGHT)
+    first, second, _ = options(255 - image, image, label, np.random.default_rng(0))
+    assert np.array_equal(first, 255 - image)
+    assert np.array_equal(second, image)
+
+
 @pytest.mark.parametrize('light', [STILL_LIGHT, {'occlusion': 1.0}])
 def test_a_frame_that_is_its_own_reference_is_varied_like_two(light):
     image, label = noise(), np.zeros((120, 160), np.uint8)
