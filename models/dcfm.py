@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-from dcfm_ros.models.backbone import Independent, MiTEncoder, ResNetEncoder
+from dcfm_ros.models.backbone import Encoder, Independent
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.fusion import FeatureFusion, align
 from dcfm_ros.models.head import build_head
+from dcfm_ros.models.mit import MiTEncoder
+from dcfm_ros.models.resnet import ResNetEncoder
 from dcfm_ros.models.timm_backbone import TimmEncoder
 
 
@@ -126,7 +128,7 @@ def normalise(feature: Tensor) -> Tensor:
     return F.normalize(feature, dim=1, eps=1e-12)
 
 
-def _build_encoder(config: DCFMConfig) -> MiTEncoder | ResNetEncoder | TimmEncoder:
+def _build_encoder(config: DCFMConfig) -> Encoder:
     if config.backbone.startswith('timm:'):
         return TimmEncoder(config)
     return MiTEncoder(config) if config.backbone.startswith('mit') else ResNetEncoder(config)

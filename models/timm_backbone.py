@@ -5,16 +5,17 @@ Shapes: B batch, C channels, H W image, h w feature grid (H/stride, W/stride).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import timm
 from torch import Tensor, nn
 
-from dcfm_ros.models.backbone import AllMLPFuse, Independent
+from dcfm_ros.models.backbone import AllMLPFuse, DeepState, DeepStep, Encoder, Independent
 from dcfm_ros.models.config import DCFMConfig
 
 
-class TimmEncoder(nn.Module):
+class TimmEncoder(Encoder):
     """Any timm network with stage outputs: stem + first stage | the rest + the all-MLP fuse.
 
     The first stage ends at the first output of stride 4 or more. A network that is a chain of
@@ -65,16 +66,33 @@ class TimmEncoder(nn.Module):
             x = module(x)
         return Independent(self._nchw(x), x)
 
-    def deep(self, state: Tensor) -> Tensor:
-        """State of the shallow part -> deep feature (B, `out_channels`, h, w)."""
+    def start(self, state: Tensor) -> DeepState:
+        """See `Encoder.start`."""
+        return DeepState(state, () if self.net is not None else (self._nchw(state),))
+
+    def deep_steps(self) -> list[DeepStep]:
+        """See `Encoder.deep_steps`: a block each where the network is made of sequences."""
         if self.net is not None:
-            return self.fuse([self._nchw(x) for x in self.net(state)[self.first :]])
-        stages, x = [self._nchw(state)], state
+            return [self._run_network]
+        steps: list[DeepStep] = []
         for index, module in enumerate(self.modules_deep):
-            x = module(x)
-            if index in self.outputs:
-                stages.append(self._nchw(x))
-        return self.fuse(stages)
+            *first, last = _blocks(module)
+            steps += [partial(self._run_block, block, is_output=False) for block in first]
+            steps.append(partial(self._run_block, last, is_output=index in self.outputs))
+        return steps
+
+    def finish(self, state: DeepState) -> Tensor:
+        """See `Encoder.finish`."""
+        return self.fuse(list(state.stages))
+
+    def _run_network(self, state: DeepState) -> DeepState:
+        assert self.net is not None
+        stages = tuple(self._nchw(x) for x in self.net(state.x)[self.first :])
+        return DeepState(state.x, stages)
+
+    def _run_block(self, block: nn.Module, state: DeepState, *, is_output: bool) -> DeepState:
+        x = block(state.x)
+        return DeepState(x, (*state.stages, self._nchw(x)) if is_output else state.stages)
 
     def _first_stage(self, net: Any, image: Tensor) -> Tensor:
         model: Any = getattr(net, 'model', None)
@@ -100,3 +118,10 @@ def _chain(net: Any) -> tuple[list[nn.Module], list[int]] | None:
         names = list(net.keys())
         return list(net.values()), [names.index(name) for name in net.return_layers]
     return None
+
+
+def _blocks(module: nn.Module) -> list[nn.Module]:
+    """What a module runs one after another, as far as it is nothing but a sequence."""
+    if type(module).forward is not nn.Sequential.forward or not len(module):
+        return [module]
+    return [block for child in module for block in _blocks(child)]

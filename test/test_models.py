@@ -221,3 +221,28 @@ def test_unknown_timm_network_is_refused():
         ValueError, match="`backbone` must name a timm network, got 'timm:nothing'"
     ):
         make(backbone='timm:nothing')
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'expected'),
+    [
+        ('mit_b5', 3 + 6 + 40 + 3 - 1),  # its first block is the shallow part
+        ('resnet18', 2 + 2 + 2),
+        ('timm:resnet10t', 3),
+        ('timm:mobilenetv4_conv_small', 15),
+    ],
+)
+def test_deep_part_is_a_chain_of_blocks(backbone, expected):
+    assert len(make(backbone=backbone).encoder.deep_steps()) == expected
+
+
+@pytest.mark.parametrize('stage', ['patch', 'block', 'stage'])
+@torch.no_grad()
+def test_deep_part_can_be_left_and_continued(stage):
+    net = make(backbone='mit_b0', independent_stage=stage)
+    first, second = (net.encode_independent(torch.rand(1, 3, 64, 96)).state for _ in range(2))
+    progress = [net.encoder.start(state) for state in (first, second)]
+    for step in net.encoder.deep_steps():  # in turns, as for two cameras
+        progress = [step(state) for state in progress]
+    for state, begun in zip((first, second), progress, strict=True):
+        torch.testing.assert_close(net.encoder.finish(begun), net.encoder.deep(state))
