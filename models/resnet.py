@@ -74,7 +74,9 @@ class ResNetEncoder(Encoder):
 
     def deep_steps(self) -> list[DeepStep]:
         """See `Encoder.deep_steps`: a residual block each."""
-        return [partial(_run_module, block) for layer in self.layers[1:] for block in layer]
+        return [
+            partial(_run_module, block) for layer in self.layers[1:] for block in layer.children()
+        ]
 
     def finish(self, state: DeepState) -> Tensor:
         """See `Encoder.finish`."""

@@ -122,6 +122,7 @@ def _chain(net: Any) -> tuple[list[nn.Module], list[int]] | None:
 
 def _blocks(module: nn.Module) -> list[nn.Module]:
     """What a module runs one after another, as far as it is nothing but a sequence."""
-    if type(module).forward is not nn.Sequential.forward or not len(module):
+    children = list(module.children())
+    if type(module).forward is not nn.Sequential.forward or not children:
         return [module]
-    return [block for child in module for block in _blocks(child)]
+    return [block for child in children for block in _blocks(child)]
