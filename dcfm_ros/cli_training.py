@@ -58,6 +58,10 @@ def evaluate(
     classes: Annotated[
         OptionalText, typer.Option(help='Read labels as these classes: camvid or a file.')
     ] = None,
+    hold_out: Annotated[
+        OptionalFloat,
+        typer.Option(help='Only what a training with this data.hold_out_share validates on.'),
+    ] = None,
     height: Annotated[
         int, typer.Option(min=0, help='Rows to work at; 0: each network as it was trained.')
     ] = 0,
@@ -123,6 +127,7 @@ def evaluate(
         min_interval=min_interval or 1,
         max_interval=max_interval,
         classes=classes,
+        hold_out_share=hold_out,
         baselines=[find_checkpoint(path) for path in baseline or ()],
         floors=floors,
         options=Options(
@@ -212,11 +217,18 @@ def train(context: typer.Context) -> None:
 
 def ablate(
     study: Annotated[
-        str, typer.Argument(help='decomposition (Table V), losses (VI), loss_types (VII) or gaps.')
+        str,
+        typer.Argument(
+            help='decomposition (Table V), losses (VI), loss_types (VII), gaps, or a folder with '
+            'a yaml per row.'
+        ),
     ],
     evaluate_on: Annotated[
         list[str],
-        typer.Option(help='DATASET:ROOT:SPLIT, for example camvid:data/camvid:val; repeatable.'),
+        typer.Option(
+            help='DATASET:ROOT:SPLIT[:HOLD_OUT], for example camvid:data/camvid:val, or '
+            'camvid:data/camvid:train:0.1 for what a training validates on; repeatable.'
+        ),
     ],
     config: Annotated[
         list[Path], typer.Option(help='Training yaml; repeatable, later ones on top.')
@@ -224,10 +236,11 @@ def ablate(
     output: Annotated[Path, typer.Option(help='Folder of all runs.')] = Path('out/ablation'),
     seeds: Annotated[str, typer.Option(help='One training of every row for each.')] = '1,2,3',
     interval: Annotated[
-        OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 2, gaps 6.')
+        OptionalInt,
+        typer.Option(min=1, help='Keyframe interval, frames; default: 2, gaps 6, folders 4.'),
     ] = None,
     mode: Annotated[
-        OptionalText, typer.Option(help='both or past; default: both, gaps past.')
+        OptionalText, typer.Option(help='both or past; default: both, gaps and folders past.')
     ] = None,
     classes: Annotated[
         OptionalText, typer.Option(help='Read labels as these classes: camvid or a file.')
@@ -252,9 +265,10 @@ def ablate(
     data = []
     for text in evaluate_on:
         parts = text.split(':')
-        if len(parts) != 3:
-            raise ValueError(f'`evaluate-on` must be DATASET:ROOT:SPLIT, got {text!r}')
-        dataset, root, split = parts
+        if len(parts) not in (3, 4):
+            expected = 'DATASET:ROOT:SPLIT or DATASET:ROOT:SPLIT:HOLD_OUT'
+            raise ValueError(f'`evaluate-on` must be {expected}, got {text!r}')
+        dataset, root, split, *share = parts
         data.append(
             EvaluationData(
                 dataset=dataset,
@@ -263,9 +277,21 @@ def ablate(
                 interval=interval or chosen.interval,
                 mode=mode or chosen.mode,
                 classes=classes,
+                hold_out_share=_share(share[0]) if share else None,
             )
         )
     numbers = parse_numbers('seeds', seeds, int)
     figures = run_study(chosen, config, data, output, numbers, jobs, ray, threads)
     typer.echo(f'{figures["study"]}\n{as_markdown(figures)}')
-    save_json(json_file or output / f'{study}.json', figures)
+    for note in figures['notes']:
+        typer.echo(f'note: {note}')
+    save_json(json_file or output / f'{Path(study).resolve().name}.json', figures)
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f'`evaluate-on` must end with a number if anything, got {text!r}'
+        ) from None

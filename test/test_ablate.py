@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from dcfm_ros.cli_training import ablate
-from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
+from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablate import Run, merged, run_study, train_and_evaluate
 from dcfm_ros.training.ages import loss_by_age
@@ -71,8 +71,61 @@ def test_the_full_model_is_one_training_for_all_studies():
 
 
 def test_unknown_study_is_refused():
-    with pytest.raises(ValueError, match=r'`name` must be one of decomposition, .*got .table9.'):
+    known = r'one of decomposition, .*, gaps, or a folder of variants'
+    with pytest.raises(ValueError, match=rf'`name` must be {known}, got .table9.'):
         study('table9')
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Folder of a study of one's own with the files that are given, name=text."""
+
+    def write(**files):
+        folder = tmp_path / 'mine'
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / f'{name}.yaml').write_text(text)
+        return folder
+
+    return write
+
+
+def test_every_yaml_of_a_folder_is_a_variant(own):
+    folder = own(
+        b='model:\n  # no name\n  loss: {nonkey: 0}', a='# Base!\n# more\n', c_9='# X: y\na: 1'
+    )
+    (folder / 'notes.txt').write_text('not a variant')
+    mine = study(str(folder))
+    assert [(row.name, row.changes, row.folder) for row in mine.variants] == [
+        ('Base!', {}, 'full'),
+        ('b', {'model': {'loss': {'nonkey': 0}}}, 'b'),
+        ('X: y', {'a': 1}, 'c_9'),
+    ]
+    assert mine.columns == ('miou', 'miou_key', 'miou_nonkey', 'mvc8')
+    assert (mine.interval, mine.mode) == (4, 'past')
+
+
+def test_title_of_a_folder_is_the_first_line_of_its_readme(own):
+    folder = own(a='')
+    assert study(f'{folder}/').title == 'mine'
+    (folder / 'README.md').write_text('# What helps\n\nText.\n')
+    assert study(str(folder)).title == 'What helps'
+
+
+@pytest.mark.parametrize(
+    ('files', 'message'),
+    [
+        ({}, 'must be a folder with a yaml per variant, got .*mine'),
+        ({'a': '- 1'}, r'a.yaml must be a table of changes, got \[1\]'),
+        ({'a': 'b: ['}, 'a.yaml is not YAML: '),
+        ({'a': '', 'b': '# b'}, 'must be the only one without changes, got .*a.yaml and .*b.yaml'),
+        ({'a_b': 'c: 1', 'a-b': 'c: 2'}, 'must differ .* names, got .*a-b.yaml and .*a_b.yaml'),
+        ({'Full': 'c: 1', 'a': ''}, 'got .*Full.yaml and .*a.yaml'),
+    ],
+)
+def test_folders_that_are_no_study_are_refused(own, files, message):
+    with pytest.raises(ValueError, match=message):
+        study(str(own(**files)))
 
 
 def test_configurations_are_merged_key_by_key():
@@ -97,6 +150,26 @@ def test_names_tell_roots_apart_only_where_they_must():
     assert list(named([evaluation_data('day/a'), evaluation_data('night/a')])) == [
         'camvid_val_k2_past-day-a', 'camvid_val_k2_past-night-a',
     ]  # fmt: skip
+
+
+def test_names_tell_what_is_held_out():
+    data = [evaluation_data('a', hold_out_share=share) for share in (None, 0.1, 0.25)]
+    assert list(named(data)) == [
+        'camvid_val_k2_past', 'camvid_val_held_0.1_k2_past', 'camvid_val_held_0.25_k2_past',
+    ]  # fmt: skip
+
+
+def test_only_held_out_data_may_have_nothing_but_keyframes(camvid):
+    stills = {'split': 'train', 'interval': 4}
+    with pytest.raises(ValueError, match='a labelled frame with 1 frames before it'):
+        evaluation_data(camvid, **stills).check(CAMVID, by_age=False)
+    held = evaluation_data(camvid, **stills, hold_out_share=0.5)
+    held.check(CAMVID, by_age=False)
+    assert [clip.name for clip in held.clips()] == ['a_00020', 'a_00030']
+    with pytest.raises(ValueError, match='a labelled frame with 3 frames before it'):
+        held.check(CAMVID, by_age=True)
+    with pytest.raises(ValueError, match='must be large enough for a labelled frame'):
+        evaluation_data(camvid, **stills, hold_out_share=0.01).check(CAMVID, by_age=False)
 
 
 def test_same_data_twice_is_refused():
@@ -129,7 +202,7 @@ def test_study_says_how_it_is_evaluated(monkeypatch, tmp_path):
 
     def run(chosen, configs, data, *arguments):
         asked[chosen.columns] = [(item.interval, item.mode, item.classes) for item in data]
-        return {'study': '', 'columns': [], 'data': {}, 'rows': []}
+        return {'study': '', 'columns': [], 'data': {}, 'notes': ['of it'], 'rows': []}
 
     monkeypatch.setattr('dcfm_ros.training.ablate.run_study', run)
     ablate('gaps', ['camvid:a:val'], output=tmp_path)
@@ -142,9 +215,29 @@ def test_study_says_how_it_is_evaluated(monkeypatch, tmp_path):
     ]
 
 
+def test_command_evaluates_on_what_is_held_out(monkeypatch, tmp_path, own, capsys):
+    asked = []
+
+    def run(chosen, configs, data, *arguments):
+        asked.extend((item.split, item.hold_out_share, item.mode) for item in data)
+        return {'study': chosen.title, 'columns': [], 'data': {}, 'notes': ['of it'], 'rows': []}
+
+    monkeypatch.setattr('dcfm_ros.training.ablate.run_study', run)
+    folder = str(own(a=''))
+    ablate(folder, ['camvid:a:train:0.1', 'camvid:a:val'], output=tmp_path / 'out')
+    assert asked == [('train', 0.1, 'past'), ('val', None, 'past')]
+    assert 'note: of it' in capsys.readouterr().out
+    assert json.loads((tmp_path / 'out/mine.json').read_text())['study'] == 'mine'
+    for text in ('camvid:a', 'a:b:c:0.1:d'):
+        with pytest.raises(ValueError, match=f'DATASET:ROOT:SPLIT:HOLD_OUT, got .{text}'):
+            ablate(folder, [text], output=tmp_path)
+    with pytest.raises(ValueError, match=r'must end with a number if anything, got .some'):
+        ablate(folder, ['camvid:a:train:some'], output=tmp_path)
+
+
 @pytest.fixture(scope='module')
 def camvid(tmp_path_factory):
-    """Four training frames and a dense clip of six, 64x64."""
+    """Four training frames that are no neighbours and a dense clip of six, 64x64."""
     root = tmp_path_factory.mktemp('camvid')
     rng = np.random.default_rng(0)
     for split, count in (('train', 4), ('val', 6)):
@@ -154,7 +247,7 @@ def camvid(tmp_path_factory):
             label = np.zeros((64, 64), np.uint8)
             label[20 + 3 * index :] = 3
             image = np.where(label[..., None] == 0, 200, 60) + rng.integers(0, 20, (64, 64, 3))
-            name = f'a_{index:05d}'
+            name = f'a_{index * (10 if split == "train" else 1):05d}'
             cv2.imwrite(str(root / split / f'{name}.jpg'), image)
             cv2.imwrite(str(root / f'{split}annot' / f'{name}.png'), label)
     return root
@@ -185,7 +278,7 @@ def done(camvid, tmp_path_factory):
             'data': {
                 'train': [{'dataset': 'camvid', 'root': str(camvid)}],
                 'cache_dir': str(folder / 'cache'),
-                'batch_size': 2, 'pairs_per_epoch': 4, 'num_workers': 0, 'hold_out_share': 0.0,
+                'batch_size': 2, 'pairs_per_epoch': 4, 'num_workers': 0, 'hold_out_share': 0.25,
                 'augmentation': {
                     'class_path': 'dcfm_ros.training.augment.RoadSceneAugmentation',
                     'init_args': {'crop': [64, 64]},
@@ -206,7 +299,7 @@ def done(camvid, tmp_path_factory):
     net = load_checkpoint(folder / 'out/no_fusion/seed_7/last.safetensors')
     fused = DCFM(dataclasses.replace(net.config, nonkey_uses_common=True))
     fused.load_state_dict(net.state_dict())
-    save_checkpoint(folder / 'fused', fused)
+    save_checkpoint(folder / 'fused', fused, {'steps': 5, 'metrics': {'loss': 1.5}})
     two = Study('two variants', ('miou', 'nonkey_loss'), (full, other))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'executable', trainer(folder, f'cp {folder}/fused last.safetensors'))
@@ -248,6 +341,49 @@ def test_table_shows_the_published_figures_beside_ours(done):
     assert '0.450' not in other
 
 
+def test_figures_tell_of_the_trainings(done):
+    (_, _, _, output, _), figures = done
+    full, other = (row['training'] for row in figures['rows'])
+    assert full['steps'] == {'mean': 5.0, 'std': 0.0, 'values': [5.0]}
+    assert full['hours']['values'] == full['val_miou_key']['values'] == [None]
+    record = read_metadata(output / 'no_fusion/seed_7/last.safetensors').training
+    assert other['steps']['values'] == [record['steps']] == [2]
+    assert other['hours']['values'] == [record['hours']]
+    for name in ('val_miou_key', 'val_miou_nonkey'):
+        assert other[name]['values'] == [record['metrics'][name]]
+
+
+def test_table_shows_the_fold_where_every_training_was_validated(done):
+    _, figures = done
+    assert 'fold' not in as_markdown(figures)
+    head, _, row = as_markdown(figures | {'rows': figures['rows'][1:]}).splitlines()
+    names, cells = ([cell.strip() for cell in line.split('|')] for line in (head, row))
+    training = figures['rows'][1]['training']
+    for name, metric in (('fold key', 'val_miou_key'), ('fold non-key', 'val_miou_nonkey')):
+        assert cells[names.index(name)] == f'{training[metric]["mean"]:.3f} +- 0.000'
+
+
+def test_table_has_no_columns_of_the_paper_where_it_prints_nothing(done):
+    _, figures = done
+    head, *_ = as_markdown(figures).splitlines()
+    assert [name for name in head.split(' | ') if 'paper' in name] == ['miou (paper) |']
+    assert 'paper' not in as_markdown(figures | {'rows': figures['rows'][1:]})
+
+
+def test_held_out_stills_are_evaluated_with_a_note(done, camvid):
+    (two, configs, _, output, seeds), _ = done
+    one = Study('', ('miou', 'miou_nonkey'), two.variants[1:])
+    held = evaluation_data(camvid, split='train', hold_out_share=0.5)
+    figures = run_study(one, configs, [held], output, seeds)
+    name = 'camvid_train_held_0.5_k2_past'
+    share, keyframes = figures['notes']
+    assert share.startswith(f'{name}: only what a training with hold_out_share 0.5 keeps')
+    assert keyframes.endswith('none of non-key frames')
+    [row] = figures['rows']
+    assert row[name]['miou_nonkey'] == {'mean': None, 'std': None, 'values': [None]}
+    assert row[name]['miou']['mean'] > 0
+
+
 def test_a_study_goes_on_where_it_stopped(done):
     arguments, figures = done
     folder = arguments[3] / 'full' / 'seed_7'
@@ -273,12 +409,13 @@ def test_training_asks_for_a_gpu_unless_it_is_for_the_cpu(
 
     def record(function, runs, *arguments, **options):
         asked.update(options)
-        return [{} for _ in runs]
+        raise InterruptedError
 
     monkeypatch.setattr('dcfm_ros.training.ablate.map_in_order', record)
     config = tmp_path / 'train.yaml'
     config.write_text(yaml.safe_dump({'data': {}, 'trainer': {'accelerator': accelerator}}))
-    run_study(study('gaps'), [config], [evaluation_data(camvid)], tmp_path / 'out', threads=3)
+    with pytest.raises(InterruptedError):
+        run_study(study('gaps'), [config], [evaluation_data(camvid)], tmp_path / 'out', threads=3)
     assert asked == {'uses_gpu': uses_gpu, 'threads': 3}
 
 

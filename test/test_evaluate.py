@@ -27,6 +27,7 @@ from dcfm_ros.training.evaluate import (
     evaluate_dataset,
 )
 from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
+from dcfm_ros.training.evaluation.clip_choice import find_evaluation_clips
 from dcfm_ros.training.evaluation.clip_passes import (
     Setting,
     needed_spans,
@@ -497,11 +498,52 @@ def test_times_are_refused_where_nothing_is_streamed(net, clip):
         row_of(net, [clip], Setting(), replace(options, streaming=False))
 
 
-def test_frames_without_neighbours_are_refused_above_interval_1(net, clip):
-    alone = replace(clip, frames=clip.frames[:1])
-    with pytest.raises(ValueError, match=r'`interval` must be 1 where no frame has neighbours'):
-        row_of(net, [alone, alone], Setting(interval=2))
-    assert row_of(net, [alone, alone], Setting(interval=1))['frames'] == 2
+def test_frames_without_neighbours_are_keyframes_at_any_interval(net, clip):
+    alone = [replace(clip, frames=(frame,)) for frame in clip.frames[:2]]
+    options = replace(FAST, streaming=True)
+
+    def figures(*settings, clips=alone):
+        return evaluate_clips({'net': net}, clips, settings, floors=False, options=options)
+
+    every, fourth = (figures(Setting(interval=interval)) for interval in (1, 4))
+    assert every['notes'] == []
+    [note] = fourth['notes']
+    assert note.endswith('figures are of keyframes, and there are none of non-key frames')
+    assert figures(Setting(threshold=0.1))['notes'] == [note]
+    [row] = fourth['rows']
+    assert row['miou'] == row['miou_key'] == every['rows'][0]['miou'] > 0
+    assert (row['frames'], row['keyframe_share']) == (2, 1)
+    assert row['miou_nonkey'] is row['mvc8'] is row['streaming_miou'] is None
+    both = [*alone, replace(clip, frames=clip.frames[:2])]
+    assert note not in figures(Setting(interval=4), clips=both)['notes']
+
+
+def test_held_out_part_is_what_a_training_keeps_for_validation(net, camvid, clip, tmp_path):
+    save_checkpoint(tmp_path / 'net', net)
+    rest = (tmp_path / 'net', 'camvid', camvid, 'val', [2])
+    whole = evaluate_dataset(*rest, floors=False, options=FAST)
+    figures = evaluate_dataset(*rest, hold_out_share=0.35, floors=False, options=FAST)
+    assert (whole['hold_out_share'], figures['hold_out_share']) == (None, 0.35)
+    last = replace(clip, frames=clip.frames[13:])
+    assert figures['rows'][0]['miou'] == row_of(net, [last], Setting(interval=2))['miou']
+    assert whole['rows'][0]['miou'] != figures['rows'][0]['miou']
+    assert whole['notes'] == []
+    assert figures['notes'] == [
+        'only what a training with hold_out_share 0.35 keeps for validation: 7 labelled frames'
+    ]
+
+
+@pytest.mark.parametrize(
+    ('share', 'message'),
+    [
+        (0.0, r'`hold_out_share` must be in \(0, 1\), got 0.0'),
+        (1.0, r'`hold_out_share` must be in \(0, 1\), got 1.0'),
+        (0.02, '`hold_out_share` must be large enough for a labelled frame of .*, got 0.02'),
+    ],
+)
+def test_share_that_holds_nothing_out_is_refused(camvid, share, message):
+    with pytest.raises(ValueError, match=message):
+        find_evaluation_clips('camvid', camvid, 'val', hold_out_share=share)
 
 
 @pytest.mark.parametrize(
@@ -563,9 +605,12 @@ def test_command_prints_notes(camvid, net, tmp_path):
     run = dcfm(
         *('evaluate', '--root', camvid, '--device', 'cpu', '--no-floors', '--no-streaming'),
         *('--checkpoint', tmp_path / 'net.safetensors', '--intervals', '60', '--phases', 'first'),
+        *('--hold-out', '0.5', '--json', tmp_path / 'figures.json'),
     )
     assert run.returncode == 0, run.stderr
-    assert 'note: interval 60: 5% of the counted labels are met by keyframes' in run.stdout
+    assert 'note: only what a training with hold_out_share 0.5 keeps' in run.stdout
+    assert 'note: interval 60: 10% of the counted labels are met by keyframes' in run.stdout
+    assert json.loads((tmp_path / 'figures.json').read_text())['hold_out_share'] == 0.5
 
 
 @pytest.mark.parametrize(

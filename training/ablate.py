@@ -29,7 +29,7 @@ from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.label_sets import load_label_set
 from dcfm_ros.training.studies import Study, Variant
 from dcfm_ros.training.study_data import EvaluationData, named
-from dcfm_ros.training.study_table import summary
+from dcfm_ros.training.study_table import RECORDED, summary, training_record
 from dcfm_ros.training.workers import MAX_TRIES, cores_per_job, map_in_order
 
 WEIGHTS = 'last.safetensors'
@@ -77,8 +77,9 @@ def run_study(
         threads: Of each training; None: the cores of this machine, shared out among the jobs.
 
     Returns:
-        {'study', 'columns', 'seeds', 'configs', 'data', 'rows'}; a row holds 'variant',
-        'published' and, for each of the data by its name, {column: {'mean', 'std', 'values'}}.
+        {'study', 'columns', 'seeds', 'configs', 'data', 'notes', 'rows'}; a row holds 'variant',
+        'published' and, for each of the data by its name, {column: {'mean', 'std', 'values'}};
+        'training' holds the same of `RECORDED`. Notes are those of the evaluations.
 
     Raises:
         FileNotFoundError: If a file or folder is absent.
@@ -112,13 +113,18 @@ def run_study(
         threads=threads,
         uses_gpu=base['trainer'].get('accelerator', 'auto') != 'cpu',
     )
+    records = [training_record(run.folder / WEIGHTS) for run in runs]
     rows = []
     for index, variant in enumerate(study.variants):
-        own = results[index * len(seeds) : (index + 1) * len(seeds)]
+        own = slice(index * len(seeds), (index + 1) * len(seeds))
         rows.append({
             'variant': variant.name,
             'published': dict(variant.published),
-            **{name: summary([result[name] for result in own], study) for name in own[0]},
+            'training': summary(records[own], RECORDED),
+            **{
+                name: summary([result[name] for result in results[own]], study.columns)
+                for name in by_name
+            },
         })  # fmt: skip
     return {
         'study': study.title,
@@ -126,6 +132,7 @@ def run_study(
         'seeds': list(seeds),
         'configs': [str(path) for path in configs],
         'data': {name: [item.interval, item.mode] for name, item in by_name.items()},
+        'notes': [f'{name}: {note}' for name in by_name for note in results[0][name]['notes']],
         'rows': rows,
     }
 
@@ -134,7 +141,8 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
     """Do what is not done yet of one run.
 
     Returns:
-        By name of the data: the row of the evaluation, and 'nonkey_loss' if that is asked for.
+        By name of the data: the row of the evaluation, its 'notes', and 'nonkey_loss' if that is
+        asked for.
     """
     with _locked(run.folder) as lock:
         if not (run.folder / WEIGHTS).exists():
@@ -157,13 +165,14 @@ def _evaluate(run: Run, name: str) -> dict[str, Any]:
             intervals=(item.interval,),
             mode=item.mode,
             classes=item.classes,
+            hold_out_share=item.hold_out_share,
             floors=False,
             options=Options(streaming=False),
             threads=run.num_threads,
         )
         write_json(path, found | {'evaluated': evaluated})
     figures = _read_json(path)
-    row = engine_row(figures)
+    row = engine_row(figures) | {'notes': figures['notes']}
     if run.by_age:
         if 'by_age' not in figures:
             height = read_metadata(weights).image_height or None

@@ -10,7 +10,7 @@ from typing import Any
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.clips import Clip
-from dcfm_ros.training.datasets import find_clips
+from dcfm_ros.training.evaluation.clip_choice import find_evaluation_clips
 from dcfm_ros.training.evaluation.clip_passes import Setting
 from dcfm_ros.training.evaluation.jobs import (
     PER_FRAME,
@@ -27,6 +27,10 @@ from dcfm_ros.training.workers import map_in_order
 NO_STREAMING = (
     'streaming_miou is left out: workers that share a machine do not take the time that one takes '
     'alone; assume times (--key-ms, --nonkey-ms) or use one process'
+)
+KEYFRAMES_ONLY = (
+    'no clip has a second frame: whatever the interval, all figures are of keyframes, and there '
+    'are none of non-key frames'
 )
 
 
@@ -50,6 +54,7 @@ def evaluate_dataset(
     min_interval: int = 1,
     max_interval: int | None = None,
     classes: str | None = None,
+    hold_out_share: float | None = None,
     baselines: Sequence[Path | str] = (),
     floors: bool = True,
     options: Options | None = None,
@@ -61,7 +66,7 @@ def evaluate_dataset(
 
     Args:
         checkpoint: A network of the dataset's classes, or of `classes`.
-        dataset: As in `find_clips`, like `root` and `split`.
+        dataset: As in `find_evaluation_clips`, like the next two and the share.
         root: Folder of the dataset.
         split: Part of it.
         intervals: Keyframe intervals of fixed schedules in frames, a row each.
@@ -71,6 +76,7 @@ def evaluate_dataset(
         min_interval: Of adaptive schedules, frames.
         max_interval: Of adaptive schedules, frames; None: no limit.
         classes: Label set, by name or path, in whose classes the dataset's labels are read.
+        hold_out_share: Of what a training keeps for validation; None: everything.
         baselines: Checkpoints that are run on every frame by itself.
         floors: See `evaluate_clips`, as for the rest.
         options: How networks are run; without a height, each at that of its training.
@@ -90,9 +96,11 @@ def evaluate_dataset(
     settings = [Setting(interval=interval, **common) for interval in intervals]
     common |= {'interval': min_interval, 'max_interval': max_interval}
     settings += [Setting(threshold=threshold, **common) for threshold in thresholds]
-    clips = find_clips(dataset, Path(root), split, classes=classes)
+    clips = find_evaluation_clips(
+        dataset, Path(root), split, classes=classes, hold_out_share=hold_out_share
+    )
     paths = (checkpoint, *baselines)
-    figures = evaluate_clips(
+    figures: dict[str, Any] = evaluate_clips(
         {str(path): load_checkpoint(path) for path in paths},
         clips,
         settings,
@@ -103,8 +111,13 @@ def evaluate_dataset(
         ray_address=ray_address,
         threads=threads,
     )
-    head = {'dataset': dataset, 'split': split, 'checkpoint': str(checkpoint)}
-    return head | {'classes': clips[0].labels.name, 'clips': len(clips)} | figures
+    if hold_out_share is not None:
+        count = sum(len(clip.labelled) for clip in clips)
+        kept = f'a training with hold_out_share {hold_out_share:g} keeps for validation'
+        figures['notes'].insert(0, f'only what {kept}: {count} labelled frames')
+    head = {'dataset': dataset, 'split': split, 'hold_out_share': hold_out_share}
+    head |= {'checkpoint': str(checkpoint), 'classes': clips[0].labels.name, 'clips': len(clips)}
+    return head | figures
 
 
 def evaluate_clips(
@@ -200,13 +213,16 @@ def evaluate_clips(
         'streaming_times': times if is_streaming else None,
         'threads': threads,
         'label_hold': label_hold.values() if floors else None,
-        'notes': [NO_STREAMING] * (can_stream and not is_streaming) + _notes_on_labels(rows),
+        'notes': [NO_STREAMING] * (can_stream and not is_streaming)
+        + _notes_on_labels(clips, rows),
         'rows': rows,
     }
 
 
-def _notes_on_labels(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def _notes_on_labels(clips: Iterable[Clip], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What to know of rows whose labels are met by keyframes at least twice as often as frames."""
+    if all(len(clip.frames) < 2 for clip in clips):
+        return [KEYFRAMES_ONLY] * any(row['interval'] != 1 for row in rows)
     return [
         f'interval {row["interval"]}: {row["keyframe_share"]:.0%} of the counted labels are met '
         f'by keyframes, not one in {row["interval"]}, so its figures are not those of a long run'
@@ -223,11 +239,7 @@ def _check(
         raise ValueError('`clips` must have a labelled frame, got none')
     for name, net in nets.items():
         check_classes(name, net.config.num_classes, clips[0].labels)
-    if not any(plan.is_video for plan in plans):
-        return
-    if max(len(clip.frames) for clip in clips) < 2:
-        raise ValueError('`interval` must be 1 where no frame has neighbours, as in these clips')
-    if options.scales:
+    if options.scales and any(plan.is_video for plan in plans):
         raise ValueError(
             '`scales` must be empty unless every interval is 1: a cached feature belongs to one '
             'size, so there is no multi-scale video mode'

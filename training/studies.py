@@ -1,4 +1,4 @@
-"""The paper's ablations (Tables V, VI, VII) and one of our own, as variants of one training.
+"""The paper's ablations (Tables V, VI, VII), one of ours and anybody's, as variants of a training.
 
 A variant is what it changes in the training's yaml; the full model changes nothing, so the
 studies share its trainings.
@@ -6,10 +6,13 @@ studies share its trainings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 import re
 from typing import Any
+
+import yaml
 
 from dcfm_ros.training.published import (
     DecompositionRow,
@@ -35,11 +38,14 @@ class Variant:
     """Nested, as in the yaml of a training; empty: the full model."""
     published: Mapping[str, float] = field(default_factory=dict)
     """What the paper prints for it, by column; fractions."""
+    stem: str = ''
+    """Of the file that it was read from, if it was."""
 
     @property
     def folder(self) -> str:
         """Name of the folder that its trainings have; 'full' for the full model."""
-        return re.sub('[^a-z0-9]+', '_', self.name.lower()).strip('_') if self.changes else 'full'
+        name = (self.stem or self.name).lower()
+        return re.sub('[^a-z0-9]+', '_', name).strip('_') if self.changes else 'full'
 
 
 @dataclass(frozen=True)
@@ -57,21 +63,71 @@ class Study:
 
 
 def study(name: str) -> Study:
-    """A study by name: 'decomposition' (Table V), 'losses' (VI), 'loss_types' (VII) or 'gaps'.
+    """Find a study.
 
-    'gaps' compares the paper's pairs, direct neighbours, with age-matched ones.
+    Args:
+        name: 'decomposition' (Table V), 'losses' (VI), 'loss_types' (VII), 'gaps' (the paper's
+            pairs, direct neighbours, or age-matched ones), or a folder with a yaml per variant
+            (see `read_study`).
 
     Raises:
-        ValueError: If there is no such study.
+        ValueError: If there is no such study, or the folder holds none.
     """
     if name not in STUDIES:
-        raise ValueError(f'`name` must be one of {", ".join(STUDIES)}, got {name!r}')
+        if Path(name).is_dir():
+            return read_study(Path(name))
+        known = ', '.join(STUDIES)
+        raise ValueError(f'`name` must be one of {known}, or a folder of variants, got {name!r}')
     if name == 'gaps':
         return _GAPS
     table, columns = _TABLES[name]
     rows = published(table)
     variants = tuple(_variant(row, columns) for row in rows)
     return Study(title(table), columns, variants)
+
+
+def read_study(folder: Path) -> Study:
+    """Read a study of one's own: every yaml of a folder is a variant, in order of their names.
+
+    A yaml holds what is changed in the training's; an empty one is the full model. Its first line,
+    if that is a comment, is the name of the variant, else the name of the file is. The first line
+    of README.md is the title, else the name of the folder is.
+
+    Raises:
+        ValueError: If there is no yaml, one is not a table of changes, or two would be trained in
+            one folder.
+    """
+    paths = sorted([*folder.glob('*.yaml'), *folder.glob('*.yml')])
+    if not paths:
+        raise ValueError(f'`name` must be a folder with a yaml per variant, got {folder}')
+    variants = tuple(map(_read_variant, paths))
+    by_folder: dict[str, Path] = {}
+    for variant, path in zip(variants, paths, strict=True):
+        if (other := by_folder.setdefault(variant.folder, path)) != path:
+            what = 'differ from each other in more than case and punctuation of their names'
+            what = 'be the only one without changes' if variant.folder == 'full' else what
+            raise ValueError(f'a variant must {what}, got {other} and {path}')
+    readme = folder / 'README.md'
+    lines = readme.read_text(encoding='utf-8').splitlines() if readme.is_file() else []
+    name = _heading(lines) or folder.resolve().name
+    return Study(name, ('miou', 'miou_key', 'miou_nonkey', 'mvc8'), variants, 4, 'past')
+
+
+def _read_variant(path: Path) -> Variant:
+    text = path.read_text(encoding='utf-8')
+    try:
+        changes = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f'{path} is not YAML: {error}') from None
+    if not isinstance(changes, dict):
+        raise ValueError(f'{path} must be a table of changes, got {changes!r}')
+    lines = text.splitlines() if text.startswith('#') else []
+    return Variant(_heading(lines) or path.stem, changes, stem=path.stem)
+
+
+def _heading(lines: Sequence[str]) -> str:
+    """The first line without its signs, '' if there is none."""
+    return lines[0].strip('# \t') if lines else ''
 
 
 def _variant(row: Any, columns: tuple[str, ...]) -> Variant:
@@ -110,7 +166,7 @@ _TABLES = {
 }
 
 STUDIES = (*_TABLES, 'gaps')
-"""Names that `study` knows."""
+"""Names that `study` knows beside folders."""
 
 
 def _gaps(intervals: tuple[int, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from dcfm_ros.training.clips import Clip
-from dcfm_ros.training.datasets import find_clips
+from dcfm_ros.training.evaluation.clip_choice import find_evaluation_clips
 from dcfm_ros.training.evaluation.clip_passes import Setting
 from dcfm_ros.training.label_sets import LabelSet
 
@@ -31,6 +31,8 @@ class EvaluationData:
     """'both' or 'past'."""
     classes: str | None = None
     """Label set, by name or path, in whose classes the labels are read."""
+    hold_out_share: float | None = None
+    """Only what a training with this `data.hold_out_share` keeps for validation; None: all."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'root', self.root.resolve())
@@ -41,9 +43,16 @@ class EvaluationData:
 
         Raises:
             FileNotFoundError: If a folder is absent.
-            ValueError: If the data is incomplete, or shares no class with `classes`.
+            ValueError: If the data is incomplete, or shares no class with `classes`, or
+                `hold_out_share` is not allowed or leaves no label.
         """
-        return find_clips(self.dataset, self.root, self.split, classes=self.classes)
+        return find_evaluation_clips(
+            self.dataset,
+            self.root,
+            self.split,
+            classes=self.classes,
+            hold_out_share=self.hold_out_share,
+        )
 
     def check(self, trained: LabelSet, *, by_age: bool) -> None:
         """See that a network can be evaluated on it, before one is trained.
@@ -68,7 +77,9 @@ class EvaluationData:
             found = f'the {labels.num_classes} of {labels.name} in {self.root}'
             raise ValueError(f'`data` must have the {text}, got {found}')
         oldest = max((clip.labelled[-1] for clip in clips if clip.labelled), default=-1)
-        needed = self.interval - 1 if by_age else min(self.interval - 1, 1)
+        # A training may well validate on stills, which are keyframes only.
+        needed = min(self.interval - 1, 1) if self.hold_out_share is None else 0
+        needed = self.interval - 1 if by_age else needed
         if oldest < needed:
             text = f'a labelled frame with {needed} frames before it'
             raise ValueError(f'`data` must have {text}, got none in {self.root}')
@@ -80,7 +91,7 @@ def named(data: Sequence[EvaluationData]) -> dict[str, EvaluationData]:
     Raises:
         ValueError: If two of the data are the same.
     """
-    names = [f'{item.dataset}_{item.split}_k{item.interval}_{item.mode}' for item in data]
+    names = [f'{item.dataset}_{_part(item)}_k{item.interval}_{item.mode}' for item in data]
     result = {}
     for name, item in zip(names, data, strict=True):
         alike = [other.root for other, its in zip(data, names, strict=True) if its == name]
@@ -88,3 +99,8 @@ def named(data: Sequence[EvaluationData]) -> dict[str, EvaluationData]:
     if len(result) < len(data):
         raise ValueError(f'`data` must differ from each other, got only {", ".join(result)}')
     return result
+
+
+def _part(item: EvaluationData) -> str:
+    share = item.hold_out_share
+    return item.split if share is None else f'{item.split}_held_{share:g}'

@@ -1,19 +1,35 @@
-"""The table of a study: figures over seeds, beside those that the paper prints."""
+"""The table of a study: figures over seeds, beside those that the paper prints.
+
+`fold` is what a training validates on at its end.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import math
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from dcfm_ros.training.studies import Study
+from dcfm_ros.models.checkpoint import read_metadata
+
+FOLD = {'val_miou_key': 'fold key', 'val_miou_nonkey': 'fold non-key'}
+"""Columns of the last validation, by its metrics."""
+RECORDED = ('steps', 'hours', *FOLD)
+"""What is told of a training."""
 
 
-def summary(rows: Sequence[Mapping[str, Any]], study: Study) -> dict[str, Any]:
+def training_record(weights: Path) -> dict[str, Any]:
+    """What a checkpoint says of its training, `RECORDED`; None where it does not."""
+    record: dict[str, Any] = read_metadata(weights).training
+    record = record | record.get('metrics', {})
+    return {name: record.get(name) for name in RECORDED}
+
+
+def summary(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, Any]:
     """Mean, standard deviation and values of every column, over the runs of a variant."""
     figures = {}
-    for column in study.columns:
+    for column in columns:
         values = [math.nan if row.get(column) is None else float(row[column]) for row in rows]
         known = not any(map(math.isnan, values))
         figures[column] = {
@@ -26,14 +42,19 @@ def summary(rows: Sequence[Mapping[str, Any]], study: Study) -> dict[str, Any]:
 
 def as_markdown(figures: Mapping[str, Any]) -> str:
     """A table to read: mean and standard deviation over seeds, and what the paper prints."""
-    columns, names = figures['columns'], list(figures['data'])
+    columns, names, rows = figures['columns'], list(figures['data']), figures['rows']
+    fold = [
+        name for name in FOLD if all(row['training'][name]['mean'] is not None for row in rows)
+    ]
+    published = [column for column in columns if any(column in row['published'] for row in rows)]
     head = ['variant', *(f'{column} ({name})' for name in names for column in columns)]
-    head += [f'{column} (paper)' for column in columns]
+    head += [FOLD[name] for name in fold] + [f'{column} (paper)' for column in published]
     lines = [' | '.join(head), ' | '.join('---' for _ in head)]
-    for row in figures['rows']:
+    for row in rows:
         cells = [row['variant']]
         cells += [_cell(row[name][column]) for name in names for column in columns]
-        cells += [f'{row["published"][c]:.3f}' if c in row['published'] else '' for c in columns]
+        cells += [_cell(row['training'][name]) for name in fold]
+        cells += [f'{row["published"][c]:.3f}' if c in row['published'] else '' for c in published]
         lines.append(' | '.join(cells))
     return '\n'.join(f'| {line} |' for line in lines)
 
