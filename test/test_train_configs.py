@@ -9,15 +9,19 @@ import pytest
 import yaml
 
 from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.training.ablate import merged
 from dcfm_ros.training.lightning_cli import TrainingCLI
 from dcfm_ros.training.losses import LossOptions
 from dcfm_ros.training.optimisation import Optimisation
 from dcfm_ros.training.published import published
+from dcfm_ros.training.studies import study
 
 FOLDER = Path(__file__).resolve().parents[1] / 'config' / 'train'
 TABLE_I = {row.setting: row for row in published('table1_training')}
 PAPER = sorted(path.stem for path in (FOLDER / 'released').iterdir())
 """Names of the published trainings."""
+STEPS = sorted(path.stem for path in (FOLDER / 'steps').glob('*.yaml'))
+"""Variants of steps.yaml."""
 
 SETTINGS = (
     'batch', 'lambda1', 'lambda2', 'lr_encoder', 'lr_decoder', 'poly_power', 'iterations',
@@ -128,7 +132,7 @@ def test_image_baseline_trains_no_fusion(read, name):
 @pytest.mark.parametrize(
     'names',
     [
-        *((name,) for name in [*PAPER, 'default', 'own_footage']),
+        *((name,) for name in [*PAPER, 'default', 'own_footage', 'steps']),
         ('cityscapes_resnet101', 'released/cityscapes_resnet101'),
     ],
 )
@@ -145,10 +149,116 @@ def test_ablation_starts_from_what_the_image_network_exports(read):
     assert read('ablation').model.initial_weights == weights
 
 
+def test_packaged_networks_start_from_the_first_stage(read):
+    for names in (('default',), ('default', 'accurate')):
+        values, start = read(*names), read(*names, 'start')
+        assert values.model.net == start.model.net
+        assert not LossOptions(**start.model.loss).needs_reference
+        assert {source.motion for source in start.data.train} == {'none'}
+
+
 def test_every_file_writes_into_a_folder_of_its_own():
-    folders = []
+    folders = {}
     for path in FOLDER.glob('*.yaml'):
         values = yaml.safe_load(path.read_text())
-        folders += [values['export']['folder']] if 'export' in values else []
-        assert not set(values['trainer']) & {'default_root_dir', 'plugins'}
-    assert len(set(folders)) == len(folders) == len(PAPER) + 4
+        folders[path.stem] = values.get('export', {}).get('folder')
+        assert not set(values.get('trainer', {})) & {'default_root_dir', 'plugins'}
+    assert folders.pop('image_baseline') is None
+    assert None not in folders.values()
+    assert len(set(folders.values())) == len(folders)
+
+
+def changes(read, name):
+    """What a variant changes in steps.yaml: the values that it has there, by name."""
+    base, values = (dict(read(*names).items()) for names in (('steps',), ('steps', name)))
+    names = {key for key in base | values if base.get(key) != values.get(key)} - {'config'}
+    return {key: values.get(key) for key in names}
+
+
+SCALE = {'data.augmentation.init_args.scale'}
+LIGHT = {f'data.augmentation.init_args.{name}' for name in ('jitter', 'noise', 'blur')}
+WEIGHTS = {'model.class_weights'}
+MIXING = {'data.mixing'}
+AVERAGE = {'average.decay', 'average.update_starting_at_step'}
+GAPS = {'data.gaps'}
+START = {'model.initial_weights'}
+SOURCES = {'data.train'}
+CHANGED = {
+    '00_base': set(),
+    '01_wider_zoom': SCALE,
+    '02_light': LIGHT,
+    '03_class_weights': WEIGHTS,
+    '04_pasted_objects': SOURCES,
+    '05_rare_classes': SOURCES,
+    '06_classmix': MIXING,
+    '07_cutmix': MIXING,
+    '08_weight_average': AVERAGE,
+    '09_age_matched': GAPS,
+    '10_rendered_drives': SOURCES,
+    '11_cityscapes': SOURCES,
+    '12_pretraining': START,
+    '13_self_training': SOURCES,
+    '14_all': SCALE | LIGHT | WEIGHTS | MIXING | AVERAGE | GAPS | START | SOURCES,
+}
+"""Settings that each variant may change."""
+
+
+@pytest.mark.parametrize('name', STEPS)
+def test_step_changes_one_thing(read, name):
+    changed = {
+        next((short for short in CHANGED[name] if key.startswith(short)), key)
+        for key in changes(read, f'steps/{name}')
+    }
+    assert changed == CHANGED[name]
+
+
+def test_sources_of_a_step_change_one_thing(read):
+    def sources(name):
+        return [vars(source) for source in read('steps', f'steps/{name}').data.train]
+
+    [camvid] = sources('00_base')
+    assert sources('04_pasted_objects') == [{**camvid, 'paste_share': 0.3}]
+    assert sources('05_rare_classes') == [{**camvid, 'balance': 0.5}]
+    added = []
+    for name in ('10_rendered_drives', '11_cityscapes', '13_self_training'):
+        first, second = sources(name)
+        assert first == {**camvid, 'share': 0.8}
+        assert second['share'] == 0.2
+        added.append(second)
+    everything = {**camvid, 'paste_share': 0.3, 'balance': 0.5, 'share': 0.4}
+    assert sources('14_all') == [everything, *added]
+
+
+def test_all_steps_together_are_what_each_of_them_is(read):
+    together = changes(read, 'steps/14_all')
+    del together['data.train']
+    for name in STEPS:
+        if name not in ('07_cutmix', '14_all'):  # there is one kind of mixing at a time
+            for key, value in changes(read, f'steps/{name}').items():
+                if key != 'data.train':
+                    assert together.pop(key, value) == value
+    assert together == {}
+
+
+def test_pretraining_of_the_steps_has_their_budget(read):
+    start = read('steps', 'steps_start')
+    assert set(changes(read, 'steps_start')) == {
+        'model.loss.nonkey', 'model.loss.consistency', 'data.train', 'data.hold_out_share',
+        'export.folder',
+    }  # fmt: skip
+    [source] = start.data.train
+    assert (source.dataset, source.root, source.motion) == ('rendered', None, 'none')
+    assert not LossOptions(**start.model.loss).needs_reference
+    weights = f'features:{start.export.folder}/last.safetensors'
+    assert read('steps', 'steps/12_pretraining').model.initial_weights == weights
+
+
+def test_steps_are_a_study(read, tmp_path):
+    steps = study(str(FOLDER / 'steps'))
+    assert [row.folder for row in steps.variants] == ['full', *STEPS[1:]]
+    assert steps.title.startswith('What each step')
+    base = yaml.safe_load((FOLDER / 'steps.yaml').read_text())
+    path = tmp_path / 'all'
+    path.with_suffix('.yaml').write_text(yaml.safe_dump(merged(base, steps.variants[-1].changes)))
+    one, two = (dict(read(*names).items()) for names in ((path,), ('steps', 'steps/14_all')))
+    assert {key for key in one | two if one.get(key) != two.get(key)} == {'config'}
