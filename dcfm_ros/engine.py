@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 import copy
 from dataclasses import dataclass, field
 from functools import cached_property
+import math
 
 import numpy as np
 from numpy.typing import NDArray
-import torch
 from torch import Tensor
 
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.clip import ClipReader, plan_clip
-from dcfm_ros.feature_cache import FeatureCache
+from dcfm_ros.deep_execution import DeepExecution, make_execution
+from dcfm_ros.device import resolve_device
+from dcfm_ros.feature_cache import FeatureCache, Keyframe
 from dcfm_ros.mask import class_mask, confidence_map
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
@@ -23,6 +25,9 @@ from dcfm_ros.scheduler import Decision, FixedScheduler, Schedule
 from dcfm_ros.timing import StageTimer
 
 BACKENDS = ('auto', 'torch')
+CANNOT_WAIT = ('first', 'size_change', 'time_jump', 'reset', 'retry', 'max_age')
+"""Reasons for a keyframe whose own feature is needed on that very frame."""
+_SLICES = 4
 
 
 @dataclass(eq=False, kw_only=True)
@@ -32,12 +37,15 @@ class FrameResult:
     mask: NDArray[np.uint8]
     """Class of every pixel at camera resolution, (H, W)."""
     is_keyframe: bool
-    """True if the deep encoder ran on this frame."""
+    """True if the deep encoder was begun on this frame; in execution 'sync' it is done too."""
     reason: str
     """Why it was a keyframe: 'first', 'size_change', 'time_jump', 'reset', the schedule's
-    'interval', 'change' or 'max_interval', or 'last' of a clip; '' if it was none."""
+    'interval', 'change' or 'max_interval', 'max_age', 'retry' (the deep encoder had failed), or
+    'last' of a clip; '' if it was none."""
     keyframe_age: int
-    """Frames since the keyframe whose common feature was used, 0 on a keyframe."""
+    """Frames since the keyframe whose common feature was used, 0 if it is this frame's own."""
+    feature_age_ms: float
+    """The same in ms between the stamps; in a clip, where stamps are numbers, nan."""
     change_score: float
     """How much the image differs from that of the keyframe before it, see `change_score`; nan
     where the schedule does not ask, or had none to compare with: 'first', 'reset', ..."""
@@ -59,8 +67,8 @@ class FrameResult:
 class SegmentationEngine:
     """Segments a stream of images with the deep encoder on keyframes only.
 
-    What is remembered from frame to frame is the schedule's own state and the `FeatureCache`. One
-    engine serves one camera; it is not thread-safe.
+    What is remembered from frame to frame is the schedule's own state, the `FeatureCache`, and the
+    keyframe whose deep encoder is under way. One engine serves one camera; it is not thread-safe.
     """
 
     def __init__(
@@ -70,6 +78,9 @@ class SegmentationEngine:
         backend: str = 'auto',
         schedule: Schedule | int = 2,
         inference_height: int | None = None,
+        execution: str | DeepExecution = 'sync',
+        slices: int | None = None,
+        max_age: int | None = None,
     ) -> None:
         """Prepare a copy of `net` for inference.
 
@@ -81,6 +92,12 @@ class SegmentationEngine:
                 engine works with a copy, so that one schedule can be given to several engines.
             inference_height: Rows that the network works at; larger images are shrunk to it, the
                 mask is at camera resolution all the same. None or 0: the camera's own.
+            execution: When a keyframe's deep encoder does its work: 'sync' (on the keyframe, as in
+                the paper), 'amortised' (in slices, one per frame) or 'async' (in a thread of its
+                own); see `deep_execution`. The frames in the meantime use the keyframe before it.
+            slices: Of an amortised keyframe; None: the fixed keyframe interval, or 4.
+            max_age: Oldest feature in frames that may be used, at least 0; before one gets older
+                the frame computes its own, or waits for one that is under way. None: no limit.
 
         Raises:
             ValueError: If an argument is outside these, or a CUDA device is asked for and absent.
@@ -89,19 +106,33 @@ class SegmentationEngine:
             raise ValueError(f'`backend` must be one of {", ".join(BACKENDS)}, got {backend!r}')
         if inference_height is not None and inference_height < 0:
             raise ValueError(f'`inference_height` must be at least 0, got {inference_height}')
+        if max_age is not None and max_age < 0:
+            raise ValueError(f'`max_age` must be at least 0, got {max_age}')
         self._device = resolve_device(device)
         self.net = net
         self.schedule: Schedule = (
             FixedScheduler(schedule) if isinstance(schedule, int) else copy.copy(schedule)
         )
         self.inference_height = inference_height or 0
+        self.max_age = math.inf if max_age is None else max_age
         self._backend = TorchBackend(net, self._device)
+        if slices is None:
+            slices = getattr(self.schedule, 'interval', _SLICES)
+        self._deep = make_execution(execution, slices) if isinstance(execution, str) else execution
         self._cache = FeatureCache()
+        self._begun = self._cache.keyframe
+        self._frame = 0
+        self._newest_ns = 0
 
     @property
     def device(self) -> str:
         """Where the network runs: 'cpu' or 'cuda:<n>'."""
         return str(self._device)
+
+    @property
+    def execution(self) -> str:
+        """When the deep encoder does its work: 'sync', 'amortised' or 'async'."""
+        return self._deep.name
 
     @property
     def backend(self) -> str:
@@ -122,29 +153,28 @@ class SegmentationEngine:
             ValueError: If the image is not uint8 RGB with at least one pixel.
         """
         check_image(image)
-        size = (image.shape[0], image.shape[1])
+        frame = Keyframe(self._frame, (image.shape[0], image.shape[1]), stamp_ns)
         timer = StageTimer(self._device)
         with timer.stage('preprocess'):
             shrunk = shrink(image, self.inference_height)
             tensor = self._backend.to_input(shrunk)
-            decision = self._decide(shrunk, size, stamp_ns)
+            decision = self._decide(shrunk, frame)
         with timer.stage('independent'):
             independent = self._backend.encode_independent(tensor)
-        is_keyframe = bool(decision.reason)
-        if is_keyframe:
-            with timer.stage('common'):
-                common = self._backend.encode_common(independent)
-            self._cache.store(common, size, stamp_ns)
-            self.schedule.set_keyframe(shrunk)
-        else:
-            self._cache.use(stamp_ns)
+        self._run_deep_encoder(timer, frame, decision, independent, shrunk)
         assert self._cache.common is not None
-        logits, mask = self._decode(timer, [self._cache.common], independent, size, is_keyframe)
+        is_keyframe, used = bool(decision.reason), self._cache.keyframe
+        logits, mask = self._decode(
+            timer, [self._cache.common], independent, frame.size, used == frame
+        )
+        self._frame += 1
+        self._newest_ns = stamp_ns
         return FrameResult(
             mask=mask,
             is_keyframe=is_keyframe,
             reason=decision.reason,
-            keyframe_age=self._cache.age,
+            keyframe_age=frame.number - used.number,
+            feature_age_ms=(stamp_ns - used.stamp_ns) / 1e6,
             change_score=decision.change_score,
             stage_ms=timer.stage_ms,
             stamp_ns=stamp_ns,
@@ -153,6 +183,7 @@ class SegmentationEngine:
 
     def reset(self) -> None:
         """Forget the cached feature: the next frame becomes a keyframe."""
+        self._deep.cancel()
         self._cache.clear('reset')
 
     def segment_clip(
@@ -206,22 +237,64 @@ class SegmentationEngine:
                 is_keyframe=plan.is_keyframe,
                 reason=plan.decision.reason,
                 keyframe_age=min(abs(plan.frame - index) for index in keyframes),
+                feature_age_ms=math.nan,
                 change_score=plan.decision.change_score,
                 stage_ms=timer.stage_ms,
                 stamp_ns=plan.frame,
                 logits=logits,
             )
 
-    def _decide(self, image: NDArray[np.uint8], size: tuple[int, int], stamp_ns: int) -> Decision:
-        """Whether the cache may be used at all, else what the schedule says."""
+    def _decide(self, image: NDArray[np.uint8], frame: Keyframe) -> Decision:
+        """Whether the cache may be used at all, else what the schedule says.
+
+        A frame is a keyframe if its deep encoder is begun; while another one's is under way, that
+        has to wait.
+        """
         cache = self._cache
         if cache.common is None:
             return Decision(cache.reason_cleared)
-        if cache.size != size:
+        if cache.keyframe.size != frame.size:
             return Decision('size_change')
-        if stamp_ns < cache.stamp_ns:
+        if frame.stamp_ns < self._newest_ns:
             return Decision('time_jump')
-        return self.schedule.decide(image, cache.age + 1)
+        decision = self.schedule.decide(image, frame.number - self._begun.number)
+        if self._deep.is_busy:
+            return decision._replace(reason='')
+        if not decision.reason and frame.number - cache.keyframe.number > self.max_age:
+            return decision._replace(reason='max_age')
+        return decision
+
+    def _run_deep_encoder(
+        self,
+        timer: StageTimer,
+        frame: Keyframe,
+        decision: Decision,
+        independent: Independent,
+        image: NDArray[np.uint8],
+    ) -> None:
+        """Begin or go on with a keyframe; afterwards the cache holds what this frame may use."""
+        deep, cache = self._deep, self._cache
+        is_keyframe = bool(decision.reason)
+        if not is_keyframe and not deep.is_busy:
+            return
+        if is_keyframe:
+            deep.cancel()
+            deep.begin(self._backend.deep_task(independent))
+        using = frame.number - cache.keyframe.number
+        cannot_wait = decision.reason in CANNOT_WAIT or using > self.max_age
+        begun = frame if is_keyframe else self._begun
+        try:
+            with timer.stage('common'):
+                common = deep.finish() if cannot_wait else deep.advance()
+        except Exception:
+            if not is_keyframe:  # a frame later than that which it belongs to
+                cache.clear('retry')
+            raise
+        if is_keyframe:
+            self.schedule.set_keyframe(image)
+            self._begun = begun
+        if common is not None:
+            cache.store(common, begun)
 
     def _decode(
         self,
@@ -236,22 +309,3 @@ class SegmentationEngine:
         with timer.stage('mask'):
             mask = class_mask(logits, size)
         return logits, mask
-
-
-def resolve_device(device: str) -> torch.device:
-    """The torch device that a name means.
-
-    Raises:
-        ValueError: If the name is unknown, or asks for a CUDA device that is absent.
-    """
-    if device == 'auto':
-        return torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')
-    if device == 'cpu':
-        return torch.device('cpu')
-    kind, _, index = device.partition(':')
-    if kind != 'cuda' or not (index.isdecimal() or device == 'cuda'):
-        raise ValueError(f'`device` must be auto, cpu, cuda or cuda:<n>, got {device!r}')
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(index or 0) >= count:
-        raise ValueError(f'`device` {device!r} is absent: torch sees {count} CUDA device(s)')
-    return torch.device('cuda', int(index or 0))

@@ -91,7 +91,7 @@ def test_a_frame_that_fails_leaves_the_schedule_with_the_keyframe_of_the_cache(m
         raise RuntimeError('out of memory')
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._backend, 'encode_common', fail)
+        patch.setattr(engine._backend, 'deep_task', fail)
         with pytest.raises(RuntimeError, match='out of memory'):
             engine.step(images[1], 1)
     assert engine.step(images[2], 2).reason == 'change'

@@ -37,6 +37,7 @@ class FakeEngine:
             is_keyframe=True,
             reason='first',
             keyframe_age=0,
+            feature_age_ms=0.0,
             change_score=float('nan'),
             stage_ms={'decode': 1.0},
             stamp_ns=stamp_ns,

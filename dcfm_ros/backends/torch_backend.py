@@ -15,7 +15,8 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from dcfm_ros.backends.folding import fold_batch_norms, folded_weights
-from dcfm_ros.models.backbone import Independent
+from dcfm_ros.deep_execution import DeepTask
+from dcfm_ros.models.backbone import DeepState, Independent
 from dcfm_ros.models.dcfm import DCFM, normalise
 from dcfm_ros.models.fusion import align
 
@@ -24,8 +25,8 @@ class TorchBackend:
     """Runs the stages of a DCFM on one device.
 
     The fusion is one 1x1 convolution over [common ; half independent], that is
-    W_a common + W_b independent. W_a common + bias, batch norm folded, is what `encode_common`
-    returns and the engine caches; a non-key frame adds W_b independent: about a tenth of the work.
+    W_a common + W_b independent. W_a common + bias, batch norm folded, is what a `deep_task`
+    gives and the engine caches; a non-key frame adds W_b independent: about a tenth of the work.
     Networks with ablation switches off have no such sum and run their plain stages.
     """
 
@@ -48,6 +49,9 @@ class TorchBackend:
         probe = torch.zeros(1, 3, 64, 64, dtype=dtype, device=device)
         fold_batch_norms(self.net, lambda: self._run_plain(probe))
         self.net.to(memory_format=torch.channels_last)
+        blocks = [torch.inference_mode()(step) for step in self.net.encoder.deep_steps()]
+        self._deep_steps = [*blocks, self._finish_common]
+        self._step_ms: dict[tuple[int, ...], list[float]] = {}
 
     @torch.inference_mode()
     def to_input(self, image: NDArray[np.uint8]) -> Tensor:
@@ -61,13 +65,30 @@ class TorchBackend:
         """Shallow encoder; on every frame."""
         return self.net.encode_independent(tensor)
 
-    @torch.inference_mode()
+    def deep_task(self, independent: Independent) -> DeepTask:
+        """Deep encoder and common half of the fusion, not begun; on keyframes, for the cache."""
+        state = self.net.encoder.start(independent.state)
+        # What the steps take depends on the size of the image.
+        step_ms = self._step_ms.setdefault(tuple(independent.state.shape), [])
+        return DeepTask(self._deep_steps, state, self._wait, step_ms)
+
     def encode_common(self, independent: Independent) -> Tensor:
-        """Deep encoder and the common half of the fusion; on keyframes, for the cache."""
-        common = self.net.encode_common(independent)
+        """What `deep_task` gives, all at once."""
+        task = self.deep_task(independent)
+        task.run(0, len(task.steps))
+        common: Tensor = task.state
+        return common
+
+    @torch.inference_mode()
+    def _finish_common(self, state: DeepState) -> Tensor:
+        common = self.net.finish_common(state)
         if self._plain:
             return common
         return F.conv2d(common, self._weight_common, self._bias)
+
+    def _wait(self) -> None:
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
 
     @torch.inference_mode()
     def decode(

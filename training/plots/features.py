@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import torch
 from tqdm import tqdm
 
-from dcfm_ros.engine import resolve_device
+from dcfm_ros.device import resolve_device
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.preprocess import shrink

@@ -1,0 +1,321 @@
+"""When the deep encoder of a keyframe does its work: at once, a slice per frame, or beside them.
+
+The engine begins a task on every keyframe and asks once per frame, that one included, whether its
+common feature is there. Until then the frames go on with the feature of the keyframe before it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
+import os
+import threading
+import time
+from typing import Any, Protocol
+
+from torch import Tensor
+
+EXECUTIONS = ('sync', 'amortised', 'async')
+
+_NICENESS = 5
+"""Of the thread beside the frames: what is asked of it now can wait, the next frame cannot."""
+
+
+@dataclass(eq=False)
+class DeepTask:
+    """The deep encoder of one keyframe, in steps."""
+
+    steps: Sequence[Callable[[Any], Any]]
+    """Each continues from what the one before it gave; the last gives the feature to cache."""
+    state: Any
+    """What the next step continues from."""
+    wait: Callable[[], None] = lambda: None
+    """Returns when the device has done what it was given."""
+    step_ms: list[float] = field(default_factory=list)
+    """Least duration of each step so far; shared by the tasks of one image size. Empty: none of
+    them was measured yet."""
+
+    def run(self, start: int, stop: int) -> None:
+        """Do some of the steps."""
+        for step in self.steps[start:stop]:
+            self.state = step(self.state)
+
+    def run_measured(self) -> None:
+        """Do all of the steps, and note how long each takes."""
+        measured = []
+        for step in self.steps:
+            begin = time.perf_counter()
+            self.state = step(self.state)
+            self.wait()
+            measured.append((time.perf_counter() - begin) * 1e3)
+        before = self.step_ms or measured
+        self.step_ms[:] = [min(pair) for pair in zip(before, measured, strict=True)]
+
+
+class DeepExecution(ABC):
+    """Carries out one task at a time."""
+
+    name: str
+    """One of `EXECUTIONS`."""
+
+    @property
+    @abstractmethod
+    def is_busy(self) -> bool:
+        """Whether there is a task that has not given its feature yet."""
+
+    @abstractmethod
+    def begin(self, task: DeepTask) -> None:
+        """Take the task of a keyframe; there must be no other."""
+
+    @abstractmethod
+    def advance(self) -> Tensor | None:
+        """Do this frame's share of the task: its feature, or None if it is not finished yet.
+
+        Raises:
+            RuntimeError: What the network raised; the task is gone then.
+        """
+
+    @abstractmethod
+    def finish(self) -> Tensor:
+        """Do all that is left of the task, because this frame cannot do without its feature.
+
+        Raises:
+            RuntimeError: What the network raised; the task is gone then.
+        """
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Drop the task, if there is one."""
+
+
+class AtOnce(DeepExecution):
+    """The paper's order: a keyframe takes as long as its deep encoder."""
+
+    name = 'sync'
+
+    def __init__(self) -> None:
+        self._task: DeepTask | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """See `DeepExecution.is_busy`."""
+        return self._task is not None
+
+    def begin(self, task: DeepTask) -> None:
+        """See `DeepExecution.begin`."""
+        self._task = task
+
+    def advance(self) -> Tensor | None:
+        """See `DeepExecution.advance`; always the feature."""
+        return self.finish()
+
+    def finish(self) -> Tensor:
+        """See `DeepExecution.finish`."""
+        assert self._task is not None
+        task, self._task = self._task, None
+        task.run(0, len(task.steps))
+        return _feature(task)
+
+    def cancel(self) -> None:
+        """See `DeepExecution.cancel`."""
+        self._task = None
+
+
+class Amortised(DeepExecution):
+    """A slice of the deep encoder per frame, in the same thread; every frame takes about as long.
+
+    The feature of a keyframe is there `num_slices` - 1 frames later, whatever the slices take, so
+    that results do not depend on the machine. The slices follow from the durations of the steps in
+    the runs that could not wait, the first keyframe of each size among them.
+    """
+
+    name = 'amortised'
+
+    def __init__(self, num_slices: int) -> None:
+        """Choose the number of slices.
+
+        Args:
+            num_slices: Frames that share the deep encoder of one keyframe, at least 1.
+
+        Raises:
+            ValueError: If it is below 1.
+        """
+        if num_slices < 1:
+            raise ValueError(f'`slices` must be at least 1, got {num_slices}')
+        self.num_slices = num_slices
+        self._task: DeepTask | None = None
+        self._ends: list[int] = []
+        self._done = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """See `DeepExecution.is_busy`."""
+        return self._task is not None
+
+    def begin(self, task: DeepTask) -> None:
+        """See `DeepExecution.begin`."""
+        costs = task.step_ms or [1.0] * len(task.steps)
+        self._task, self._done = task, 0
+        self._ends = slice_ends(costs, self.num_slices)
+
+    def advance(self) -> Tensor | None:
+        """See `DeepExecution.advance`: one slice."""
+        self._run_to(self._ends.pop(0))
+        return None if self._ends else self._take()
+
+    def finish(self) -> Tensor:
+        """See `DeepExecution.finish`; a task that was not begun yet is measured."""
+        assert self._task is not None
+        if self._done:
+            self._run_to(len(self._task.steps))
+        else:
+            self._guarded(self._task.run_measured)
+        return self._take()
+
+    def cancel(self) -> None:
+        """See `DeepExecution.cancel`."""
+        self._task = None
+
+    def _run_to(self, end: int) -> None:
+        task = self._task
+        assert task is not None
+        self._guarded(lambda: task.run(self._done, end))
+        self._done = end
+
+    def _guarded(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except BaseException:
+            self._task = None
+            raise
+
+    def _take(self) -> Tensor:
+        assert self._task is not None
+        task, self._task = self._task, None
+        return _feature(task)
+
+
+class Pool(Protocol):
+    """What runs a function later, as `concurrent.futures.Executor` does."""
+
+    def submit(self, run: Callable[[], Any], /) -> Future[Any]:
+        """Have it run."""
+        ...
+
+
+class Beside(DeepExecution):
+    """The deep encoder in a thread of its own and low priority; no frame waits for it.
+
+    When the feature is there depends on the machine; its age is told with every frame.
+    """
+
+    name = 'async'
+
+    def __init__(self, pool: Pool | None = None) -> None:
+        """Start the thread.
+
+        Args:
+            pool: Instead of a thread of its own.
+        """
+        self._pool = pool or ThreadPoolExecutor(1, 'deep_encoder', _lower_priority)
+        self._task: DeepTask | None = None
+        self._future: Future[Any] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """See `DeepExecution.is_busy`."""
+        return self._task is not None
+
+    def begin(self, task: DeepTask) -> None:
+        """See `DeepExecution.begin`."""
+        self._task = task
+
+    def advance(self) -> Tensor | None:
+        """See `DeepExecution.advance`; waits for nothing."""
+        task = self._task
+        assert task is not None
+        if self._future is None:
+            self._future = self._pool.submit(partial(_run_all, task))
+        return self.finish() if self._future.done() else None
+
+    def finish(self) -> Tensor:
+        """See `DeepExecution.finish`; what the thread has not begun is done here and now."""
+        assert self._task is not None
+        task, future = self._task, self._future
+        self._task = self._future = None
+        if future is None or future.cancel():
+            return _run_all(task)
+        feature: Tensor = future.result()
+        return feature
+
+    def cancel(self) -> None:
+        """See `DeepExecution.cancel`; one that runs already ends, and nobody looks at it."""
+        if self._future is not None:
+            self._future.cancel()
+        self._task = self._future = None
+
+
+def make_execution(name: str, num_slices: int) -> DeepExecution:
+    """An execution by its name.
+
+    Args:
+        name: One of `EXECUTIONS`.
+        num_slices: Of 'amortised'.
+
+    Raises:
+        ValueError: If there is none of that name, or `num_slices` is below 1.
+    """
+    if name not in EXECUTIONS:
+        msg = f'one of {", ".join(EXECUTIONS)}, got {name!r}'
+        raise ValueError(f'`execution` must be {msg}')
+    if name == 'amortised':
+        return Amortised(num_slices)
+    return AtOnce() if name == 'sync' else Beside()
+
+
+def slice_ends(costs: Sequence[float], num_slices: int) -> list[int]:
+    """Cut a chain into slices of which the longest is as short as possible.
+
+    Args:
+        costs: Of every step, at least 0.
+        num_slices: How many, at least 1; the last ones are empty where there are fewer steps.
+
+    Returns:
+        For every slice the number of the step after its last one.
+    """
+    low, high = max(costs), sum(costs)
+    for _ in range(40):  # of halving: far below what a step takes
+        middle = (low + high) / 2
+        low, high = (low, middle) if len(_cut(costs, middle)) <= num_slices else (middle, high)
+    ends = _cut(costs, high)
+    return ends + [len(costs)] * (num_slices - len(ends))
+
+
+def _cut(costs: Sequence[float], limit: float) -> list[int]:
+    """Ends of slices that are as long as the limit allows."""
+    total, begun, ends = list(accumulate(costs)), 0.0, []
+    for index in range(1, len(costs)):
+        if total[index] - begun > limit * (1 + 1e-9):
+            ends.append(index)
+            begun = total[index - 1]
+    return [*ends, len(costs)]
+
+
+def _run_all(task: DeepTask) -> Tensor:
+    task.run(0, len(task.steps))
+    task.wait()
+    return _feature(task)
+
+
+def _feature(task: DeepTask) -> Tensor:
+    feature: Tensor = task.state
+    return feature
+
+
+def _lower_priority() -> None:
+    if hasattr(os, 'setpriority'):  # on Linux a thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
