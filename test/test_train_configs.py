@@ -149,12 +149,20 @@ def test_ablation_starts_from_what_the_image_network_exports(read):
     assert read('ablation').model.initial_weights == weights
 
 
-def test_packaged_networks_start_from_the_first_stage(read):
+def test_first_stage_of_the_packaged_networks_is_an_image_network(read):
     for names in (('default',), ('default', 'accurate')):
-        values, start = read(*names), read(*names, 'start')
-        assert values.model.net == start.model.net
-        assert not LossOptions(**start.model.loss).needs_reference
-        assert {source.motion for source in start.data.train} == {'none'}
+        half = read(*names, 'half_size')
+        assert half.model.net == read(*names).model.net
+        assert not LossOptions(**half.model.loss).needs_reference
+        assert {source.motion for source in half.data.train} == {'none'}
+
+
+def test_second_stage_of_the_packaged_networks_goes_on_from_the_first(read):
+    half = read('default', 'half_size')
+    full = read('default', 'half_size', 'full_size')
+    assert full.model.initial_weights == f'{half.export.folder}/best.safetensors'
+    assert full.model.net == half.model.net
+    assert full.data.train == half.data.train
 
 
 def test_every_file_writes_into_a_folder_of_its_own():
