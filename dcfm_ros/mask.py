@@ -7,6 +7,8 @@ Shapes: K classes, h w feature grid, H W camera image.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,6 +31,8 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
         Class ids, (H, W) uint8.
     """
     if logits.is_cuda:
+        if kernel := _cuda_kernel():
+            return np.asarray(kernel(logits, size)[0].cpu().numpy(), np.uint8)
         resized = [chunk.argmax(dim=0).to(torch.uint8) for chunk in _row_chunks(logits, size)]
         return np.asarray(torch.cat(resized).cpu().numpy(), np.uint8)
     planes = logits[0].float().contiguous().numpy()
@@ -54,6 +58,9 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
         Values in (0, 1], (H, W) float32.
     """
     if logits.is_cuda:
+        if kernel := _cuda_kernel():
+            _, confidence = kernel(logits, size, with_confidence=True)
+            return np.asarray(confidence.cpu().numpy(), np.float32)
         chunks = [chunk.softmax(dim=0).amax(dim=0) for chunk in _row_chunks(logits, size)]
         return np.asarray(torch.cat(chunks).cpu().numpy(), np.float32)
     planes = logits[0].float().contiguous().numpy()
@@ -64,6 +71,16 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
     for plane in planes:
         total += cv2.exp(_resize(plane, size) - best)
     return np.asarray(1.0 / total, np.float32)
+
+
+@cache
+def _cuda_kernel() -> Any:
+    """`resized_argmax`, or None where Triton is not installed."""
+    try:
+        from dcfm_ros.backends.triton_mask import resized_argmax
+    except ImportError:
+        return None
+    return resized_argmax
 
 
 def _resize(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
