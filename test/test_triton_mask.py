@@ -1,4 +1,4 @@
-"""The CUDA kernel in Triton's interpreter, on the CPU; on a GPU `test_engine` runs the real one."""
+"""The CUDA kernel in Triton's interpreter, on the CPU; on a GPU `test_engine` runs it for real."""
 
 from __future__ import annotations
 
