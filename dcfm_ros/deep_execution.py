@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
@@ -22,7 +23,7 @@ from torch import Tensor
 EXECUTIONS = ('sync', 'amortised', 'async')
 
 _NICENESS = 5
-"""Of the thread beside the frames: what is asked of it now can wait, the next frame cannot."""
+"""Of the thread beside the frames, above their own: what it is asked can wait, frames cannot."""
 
 
 @dataclass(eq=False)
@@ -239,7 +240,11 @@ class Beside(DeepExecution):
         task = self._task
         assert task is not None
         if self._future is None:
-            self._future = self._pool.submit(partial(_run_all, task))
+            try:
+                self._future = self._pool.submit(partial(_run_all, task))
+            except RuntimeError:
+                self._task = None
+                raise
         return self.finish() if self._future.done() else None
 
     def finish(self) -> Tensor:
@@ -318,4 +323,7 @@ def _feature(task: DeepTask) -> Tensor:
 
 def _lower_priority() -> None:
     if hasattr(os, 'setpriority'):  # on Linux a thread has a priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        thread = threading.get_native_id()
+        niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
+        with suppress(OSError):  # without the right to, it works at the priority of all
+            os.setpriority(os.PRIO_PROCESS, thread, min(niceness, 19))

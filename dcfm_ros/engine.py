@@ -50,8 +50,8 @@ class FrameResult:
     """How much the image differs from that of the keyframe before it, see `change_score`; nan
     where the schedule does not ask, or had none to compare with: 'first', 'reset', ..."""
     stage_ms: dict[str, float]
-    """Duration in ms of preprocess (with the schedule's decision), independent, common (keyframes
-    only), decode and mask."""
+    """Duration in ms of preprocess (with the schedule's decision), independent, common (where
+    the deep encoder worked on this frame), decode and mask."""
     stamp_ns: int
     """Acquisition time of the frame, as given."""
     logits: Tensor = field(repr=False)
@@ -108,7 +108,12 @@ class SegmentationEngine:
             raise ValueError(f'`inference_height` must be at least 0, got {inference_height}')
         if max_age is not None and max_age < 0:
             raise ValueError(f'`max_age` must be at least 0, got {max_age}')
+        if slices is not None and slices < 1:
+            raise ValueError(f'`slices` must be at least 1, got {slices}')
         self._device = resolve_device(device)
+        if execution == 'async' and self._device.type != 'cpu':
+            # Thread and frames would share a stream, and every frame would wait for the thread.
+            raise ValueError(f"`execution` must not be 'async' on {self._device}, only on the CPU")
         self.net = net
         self.schedule: Schedule = (
             FixedScheduler(schedule) if isinstance(schedule, int) else copy.copy(schedule)
@@ -154,6 +159,7 @@ class SegmentationEngine:
         """
         check_image(image)
         frame = Keyframe(self._frame, (image.shape[0], image.shape[1]), stamp_ns)
+        self._frame += 1  # a frame that fails makes the feature older, too
         timer = StageTimer(self._device)
         with timer.stage('preprocess'):
             shrunk = shrink(image, self.inference_height)
@@ -162,13 +168,12 @@ class SegmentationEngine:
         with timer.stage('independent'):
             independent = self._backend.encode_independent(tensor)
         self._run_deep_encoder(timer, frame, decision, independent, shrunk)
+        self._newest_ns = stamp_ns
         assert self._cache.common is not None
         is_keyframe, used = bool(decision.reason), self._cache.keyframe
         logits, mask = self._decode(
             timer, [self._cache.common], independent, frame.size, used == frame
         )
-        self._frame += 1
-        self._newest_ns = stamp_ns
         return FrameResult(
             mask=mask,
             is_keyframe=is_keyframe,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
+import warnings
 
 import cv2
 import numpy as np
@@ -31,7 +32,7 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
         Class ids, (H, W) uint8.
     """
     if logits.is_cuda:
-        if kernel := _cuda_kernel():
+        if kernel := _cuda_kernel(logits.device):
             return np.asarray(kernel(logits, size)[0].cpu().numpy(), np.uint8)
         resized = [chunk.argmax(dim=0).to(torch.uint8) for chunk in _row_chunks(logits, size)]
         return np.asarray(torch.cat(resized).cpu().numpy(), np.uint8)
@@ -58,7 +59,7 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
         Values in (0, 1], (H, W) float32.
     """
     if logits.is_cuda:
-        if kernel := _cuda_kernel():
+        if kernel := _cuda_kernel(logits.device):
             _, confidence = kernel(logits, size, with_confidence=True)
             return np.asarray(confidence.cpu().numpy(), np.float32)
         chunks = [chunk.softmax(dim=0).amax(dim=0) for chunk in _row_chunks(logits, size)]
@@ -74,11 +75,14 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
 
 
 @cache
-def _cuda_kernel() -> Any:
-    """`resized_argmax`, or None where Triton is not installed."""
+def _cuda_kernel(device: torch.device) -> Any:
+    """`resized_argmax`, or None where Triton is not installed or cannot compile."""
     try:
         from dcfm_ros.backends.triton_mask import resized_argmax
-    except ImportError:
+
+        resized_argmax(torch.zeros(1, 2, 2, 2, device=device), (4, 4), with_confidence=True)
+    except Exception as error:  # no compiler, a folder that cannot be written, an old GPU, ...
+        warnings.warn(f'masks are made without Triton: {error}', stacklevel=3)
         return None
     return resized_argmax
 

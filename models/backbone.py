@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
@@ -56,18 +56,21 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def deep_steps(self) -> Sequence[DeepStep]:
-        """The deep part's blocks in order, each as short as the network allows."""
+        """The deep part in order, in steps as short as the network allows.
 
-    @abstractmethod
-    def finish(self, state: DeepState) -> Tensor:
-        """End the deep part: deep feature, (B, `out_channels`, h, w)."""
+        x of the last one is the deep feature, (B, `out_channels`, h, w).
+        """
 
     def deep(self, state: Tensor) -> Tensor:
         """State of the shallow part -> deep feature (B, `out_channels`, h, w), all at once."""
-        progress = self.start(state)
-        for step in self.deep_steps():
-            progress = step(progress)
-        return self.finish(progress)
+        return run_steps(self.deep_steps(), self.start(state)).x
+
+
+def run_steps(steps: Sequence[DeepStep], state: DeepState) -> DeepState:
+    """Do some steps one after another."""
+    for step in steps:
+        state = step(state)
+    return state
 
 
 class AllMLPFuse(nn.Module):
@@ -88,24 +91,26 @@ class AllMLPFuse(nn.Module):
 
     def forward(self, stages: list[Tensor]) -> Tensor:
         """Fuse (B, C_s, h_s, w_s) of every stage, first to deepest, to (B, E, h_1, w_1)."""
-        size = stages[0].shape[-2:]
-        parts, biases = [], []
-        for stage, (weight, bias) in zip(stages, self._merged(), strict=True):
-            part = F.conv2d(stage, weight[:, :, None, None])
-            if part.shape[-2:] != size:
-                part = F.interpolate(part, size, mode='bilinear', align_corners=False)
-            parts.append(part)
-            biases.append(bias)
-        fused = torch.stack(biases).sum(0).view(1, -1, 1, 1) + parts[0]
-        for part in parts[1:]:
-            fused = fused + part
-        return self.dropout(F.relu(self.norm(fused)))
+        return run_steps(self.steps(), DeepState(stages[-1], tuple(stages))).x
 
-    def _merged(self) -> list[tuple[Tensor, Tensor]]:
-        """Per stage, first to deepest: weight (E, C) and bias (E) of projection and fuse."""
-        weights = self.fuse.weight.flatten(1).chunk(len(self.linear), dim=1)[::-1]
-        merged = []
-        for linear, weight in zip(self.linear, weights, strict=True):
-            projection, bias = linear.get_parameter('weight'), linear.get_parameter('bias')
-            merged.append((weight @ projection.flatten(1), weight @ bias))
-        return merged
+    def steps(self) -> list[DeepStep]:
+        """The same for the stages that a `DeepState` has gathered, a step each."""
+        return [*(partial(self._add, index) for index in range(len(self.linear))), self._end]
+
+    def _add(self, index: int, state: DeepState) -> DeepState:
+        size = state.stages[0].shape[-2:]
+        weight, bias = self._merged(index)
+        part = F.conv2d(state.stages[index], weight[:, :, None, None], bias)
+        if part.shape[-2:] != size:
+            part = F.interpolate(part, size, mode='bilinear', align_corners=False)
+        return DeepState(part if index == 0 else state.x + part, state.stages)
+
+    def _end(self, state: DeepState) -> DeepState:
+        return DeepState(self.dropout(F.relu(self.norm(state.x))))
+
+    def _merged(self, index: int) -> tuple[Tensor, Tensor]:
+        """Weight (E, C) and bias (E) of projection and fuse of a stage, 0 the first."""
+        weight = self.fuse.weight.flatten(1).chunk(len(self.linear), dim=1)[-1 - index]
+        linear = self.linear[index]
+        projection, bias = linear.get_parameter('weight'), linear.get_parameter('bias')
+        return weight @ projection.flatten(1), weight @ bias

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-from dcfm_ros.models.backbone import DeepState, Encoder, Independent
+from dcfm_ros.models.backbone import Encoder, Independent
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.fusion import FeatureFusion, align
 from dcfm_ros.models.head import build_head
@@ -72,15 +72,11 @@ class DCFM(nn.Module):
         Returns:
             L2-normalised common feature, (B, C_F, h, w): what a non-key frame reuses.
         """
-        return normalise(self.common_projection(self.encoder.deep(independent.state)))
+        return self.to_common(self.encoder.deep(independent.state))
 
-    def finish_common(self, state: DeepState) -> Tensor:
-        """The common feature, where the deep encoder was run in steps (see `Encoder.deep_steps`).
-
-        Args:
-            state: What the last step gave.
-        """
-        return normalise(self.common_projection(self.encoder.finish(state)))
+    def to_common(self, deep: Tensor) -> Tensor:
+        """Deep feature of the encoder -> common feature, (B, C_F, h, w)."""
+        return normalise(self.common_projection(deep))
 
     def fuse(
         self, common: Tensor, independent: Independent, *, is_keyframe: bool = True

@@ -62,17 +62,14 @@ class MiTEncoder(Encoder):
         return DeepState(state.permute(0, 2, 3, 1))
 
     def deep_steps(self) -> list[DeepStep]:
-        """See `Encoder.deep_steps`: a block each."""
-        return [
+        """See `Encoder.deep_steps`: a block each, then the fuse."""
+        blocks: list[DeepStep] = [
             partial(self._run_block, stage, number)
             for stage in self.stages
             for number in range(len(stage.blocks))
             if stage is not self.stages[0] or number >= self.num_shallow_blocks
         ]
-
-    def finish(self, state: DeepState) -> Tensor:
-        """See `Encoder.finish`."""
-        return self.fuse(list(state.stages))
+        return [*blocks, *self.fuse.steps()]
 
     def _run_block(self, stage: Any, number: int, state: DeepState) -> DeepState:
         x = state.x

@@ -73,14 +73,11 @@ class ResNetEncoder(Encoder):
         return DeepState(state)
 
     def deep_steps(self) -> list[DeepStep]:
-        """See `Encoder.deep_steps`: a residual block each."""
-        return [
-            partial(_run_module, block) for layer in self.layers[1:] for block in layer.children()
-        ]
-
-    def finish(self, state: DeepState) -> Tensor:
-        """See `Encoder.finish`."""
-        return state.x if self.pyramid_pooling is None else self.pyramid_pooling(state.x)
+        """See `Encoder.deep_steps`: a residual block each, then the pooling."""
+        blocks = [block for layer in self.layers[1:] for block in layer.children()]
+        if self.pyramid_pooling is not None:
+            blocks.append(self.pyramid_pooling)
+        return [partial(_run_module, block) for block in blocks]
 
 
 def _run_module(module: nn.Module, state: DeepState) -> DeepState:

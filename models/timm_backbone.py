@@ -71,19 +71,15 @@ class TimmEncoder(Encoder):
         return DeepState(state, () if self.net is not None else (self._nchw(state),))
 
     def deep_steps(self) -> list[DeepStep]:
-        """See `Encoder.deep_steps`: a block each where the network is made of sequences."""
+        """See `Encoder.deep_steps`: a block each, as far as timm has sequences, then the fuse."""
         if self.net is not None:
-            return [self._run_network]
+            return [self._run_network, *self.fuse.steps()]
         steps: list[DeepStep] = []
         for index, module in enumerate(self.modules_deep):
             *first, last = _blocks(module)
             steps += [partial(self._run_block, block, is_output=False) for block in first]
             steps.append(partial(self._run_block, last, is_output=index in self.outputs))
-        return steps
-
-    def finish(self, state: DeepState) -> Tensor:
-        """See `Encoder.finish`."""
-        return self.fuse(list(state.stages))
+        return [*steps, *self.fuse.steps()]
 
     def _run_network(self, state: DeepState) -> DeepState:
         assert self.net is not None

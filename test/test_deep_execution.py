@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+import gc
 from itertools import combinations, pairwise
 import os
+import subprocess
+import sys
 import threading
 import time
+import weakref
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +17,7 @@ from small_net import assert_same_mask, make_images, make_net, plain_logits
 
 from dcfm_ros.deep_execution import Beside, DeepTask, slice_ends
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
 from dcfm_ros.scheduler import AdaptiveScheduler
 
 SLOW = 33_000_000
@@ -89,10 +94,34 @@ def test_amortised_keyframe_is_used_from_its_last_slice_on(backbone):
     assert_masks_are_of_their_keyframes(net, images, results)
 
 
-def test_every_frame_after_the_first_keyframes_does_a_slice():
-    results = run(make_engine(execution='amortised'), make_images(12))
+def test_every_frame_after_the_first_keyframes_does_a_slice(monkeypatch):
+    done = []
+    run_steps = DeepTask.run
+
+    def count(task, start, stop):
+        done.append(stop - start)
+        run_steps(task, start, stop)
+
+    monkeypatch.setattr(DeepTask, 'run', count)
+    engine = make_engine(execution='amortised')
+    results = run(engine, make_images(12))
     working = [i for i, result in enumerate(results) if 'common' in result.stage_ms]
     assert working == [0, *range(4, 12)]
+    assert len(done) == 8
+    assert min(done) > 0
+    assert sum(done[:4]) == sum(done[4:])
+
+
+def test_no_step_of_the_packaged_network_is_more_than_a_slice():
+    engine = SegmentationEngine(load_checkpoint(find_checkpoint()), device='cpu')
+    backend = engine._backend
+    independent = backend.encode_independent(backend.to_input(make_images(1, (360, 480))[0]))
+    for _ in range(5):
+        task = backend.deep_task(independent)
+        task.run_measured()
+    ends = [0, *slice_ends(task.step_ms, 4)]
+    costs = [sum(task.step_ms[a:b]) for a, b in pairwise(ends)]
+    assert max(costs) < 0.5 * sum(costs)
 
 
 def test_slices_can_be_fewer_than_the_interval():
@@ -102,9 +131,9 @@ def test_slices_can_be_fewer_than_the_interval():
 
 def test_more_slices_than_blocks_still_take_a_frame_each():
     net = make_net('timm:convnext_atto')
-    engine = make_engine(net, schedule=8, execution='amortised')
-    assert len(net.encoder.deep_steps()) < 8
-    assert ages(run(engine, make_images(17)))[8:] == [*range(8, 15), 7, 8]
+    engine = make_engine(net, schedule=16, execution='amortised')
+    assert len(net.encoder.deep_steps()) + 2 < 16
+    assert ages(run(engine, make_images(33)))[16:] == [*range(16, 31), 15, 16]
 
 
 def test_slices_follow_from_the_first_keyframe_of_a_size():
@@ -114,7 +143,7 @@ def test_slices_follow_from_the_first_keyframe_of_a_size():
     assert backend.deep_task(independent).step_ms == []
     run(engine, make_images(1))
     measured = backend.deep_task(independent).step_ms
-    assert len(measured) == len(backend.net.encoder.deep_steps()) + 1
+    assert len(measured) == len(backend.net.encoder.deep_steps()) + 2
     assert min(measured) > 0
     other = backend.encode_independent(backend.to_input(make_images(1, (99, 67))[0]))
     assert backend.deep_task(other).step_ms == []
@@ -226,7 +255,7 @@ def test_a_schedule_waits_while_a_keyframe_is_under_way_but_tells_its_score():
     assert all(result.change_score > 0 for result in results[1:])
 
 
-def fail(*_):
+def fail(*_, **_options):
     raise RuntimeError('out of memory')
 
 
@@ -240,6 +269,51 @@ def test_a_slice_that_fails_is_done_again_with_the_next_frame(monkeypatch):
     results = run(engine, images[4:], 4)
     assert [r.reason for r in results] == ['retry', '']
     assert ages(results) == [0, 1]
+
+
+def test_a_frame_that_fails_after_its_keyframe_is_counted(monkeypatch):
+    engine, images = make_engine(schedule=2), make_images(4)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._backend, 'decode', fail)
+        with pytest.raises(RuntimeError, match='out of memory'):
+            engine.step(images[0], 0)
+    results = run(engine, images[1:], 1)
+    assert ages(results) == [1, 0, 1]
+    assert [r.is_keyframe for r in results] == [False, True, False]
+
+
+def test_a_dropped_engine_leaves_nothing_behind():
+    engine = make_engine(execution='amortised')
+    run(engine, make_images(6))
+    backend = weakref.ref(engine._backend)
+    gc.collect()
+    gc.disable()
+    try:
+        del engine
+        assert backend() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, 'setpriority'), reason='no priorities on this system')
+def test_a_process_that_may_not_change_priorities_works_too():
+    code = """
+import os
+from dcfm_ros.deep_execution import Beside, DeepTask
+os.setpriority(os.PRIO_PROCESS, 0, 12)
+os.setuid(65534)
+beside = Beside()
+beside.begin(DeepTask([lambda state: state], 'feature'))
+while (feature := beside.advance()) is None:
+    pass
+print(feature)
+"""
+    if os.getuid() != 0:
+        pytest.skip('only root can become somebody else')
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == 'feature', done.stderr
 
 
 def test_a_thread_that_fails_is_told_and_done_again(monkeypatch):
@@ -263,6 +337,7 @@ def test_a_thread_that_fails_is_told_and_done_again(monkeypatch):
             r"`execution` must be one of sync, amortised, async, got 'par",
         ),
         ({'execution': 'amortised', 'slices': 0}, '`slices` must be at least 1, got 0'),
+        ({'slices': 0}, '`slices` must be at least 1, got 0'),
         ({'max_age': -1}, '`max_age` must be at least 0, got -1'),
     ],
 )

@@ -62,9 +62,9 @@ def test_non_key_frames_report_their_age():
 def test_common_encoder_runs_once_per_keyframe(monkeypatch):
     engine = SegmentationEngine(make_net(), device='cpu', schedule=4)
     calls = []
-    encoder = engine._backend.net.encoder
-    finish = encoder.finish
-    monkeypatch.setattr(encoder, 'finish', lambda state: calls.append(1) or finish(state))
+    net = engine._backend.net
+    to_common = net.to_common
+    monkeypatch.setattr(net, 'to_common', lambda deep: calls.append(1) or to_common(deep))
     results = [engine.step(image, i) for i, image in enumerate(make_images(10))]
     assert len(calls) == sum(r.is_keyframe for r in results) == 3
 

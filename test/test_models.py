@@ -34,9 +34,11 @@ def test_timm_network_cut_in_two_gives_its_own_features(name):
     size = 224 if '224' in name else 96
     image = torch.rand(1, 3, size, size)
     independent = net.encoder.shallow(image)
-    seen = []
-    net.encoder.fuse.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[0]))
-    net.encoder.deep(independent.state)
+    progress = net.encoder.start(independent.state)
+    seen = progress.stages
+    for step in net.encoder.deep_steps():
+        progress = step(progress)
+        seen = progress.stages or seen
     torch.manual_seed(0)
     whole = timm.create_model(name, pretrained=False, features_only=True).eval()
     first = len(whole.feature_info.channels()) - len(seen)
@@ -226,10 +228,10 @@ def test_unknown_timm_network_is_refused():
 @pytest.mark.parametrize(
     ('backbone', 'expected'),
     [
-        ('mit_b5', 3 + 6 + 40 + 3 - 1),  # its first block is the shallow part
-        ('resnet18', 2 + 2 + 2),
-        ('timm:resnet10t', 3),
-        ('timm:mobilenetv4_conv_small', 15),
+        ('mit_b5', (3 + 6 + 40 + 3 - 1) + (4 + 1)),  # its first block is the shallow part
+        ('resnet18', 2 + 2 + 2 + 1),  # and the pooling
+        ('timm:resnet10t', 3 + (4 + 1)),  # and the fuse: four stages, and the end
+        ('timm:mobilenetv4_conv_small', 15 + (4 + 1)),
     ],
 )
 def test_deep_part_is_a_chain_of_blocks(backbone, expected):
@@ -245,4 +247,4 @@ def test_deep_part_can_be_left_and_continued(stage):
     for step in net.encoder.deep_steps():  # in turns, as for two cameras
         progress = [step(state) for state in progress]
     for state, begun in zip((first, second), progress, strict=True):
-        torch.testing.assert_close(net.encoder.finish(begun), net.encoder.deep(state))
+        torch.testing.assert_close(begun.x, net.encoder.deep(state))

@@ -1,1 +1,1 @@
-"""How the network is computed: ``torch_backend`` (PyTorch), ``triton_mask`` (CUDA), ``folding``."""
+"""How the network is computed: ``torch_backend`` (PyTorch), ``triton_mask`` and ``folding``."""

@@ -5,8 +5,9 @@ Shapes: H W camera image, K classes, C_F common channels, C_f independent channe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import copy
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +50,7 @@ class TorchBackend:
         probe = torch.zeros(1, 3, 64, 64, dtype=dtype, device=device)
         fold_batch_norms(self.net, lambda: self._run_plain(probe))
         self.net.to(memory_format=torch.channels_last)
-        blocks = [torch.inference_mode()(step) for step in self.net.encoder.deep_steps()]
-        self._deep_steps = [*blocks, self._finish_common]
+        self._encoder_steps = [torch.inference_mode()(s) for s in self.net.encoder.deep_steps()]
         self._step_ms: dict[tuple[int, ...], list[float]] = {}
 
     @torch.inference_mode()
@@ -70,7 +70,8 @@ class TorchBackend:
         state = self.net.encoder.start(independent.state)
         # What the steps take depends on the size of the image.
         step_ms = self._step_ms.setdefault(tuple(independent.state.shape), [])
-        return DeepTask(self._deep_steps, state, self._wait, step_ms)
+        steps: list[Callable[[Any], Any]] = [*self._encoder_steps, self._to_common, self._project]
+        return DeepTask(steps, state, self._wait, step_ms)
 
     def encode_common(self, independent: Independent) -> Tensor:
         """What `deep_task` gives, all at once."""
@@ -80,11 +81,12 @@ class TorchBackend:
         return common
 
     @torch.inference_mode()
-    def _finish_common(self, state: DeepState) -> Tensor:
-        common = self.net.finish_common(state)
-        if self._plain:
-            return common
-        return F.conv2d(common, self._weight_common, self._bias)
+    def _to_common(self, state: DeepState) -> Tensor:
+        return self.net.to_common(state.x)
+
+    @torch.inference_mode()
+    def _project(self, common: Tensor) -> Tensor:
+        return common if self._plain else F.conv2d(common, self._weight_common, self._bias)
 
     def _wait(self) -> None:
         if self.device.type == 'cuda':

@@ -33,20 +33,22 @@ def resized_argmax(
     height, width = size
     mask = torch.empty(size, dtype=torch.uint8, device=logits.device)
     confidence = torch.empty(size if with_confidence else (1, 1), device=logits.device)
-    _kernel[(height, triton.cdiv(width, _BLOCK))](
-        logits,
-        mask,
-        confidence,
-        num_classes,
-        grid_height,
-        grid_width,
-        width,
-        *logits.stride()[1:],
-        grid_height / height,
-        grid_width / width,
-        with_confidence=with_confidence,
-        block=_BLOCK,
-    )
+    # Triton launches on the current device, whatever its arguments lie on.
+    with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]
+        _kernel[(height, triton.cdiv(width, _BLOCK))](
+            logits,
+            mask,
+            confidence,
+            num_classes,
+            grid_height,
+            grid_width,
+            width,
+            *logits.stride()[1:],
+            grid_height / height,
+            grid_width / width,
+            with_confidence=with_confidence,
+            block=_BLOCK,
+        )
     return mask, confidence if with_confidence else None
 
 
