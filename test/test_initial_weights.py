@@ -196,11 +196,14 @@ def features_of(name, given, image):
 
 
 def stages_of(net, image):
-    """What the encoder hands to its all-MLP fuse, all stages."""
-    stages = []
-    net.encoder.fuse.register_forward_pre_hook(lambda _, inputs: stages.extend(inputs[0]))
-    net.encoder.deep(net.encoder.shallow(image).state)
-    return stages
+    """What the all-MLP fuse is given."""
+    progress = net.encoder.start(net.encoder.shallow(image).state)
+    gathered = progress.stages
+    with torch.no_grad():
+        for step in net.encoder.deep_steps():
+            progress = step(progress)
+            gathered = progress.stages or gathered
+    return list(gathered)
 
 
 # A chain of modules, a list of stages, and one that is asked for its stages.
