@@ -127,7 +127,7 @@ class AtOnce(DeepExecution):
 
 
 class Amortised(DeepExecution):
-    """A slice of the deep encoder per frame, in the same thread; every frame takes about as long.
+    """A slice of the deep encoder per frame, in the same thread: no frame has to do all of it.
 
     The feature of a keyframe is there `num_slices` - 1 frames later, whatever the slices take, so
     that results do not depend on the machine. The slices follow from the durations of the steps in
@@ -209,9 +209,9 @@ class Pool(Protocol):
 
 
 class Beside(DeepExecution):
-    """The deep encoder in a thread of its own and low priority; no frame waits for it.
+    """The deep encoder in a thread of its own and low priority.
 
-    When the feature is there depends on the machine; its age is told with every frame.
+    A frame waits for it only where the feature in use would get older than allowed. When the feature is there depends on the machine; its age is told with every frame.
     """
 
     name = 'async'

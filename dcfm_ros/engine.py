@@ -111,9 +111,6 @@ class SegmentationEngine:
         if slices is not None and slices < 1:
             raise ValueError(f'`slices` must be at least 1, got {slices}')
         self._device = resolve_device(device)
-        if execution == 'async' and self._device.type != 'cpu':
-            # Thread and frames would share a stream, and every frame would wait for the thread.
-            raise ValueError(f"`execution` must not be 'async' on {self._device}, only on the CPU")
         self.net = net
         self.schedule: Schedule = (
             FixedScheduler(schedule) if isinstance(schedule, int) else copy.copy(schedule)
@@ -124,6 +121,9 @@ class SegmentationEngine:
         if slices is None:
             slices = getattr(self.schedule, 'interval', _SLICES)
         self._deep = make_execution(execution, slices) if isinstance(execution, str) else execution
+        if self.execution == 'async' and self._device.type != 'cpu':
+            # Thread and frames would share a stream, and every frame would wait for the thread.
+            raise ValueError(f"`execution` must not be 'async' on {self._device}, only on the CPU")
         self._cache = FeatureCache()
         self._begun = self._cache.keyframe
         self._frame = 0
@@ -148,7 +148,8 @@ class SegmentationEngine:
         """Segment the next frame of the stream.
 
         A keyframe runs both encoders and refills the cache; a non-key frame runs only the
-        shallow encoder and reuses the cached common feature.
+        shallow encoder and reuses the cached common feature. Where the deep encoder is not done at
+        once (`execution`), the frames after the keyframe take part in it, or find it done.
 
         Args:
             image: RGB, (H, W, 3). A change of H or W makes this frame a keyframe.
