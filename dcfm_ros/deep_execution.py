@@ -63,14 +63,17 @@ class DeepExecution(ABC):
     name: str
     """One of `EXECUTIONS`."""
 
+    def __init__(self) -> None:
+        self._task: DeepTask | None = None
+
     @property
-    @abstractmethod
     def is_busy(self) -> bool:
         """Whether there is a task that has not given its feature yet."""
+        return self._task is not None
 
-    @abstractmethod
     def begin(self, task: DeepTask) -> None:
         """Take the task of a keyframe; there must be no other."""
+        self._task = task
 
     @abstractmethod
     def advance(self) -> Tensor | None:
@@ -88,27 +91,15 @@ class DeepExecution(ABC):
             RuntimeError: What the network raised; the task is gone then.
         """
 
-    @abstractmethod
     def cancel(self) -> None:
         """Drop the task, if there is one."""
+        self._task = None
 
 
 class AtOnce(DeepExecution):
     """The paper's order: a keyframe takes as long as its deep encoder."""
 
     name = 'sync'
-
-    def __init__(self) -> None:
-        self._task: DeepTask | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        """See `DeepExecution.is_busy`."""
-        return self._task is not None
-
-    def begin(self, task: DeepTask) -> None:
-        """See `DeepExecution.begin`."""
-        self._task = task
 
     def advance(self) -> Tensor | None:
         """See `DeepExecution.advance`; always the feature."""
@@ -120,10 +111,6 @@ class AtOnce(DeepExecution):
         task, self._task = self._task, None
         task.run(0, len(task.steps))
         return _feature(task)
-
-    def cancel(self) -> None:
-        """See `DeepExecution.cancel`."""
-        self._task = None
 
 
 class Amortised(DeepExecution):
@@ -147,20 +134,16 @@ class Amortised(DeepExecution):
         """
         if num_slices < 1:
             raise ValueError(f'`slices` must be at least 1, got {num_slices}')
+        super().__init__()
         self.num_slices = num_slices
-        self._task: DeepTask | None = None
         self._ends: list[int] = []
         self._done = 0
 
-    @property
-    def is_busy(self) -> bool:
-        """See `DeepExecution.is_busy`."""
-        return self._task is not None
-
     def begin(self, task: DeepTask) -> None:
         """See `DeepExecution.begin`."""
+        super().begin(task)
+        self._done = 0
         costs = task.step_ms or [1.0] * len(task.steps)
-        self._task, self._done = task, 0
         self._ends = slice_ends(costs, self.num_slices)
 
     def advance(self) -> Tensor | None:
@@ -176,10 +159,6 @@ class Amortised(DeepExecution):
         else:
             self._guarded(self._task.run_measured)
         return self._take()
-
-    def cancel(self) -> None:
-        """See `DeepExecution.cancel`."""
-        self._task = None
 
     def _run_to(self, end: int) -> None:
         task = self._task
@@ -211,7 +190,8 @@ class Pool(Protocol):
 class Beside(DeepExecution):
     """The deep encoder in a thread of its own and low priority.
 
-    A frame waits for it only where the feature in use would get older than allowed. When the feature is there depends on the machine; its age is told with every frame.
+    A frame waits for it only where the feature in use would get older than allowed. When the
+    feature is there depends on the machine; its age is told with every frame.
     """
 
     name = 'async'
@@ -222,18 +202,9 @@ class Beside(DeepExecution):
         Args:
             pool: Instead of a thread of its own.
         """
+        super().__init__()
         self._pool = pool or ThreadPoolExecutor(1, 'deep_encoder', _lower_priority)
-        self._task: DeepTask | None = None
         self._future: Future[Any] | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        """See `DeepExecution.is_busy`."""
-        return self._task is not None
-
-    def begin(self, task: DeepTask) -> None:
-        """See `DeepExecution.begin`."""
-        self._task = task
 
     def advance(self) -> Tensor | None:
         """See `DeepExecution.advance`; waits for nothing."""
@@ -261,7 +232,8 @@ class Beside(DeepExecution):
         """See `DeepExecution.cancel`; one that runs already ends, and nobody looks at it."""
         if self._future is not None:
             self._future.cancel()
-        self._task = self._future = None
+        self._future = None
+        super().cancel()
 
 
 def make_execution(name: str, num_slices: int) -> DeepExecution:
