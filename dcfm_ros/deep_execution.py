@@ -7,12 +7,13 @@ common feature is there. Until then the frames go on with the feature of the key
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import accumulate
+from functools import lru_cache, partial
+from itertools import accumulate, combinations
 import os
 import threading
 import time
@@ -144,7 +145,7 @@ class Amortised(DeepExecution):
         super().begin(task)
         self._done = 0
         costs = task.step_ms or [1.0] * len(task.steps)
-        self._ends = slice_ends(costs, self.num_slices)
+        self._ends = list(slice_ends(tuple(costs), self.num_slices))
 
     def advance(self) -> Tensor | None:
         """See `DeepExecution.advance`: one slice."""
@@ -254,7 +255,8 @@ def make_execution(name: str, num_slices: int) -> DeepExecution:
     return AtOnce() if name == 'sync' else Beside()
 
 
-def slice_ends(costs: Sequence[float], num_slices: int) -> list[int]:
+@lru_cache(maxsize=64)  # costs stay what they are until a keyframe is measured anew
+def slice_ends(costs: tuple[float, ...], num_slices: int) -> tuple[int, ...]:
     """Cut a chain into slices of which the longest is as short as possible.
 
     Args:
@@ -264,22 +266,22 @@ def slice_ends(costs: Sequence[float], num_slices: int) -> list[int]:
     Returns:
         For every slice the number of the step after its last one.
     """
-    low, high = max(costs), sum(costs)
-    for _ in range(40):  # of halving: far below what a step takes
-        middle = (low + high) / 2
-        low, high = (low, middle) if len(_cut(costs, middle)) <= num_slices else (middle, high)
-    ends = _cut(costs, high)
-    return ends + [len(costs)] * (num_slices - len(ends))
+    total = (0.0, *accumulate(costs))
+    # The longest slice lasts from one step to another: of these sums, the least that will do.
+    limits = sorted({end - begin for begin, end in combinations(total, 2)})
+    least = bisect_left(limits, True, key=lambda limit: len(_cut(total, limit)) <= num_slices)
+    ends = _cut(total, limits[least])
+    return (*ends, *[len(costs)] * (num_slices - len(ends)))
 
 
-def _cut(costs: Sequence[float], limit: float) -> list[int]:
-    """Ends of slices that are as long as the limit allows."""
-    total, begun, ends = list(accumulate(costs)), 0.0, []
-    for index in range(1, len(costs)):
-        if total[index] - begun > limit * (1 + 1e-9):
-            ends.append(index)
-            begun = total[index - 1]
-    return [*ends, len(costs)]
+def _cut(total: Sequence[float], limit: float) -> list[int]:
+    """Ends of slices that are as long as the limit allows, or one step; `total` counts from 0."""
+    begun, ends = 0, []
+    for end in range(2, len(total)):
+        if total[end] - total[begun] > limit:
+            begun = end - 1
+            ends.append(begun)
+    return [*ends, len(total) - 1]
 
 
 def _run_all(task: DeepTask) -> Tensor:
