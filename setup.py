@@ -48,6 +48,7 @@ setup(
     packages=[
         'dcfm_ros',
         'dcfm_ros.backends',
+        'dcfm_ros.benchmark',
         'dcfm_ros.models',
         'dcfm_ros.synthetic',
         'dcfm_ros.training',

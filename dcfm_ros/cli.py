@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-import json
 import os
 from pathlib import Path
 import sys
@@ -11,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dcfm_ros import cli_figures, cli_pseudo_labels, cli_training, cli_weights
+from dcfm_ros import (
+    cli_bench,
+    cli_evaluation,
+    cli_figures,
+    cli_pseudo_labels,
+    cli_training,
+    cli_weights,
+)
 from dcfm_ros.cli_options import (
     Checkpoint,
     Device,
@@ -22,13 +28,12 @@ from dcfm_ros.cli_options import (
     OptionalFloat,
     OptionalInt,
     OptionalPath,
-    OptionalText,
     Rate,
+    Slices,
     Topic,
     deliver,
     parse_size,
-    print_rows,
-    save_json,
+    refuse_unused,
     with_progress,
 )
 
@@ -59,6 +64,13 @@ def segment(
     max_interval: Annotated[
         OptionalInt, typer.Option(min=1, help='With --adaptive: longest interval, frames.')
     ] = None,
+    execution: Annotated[
+        str, typer.Option(help='When the deep encoder works: sync, amortised or async.')
+    ] = 'sync',
+    slices: Slices = None,
+    max_age: Annotated[
+        OptionalInt, typer.Option(min=0, help='Oldest feature to use, frames.')
+    ] = None,
     device: Device = 'auto',
     height: Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')] = 0,
     masks: Annotated[OptionalPath, typer.Option(help='Folder for one PNG mask per frame.')] = None,
@@ -75,17 +87,22 @@ def segment(
     from dcfm_ros.sources import open_source
 
     schedule = choose_schedule(interval, adaptive, max_interval)
+    if execution != 'amortised':
+        refuse_unused({'slices': slices}, '--execution amortised')
     path = find_checkpoint(checkpoint)
     engine = SegmentationEngine(
         load_checkpoint(path),
         device=device,
         schedule=schedule,
         inference_height=height or read_metadata(path).image_height,
+        execution=execution,
+        slices=slices,
+        max_age=max_age,
     )
     options: dict[str, Any] = {'topic': topic, 'label_topic': label_topic, 'labels': labels}
     frames = with_progress(open_source(source, rate_hz=rate, **options), 'segmenting')
     summary, recorder = segment_frames(frames, engine, video=output, rate_hz=rate, masks=masks)
-    summary.update(source=source, checkpoint=str(path))
+    summary.update(source=source, checkpoint=str(path), slices=slices, max_age=max_age)
     deliver('dcfm segment', summary, recorder, output.parent, output.name, json_file)
 
 
@@ -189,36 +206,8 @@ def bag(
     typer.echo(f'{count} images in {output}')
 
 
-@app.command()
-def bench(
-    model: Annotated[
-        OptionalText, typer.Option(help='Preset, or weights as in --checkpoint elsewhere.')
-    ] = None,
-    size: Annotated[str, typer.Option(help='Height x width.')] = '360x480',
-    frames: Annotated[int, typer.Option(min=10, help='Frames per measurement.')] = 60,
-    intervals: Annotated[str, typer.Option(help='Keyframe intervals.')] = '2,6',
-    node_frames: Annotated[
-        int, typer.Option(min=0, help='Also play so many frames to the node, watching its memory.')
-    ] = 0,
-    device: Device = 'auto',
-    json_file: Json = None,
-) -> None:
-    """Measure speed side by side in one run, and the node's memory over many frames."""
-    from dcfm_ros.bench import bench_engine, bench_node_memory, machine
-
-    height, width = parse_size(size)
-    wanted = [int(value) for value in intervals.split(',')]
-    figures: dict[str, Any] = {'machine': machine()}
-    figures.update(bench_engine(model, (height, width), frames, wanted, device))
-    print_rows(figures['rows'])
-    typer.echo(json.dumps(figures['ratios'], indent=2))
-    if node_frames:
-        figures['node_memory'] = bench_node_memory(node_frames, (height, width))
-        typer.echo(json.dumps(figures['node_memory'], indent=2))
-    save_json(json_file, figures)
-
-
-app.command()(cli_training.evaluate)
+app.command()(cli_bench.bench)
+app.command()(cli_evaluation.evaluate)
 app.command()(cli_training.extract)
 app.command()(cli_pseudo_labels.pseudo_label)
 app.command()(cli_training.ablate)

@@ -1,0 +1,105 @@
+"""The network in the plain order of the paper, in eager PyTorch: what the algebra is measured by.
+
+Concatenate, fuse with all multiply-adds, logits at full size, argmax (Eq. 3 to 7, Fig. 3); the
+all-MLP tail resizes first and convolves afterwards, as SegFormer defines it.
+Shapes: H W camera image, K classes, C_F common channels, h w common grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import copy
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor, nn
+import torch.nn.functional as F
+
+from dcfm_ros.benchmark.interleave import Answer
+from dcfm_ros.models.backbone import AllMLPFuse, DeepState, DeepStep, Independent
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.timing import StageTimer
+
+
+class PlainFuse(nn.Module):
+    """`AllMLPFuse` as defined: project, resize, concatenate, 1x1 convolution, BN, ReLU."""
+
+    def __init__(self, fuse: AllMLPFuse) -> None:
+        super().__init__()
+        self.merged = fuse
+
+    def steps(self) -> list[DeepStep]:
+        """All of it as one step."""
+        return [self._run]
+
+    def _run(self, state: DeepState) -> DeepState:
+        fuse, size = self.merged, state.stages[0].shape[-2:]
+        parts = [
+            F.interpolate(linear(x), size, mode='bilinear', align_corners=False)
+            for linear, x in zip(fuse.linear, state.stages, strict=True)
+        ]
+        return DeepState(F.relu(fuse.norm(fuse.fuse(torch.cat(parts[::-1], dim=1)))))
+
+
+def plain_network(net: DCFM) -> DCFM:
+    """A copy of `net` whose stages all are in the plain order."""
+    plain = copy.deepcopy(net).eval().requires_grad_(False)
+    fuse = getattr(plain.encoder, 'fuse', None)
+    if isinstance(fuse, AllMLPFuse):
+        plain.encoder.fuse = PlainFuse(fuse)
+    return plain
+
+
+class PlainOrder:
+    """Runs a network as the paper tells it, frame by frame."""
+
+    def __init__(self, net: DCFM, device: torch.device) -> None:
+        # Channels last is not the paper's, but here the faster layout for the plain order too.
+        self.net = plain_network(net).to(device).to(memory_format=torch.channels_last)
+        self._device = device
+
+    @torch.inference_mode()
+    def common(self, image: NDArray[np.uint8]) -> Tensor:
+        """Common feature of a keyframe, (1, C_F, h, w)."""
+        return self.net.encode_common(self.net.encode_independent(self._to_input(image)))
+
+    def key(self, image: NDArray[np.uint8]) -> Answer:
+        """Segment a keyframe."""
+        encode = self.net.encode_common
+        return self._segment(image, lambda independent: [encode(independent)], is_keyframe=True)
+
+    def nonkey(self, image: NDArray[np.uint8], cached: Sequence[Tensor]) -> Answer:
+        """Segment a non-key frame with the common features of one keyframe, or of two."""
+        return self._segment(image, lambda independent: cached, is_keyframe=False)
+
+    @torch.inference_mode()
+    def _segment(
+        self,
+        image: NDArray[np.uint8],
+        encode: Callable[[Independent], Sequence[Tensor]],
+        *,
+        is_keyframe: bool,
+    ) -> Answer:
+        net, timer = self.net, StageTimer(self._device)
+        size = (image.shape[0], image.shape[1])
+        with timer.stage('preprocess'):
+            tensor = self._to_input(image)
+        with timer.stage('independent'):
+            independent = net.encode_independent(tensor)
+        with timer.stage('common'):
+            common = encode(independent)
+        with timer.stage('fusion'):
+            fused = [net.fuse(c, independent, is_keyframe=is_keyframe) for c in common]
+        with timer.stage('head'):
+            logits = net.decode(fused[0], size)
+            for other in fused[1:]:
+                logits = logits + net.decode(other, size)
+        with timer.stage('mask'):
+            mask = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
+        return Answer(np.asarray(mask, np.uint8), timer.stage_ms)
+
+    def _to_input(self, image: NDArray[np.uint8]) -> Tensor:
+        dtype = next(self.net.parameters()).dtype
+        tensor = torch.from_numpy(image).to(self._device).permute(2, 0, 1)[None]
+        return tensor.to(dtype, memory_format=torch.channels_last).div_(255)

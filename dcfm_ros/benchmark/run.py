@@ -1,0 +1,211 @@
+"""One run of `dcfm bench`: every network in every backend, on the same frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+import math
+from typing import Any
+
+from dcfm_ros.benchmark.frames import Progress, read_frames, silent
+from dcfm_ros.benchmark.interleave import Record, Rival, measure
+from dcfm_ros.benchmark.load_model import load_model
+from dcfm_ros.benchmark.machine import machine
+from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_plain
+from dcfm_ros.benchmark.paper_tables import PaperTables
+from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
+from dcfm_ros.benchmark.rivals import async_rival, engine_rivals, plain_rivals
+from dcfm_ros.device import resolve_device
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.sources import SourceFrame
+
+_WARM_UP = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """What to measure.
+
+    Raises:
+        ValueError: If a value is outside what its field says.
+    """
+
+    models: tuple[str, ...] = ('default',)
+    """Presets (random weights) or checkpoints."""
+    size: tuple[int, int] = (480, 853)
+    """(H, W) of the frames, and of the network's input."""
+    backends: tuple[str, ...] = ('torch',)
+    """As `backend` of the engine; all are timed in turn on the same frames."""
+    intervals: tuple[int, ...] = (2, 6)
+    """Keyframe intervals of the streams, frames."""
+    frames: int = 60
+    """Frames to measure, rounded up to whole intervals."""
+    device: str = 'auto'
+    """As in the engine."""
+    frames_from: str | None = None
+    """Recording to take the frames from, as in `open_source`; None: a synthetic drive."""
+
+    def __post_init__(self) -> None:
+        for name in ('models', 'backends', 'intervals'):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f'`{name}` must be some, each once, got {values}')
+        if min(self.intervals) < 1:
+            raise ValueError(f'`intervals` must be at least 1, got {self.intervals}')
+        if self.frames < 1:
+            raise ValueError(f'`frames` must be at least 1, got {self.frames}')
+
+    @property
+    def warm_up(self) -> int:
+        """Frames at the start that are not measured."""
+        return max(_WARM_UP, *self.intervals)
+
+    @property
+    def measured(self) -> int:
+        """Frames that are measured: as many keyframes to each non-key frame as in a long run."""
+        whole = math.lcm(*self.intervals)
+        return -(-self.frames // whole) * whole
+
+
+def run_bench(
+    options: BenchOptions,
+    progress: Progress = silent,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Measure, and compare.
+
+    Args:
+        options: What.
+        progress: Told of every frame.
+        say: Told what is left out, and why.
+
+    Returns:
+        'machine', 'frames', 'networks' (parameters, multiply-adds), 'rows', 'ratios' (by model and
+        backend, or pair of backends), 'checks' (all ratios, with their bars), 'tables' (II, VIII,
+        IX of the paper) and 'notes' (what was left out).
+
+    Raises:
+        FileNotFoundError: If a model or input does not exist.
+        SourceError: If the input cannot be read or is too short.
+        ValueError: If a backend or device is not there.
+    """
+    device = resolve_device(options.device)
+    here = machine()  # first: its load average should not be of this run
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        say(text)
+
+    nets = {model: load_model(model) for model in options.models}
+    count = options.warm_up + options.measured + 1  # the last one is a keyframe only
+    frames = read_frames(options.frames_from, options.size, count, progress)
+    size = f'{options.size[0]}x{options.size[1]}'
+    figures: dict[str, Any] = {
+        'machine': {**here, 'device': str(device)},
+        'frames': {
+            'source': options.frames_from or 'synthetic drive',
+            'size': size,
+            'warm_up': options.warm_up,
+            'measured': options.measured,
+        },
+        'networks': [],
+        'rows': [],
+        'ratios': {},
+        'checks': [],
+        'tables': {'II': [], 'VIII': [], 'IX': []},
+        'notes': notes,
+    }
+    for model, net in nets.items():
+        network = _describe(model, net, options.size)
+        figures['networks'].append(network)
+        measured = _measure(net, options, str(device), frames, progress, f'timing {model}', note)
+        rows = [{'model': model, 'size': size, **record.row()} for record in measured]
+        figures['rows'] += rows
+        figures['ratios'][model] = ratios = _ratios(measured)
+        figures['checks'] += _checks(network, ratios, figures)
+        for backend in _backends(measured):
+            tables = PaperTables(network, backend, [r for r in rows if _is_of(r, backend)])
+            figures['tables']['II'] += tables.costs(options.intervals)
+            figures['tables']['VIII'] += tables.stages()
+            figures['tables']['IX'] += tables.modes()
+    return figures
+
+
+def _describe(model: str, net: DCFM, size: tuple[int, int]) -> dict[str, Any]:
+    return {
+        'model': model,
+        'backbone': net.config.backbone,
+        'num_classes': net.config.num_classes,
+        'head': net.config.head,
+        'params_m': count_parameters(net),
+        'gmacs': {'plain': count_plain(net, size), 'engine': count_engine(net, size)},
+    }
+
+
+def _measure(
+    net: DCFM,
+    options: BenchOptions,
+    device: str,
+    frames: Sequence[SourceFrame],
+    progress: Progress,
+    text: str,
+    say: Callable[[str], None],
+) -> list[Record]:
+    """All rivals of one network, in turn; then the async streams, each alone."""
+    rivals: list[Rival] = plain_rivals(net, device, frames)
+    for backend in options.backends:
+        rivals += engine_rivals(net, device, backend, frames, options.intervals)
+    played = frames[:-1]
+    records = measure(rivals, played, options.warm_up, progress, text)
+    for backend in options.backends:
+        interval = max(options.intervals)
+        try:
+            rival, thread = async_rival(net, device, backend, interval)
+        except ValueError as error:
+            say(f'no row async_k{interval} in {backend}: {error}')
+            continue
+        records += measure([rival], played, options.warm_up, progress, f'{text}, async')
+        if thread.is_busy:
+            thread.finish()
+    for record in records:
+        if failure := record.rival.failure():
+            say(f'no row {record.rival.what} in {record.rival.backend}: {failure}')
+    return [record for record in records if not record.rival.failure()]
+
+
+def _ratios(records: Sequence[Record]) -> dict[str, dict[str, float]]:
+    """By backend, and by pair of backends."""
+    of = {
+        backend: [record for record in records if record.rival.backend == backend]
+        for backend in _backends(records)
+    }
+    ratios = {backend: ratios_within(found) for backend, found in of.items()}
+    for above, below in combinations(of, 2):
+        ratios[f'{above}/{below}'] = ratios_between(of[above], of[below])
+    return ratios
+
+
+def _checks(
+    network: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]], figures: dict[str, Any]
+) -> list[dict[str, Any]]:
+    here = figures['machine']
+    checks = []
+    for backend, values in ratios.items():
+        for ratio, value in values.items():
+            name = f'{backend} {ratio}' if '/' in backend else ratio
+            bar = bar_of(name, network, figures['frames']['size'], here['device'], here['gpu'])
+            row = {'model': network['model'], 'backend': backend, 'ratio': ratio, 'value': value}
+            checks.append({**row, **(bar.judge(value) if bar else {})})
+    return checks
+
+
+def _backends(records: Sequence[Record]) -> list[str]:
+    """Those that an engine ran in, in the order in which they were asked for."""
+    found = (r.rival.backend for r in records if not r.rival.what.startswith('paper_'))
+    return list(dict.fromkeys(found))
+
+
+def _is_of(row: Mapping[str, Any], backend: str) -> bool:
+    return row['backend'] == backend or row['what'].startswith('paper_')

@@ -1,0 +1,124 @@
+"""The verb `dcfm bench`: speed side by side in one run, memory, and what the node adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from dcfm_ros.cli_options import (
+    Device,
+    Json,
+    OptionalPath,
+    OptionalText,
+    parse_numbers,
+    parse_size,
+    print_rows,
+    save_json,
+    with_progress,
+)
+
+if TYPE_CHECKING:
+    from dcfm_ros.benchmark.run import BenchOptions
+
+OptionalTexts = Optional[list[str]]  # noqa: UP045 - as in cli_options
+
+
+def bench(
+    model: Annotated[
+        OptionalTexts,
+        typer.Option(help='Preset (random weights) or weights; repeat for several.'),
+    ] = None,
+    size: Annotated[str, typer.Option(help='Height x width.')] = '480x853',
+    backends: Annotated[str, typer.Option(help='As in the node; several with commas.')] = 'torch',
+    intervals: Annotated[str, typer.Option(help='Keyframe intervals.')] = '2,6',
+    frames: Annotated[
+        int, typer.Option(min=1, help='Frames to measure, rounded up to whole intervals.')
+    ] = 60,
+    frames_from: Annotated[
+        OptionalText, typer.Option(help='Video, image folder or bag; default: a synthetic drive.')
+    ] = None,
+    memory_frames: Annotated[
+        int, typer.Option(min=0, help='Also run engines over so many frames for their memory.')
+    ] = 0,
+    node_frames: Annotated[
+        int, typer.Option(min=0, help='Also play so many frames to the node for its memory.')
+    ] = 0,
+    ros_frames: Annotated[
+        int, typer.Option('--ros', min=0, help='Also play so many to the node for its share.')
+    ] = 0,
+    device: Device = 'auto',
+    json_file: Json = None,
+    markdown: Annotated[OptionalPath, typer.Option(help='Also write the tables here.')] = None,
+) -> None:
+    """Measure speed side by side in one run, on frames in order; compare with the paper."""
+    from dcfm_ros.benchmark.run import BenchOptions, run_bench
+    from dcfm_ros.benchmark.sections import cell, sections, to_markdown
+    from dcfm_ros.files import write_text
+
+    options = BenchOptions(
+        models=tuple(model or ['default']),
+        size=parse_size(size),
+        backends=tuple(name.strip() for name in backends.split(',')),
+        intervals=tuple(parse_numbers('intervals', intervals, int)),
+        frames=frames,
+        device=device,
+        frames_from=frames_from,
+    )
+    figures = run_bench(options, with_progress, typer.echo)
+    save_json(json_file, figures)  # what is measured is kept if the rest fails
+    _watch_processes(figures, options, memory_frames, node_frames, ros_frames)
+    save_json(json_file, figures)
+    for title, rows, note in sections(figures):
+        typer.echo(f'\n{title}\n{note}')
+        print_rows([{key: cell(value) for key, value in row.items()} for row in rows])
+    if markdown is not None:
+        write_text(markdown, to_markdown(sections(figures)))
+
+
+def _watch_processes(
+    figures: dict[str, Any], options: BenchOptions, memory: int, node: int, ros: int
+) -> None:
+    """Add the figures of engines and nodes in processes of their own."""
+    from dcfm_ros.benchmark.memory import SAMPLES, engine_memory, node_memory
+    from dcfm_ros.benchmark.node_share import measure_node_share
+    from dcfm_ros.models.config import PRESETS
+
+    if memory:
+        figures['memory'] = []
+        for name in options.models:
+            for backend in options.backends:
+                with _progress(f'memory of {name}, {backend}', SAMPLES) as advance:
+                    figures['memory'].append(
+                        engine_memory(
+                            name,
+                            options.size,
+                            memory,
+                            backend=backend,
+                            device=options.device,
+                            interval=max(options.intervals),
+                            on_sample=advance,
+                        )
+                    )
+    if node:
+        with _progress('memory of the node', node) as advance:
+            figures['node_memory'] = node_memory(node, options.size, advance)
+    if ros:
+        weights = next((name for name in options.models if name not in PRESETS), 'default')
+        with _progress('share of the node', ros) as advance:
+            figures['node_share'] = measure_node_share(
+                weights, ros, device=options.device, on_frame=advance
+            )
+
+
+@contextmanager
+def _progress(text: str, total: int) -> Iterator[Callable[[], None]]:
+    """Give what tells of a step that is done."""
+    from rich.progress import Progress
+
+    with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(text, total=total)
+        yield lambda: progress.advance(task)
