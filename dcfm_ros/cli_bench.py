@@ -83,26 +83,15 @@ def _watch_processes(
     figures: dict[str, Any], options: BenchOptions, memory: int, node: int, ros: int
 ) -> None:
     """Add the figures of engines and nodes in processes of their own."""
-    from dcfm_ros.benchmark.memory import SAMPLES, engine_memory, node_memory
+    from dcfm_ros.benchmark.memory import SAMPLES, node_memory
     from dcfm_ros.benchmark.node_share import measure_node_share
+    from dcfm_ros.benchmark.run import measure_memory
     from dcfm_ros.models.config import PRESETS
 
     if memory:
-        figures['memory'] = []
-        for name in options.models:
-            for backend in options.backends:
-                with _progress(f'memory of {name}, {backend}', SAMPLES) as advance:
-                    figures['memory'].append(
-                        engine_memory(
-                            name,
-                            options.size,
-                            memory,
-                            backend=backend,
-                            device=options.device,
-                            interval=max(options.intervals),
-                            on_sample=advance,
-                        )
-                    )
+        total = len(options.models) * len(options.backends) * (1 + SAMPLES)
+        with _progress('memory of the engines', total) as advance:
+            figures['memory'] = measure_memory(options, memory, advance)
     if node:
         with _progress('memory of the node', node) as advance:
             figures['node_memory'] = node_memory(node, options.size, advance)

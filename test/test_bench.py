@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
+import re
 import time
 
 from command import dcfm
@@ -12,10 +14,12 @@ import pytest
 from small_net import make_net
 import torch
 
+from dcfm_ros.benchmark.__main__ import main
 from dcfm_ros.benchmark.frames import read_frames
 from dcfm_ros.benchmark.interleave import Answer, Rival, measure
+from dcfm_ros.benchmark.load_model import load_model
 from dcfm_ros.benchmark.rivals import async_rival, engine_rivals, plain_rivals
-from dcfm_ros.benchmark.run import BenchOptions, run_bench
+from dcfm_ros.benchmark.run import BenchOptions
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.sources import SourceError, SourceFrame, folder_frames
 from dcfm_ros.synthetic_drive import DriveConfig, write_drive
@@ -220,15 +224,29 @@ def test_frames_come_from_a_recording_at_the_size_asked_for(tmp_path):
         read_frames(str(images), (24, 32), 5)
 
 
-def test_backend_that_gave_up_has_no_row(monkeypatch):
+def test_backend_that_gave_up_has_no_row(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(SegmentationEngine, 'backend_failure', 'openvino failed: no memory')
-    said = []
-    options = BenchOptions(models=('vspw_mit_b0',), size=(32, 32), frames=1, intervals=(1,))
-    found = run_bench(options, say=said.append)
+    file = tmp_path / 'bench.json'
+    small = ['--model', 'vspw_mit_b0', '--size', '32x48', '--frames', '1', '--intervals', '1']
+    main([*small, '--json', str(file)])  # as the module, without the command line
+    found = json.loads(file.read_text())
     plain = ['paper_key', 'paper_nonkey_past', 'paper_nonkey_both']
     assert [row['what'] for row in found['rows']] == plain
-    assert 'no row key in torch: openvino failed: no memory' in said
-    assert found['notes'] == said
+    assert {(row['size'], row['frames']) for row in found['rows']} == {('32x48', 1)}
+    assert 'no row key in torch: openvino failed: no memory' in found['notes']
+    printed = capsys.readouterr().out
+    assert all(note in printed for note in found['notes'])
+    assert '| vspw_mit_b0 | paper_key | torch |' in printed
+
+
+def test_benchmark_imports_no_command_line_packages():
+    folder = Path(load_model.__code__.co_filename).parent
+    lines = [line for file in folder.glob('*.py') for line in file.read_text().splitlines()]
+    found = {
+        line.split()[1].partition('.')[0] for line in lines if re.match(r'(from|import) ', line)
+    }
+    assert {'torch', 'dcfm_ros'} < found
+    assert not found & {'typer', 'rich', 'rosbags', 'rclpy', 'av', 'matplotlib'}
 
 
 @pytest.mark.parametrize(

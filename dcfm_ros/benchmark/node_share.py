@@ -39,8 +39,8 @@ def measure_node_share(
         on_frame: Called for every frame.
 
     Returns:
-        'share_ms' (p50, p95, p99, max), 'latency_ms' (the same, callback to publish), how many
-        frames they are of, and whether the share holds its bar.
+        'share_ms' (p50, p95, p99, max), of it 'wait_ms' (for the worker) and 'convert_ms'; then
+        'latency_ms' (callback to publish), how many frames, and whether the share holds its bar.
 
     Raises:
         TimeoutError: If the node does not become ready; the message says what it reported.
@@ -51,7 +51,6 @@ def measure_node_share(
 
     parameters = {
         'checkpoint': str(find_checkpoint(model).resolve()),
-        'inference_height': size[0],
         'keyframe_interval': interval,
         'device': device,
         'backend': backend,
@@ -90,6 +89,10 @@ def summarise(timings: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         'frames': len(latency),
         'share_ms': _percentiles(latency - engine),
         'latency_ms': _percentiles(latency),
+        **{
+            name: _percentiles([float(timing[name]) for timing in timings])
+            for name in ('wait_ms', 'convert_ms')
+        },
     }
 
 

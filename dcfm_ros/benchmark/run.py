@@ -12,6 +12,7 @@ from dcfm_ros.benchmark.frames import Progress, read_frames, silent
 from dcfm_ros.benchmark.interleave import Record, Rival, measure
 from dcfm_ros.benchmark.load_model import load_model
 from dcfm_ros.benchmark.machine import machine
+from dcfm_ros.benchmark.memory import engine_memory
 from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_plain
 from dcfm_ros.benchmark.paper_tables import PaperTables
 from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
@@ -131,6 +132,25 @@ def run_bench(
             figures['tables']['VIII'] += tables.stages()
             figures['tables']['IX'] += tables.modes()
     return figures
+
+
+def measure_memory(
+    options: BenchOptions, frames: int, on_sample: Callable[[], None] = lambda: None
+) -> list[dict[str, Any]]:
+    """`engine_memory` of every network in every backend, at the longest interval."""
+    return [
+        engine_memory(
+            model,
+            options.size,
+            frames,
+            backend=backend,
+            device=options.device,
+            interval=max(options.intervals),
+            on_sample=on_sample,
+        )
+        for model in options.models
+        for backend in options.backends
+    ]
 
 
 def _describe(model: str, net: DCFM, size: tuple[int, int]) -> dict[str, Any]:

@@ -85,11 +85,10 @@ def _gmacs(network: Row) -> Iterator[tuple[str, Row]]:
 
 
 def _spread(share: Row) -> Iterator[dict[str, Any]]:
-    facts = _without(share, ('share_ms', 'latency_ms'))
-    yield {**facts, 'time': 'callback to publish, ms', **share['latency_ms']}
-    yield {**facts, 'time': 'the same without the engine, ms', **share['share_ms']}
-    if 'bar' in share:
-        yield {**facts, 'time': f'bar: p95 {share["bar"]}', 'p95': share['holds']}
+    facts = {name: share[name] for name in ('model', 'size', 'backend', 'device', 'frames')}
+    for name in ('latency_ms', 'wait_ms', 'convert_ms', 'share_ms'):
+        yield {**facts, 'time': name, **share[name]}
+    yield {**facts, 'time': f'share_ms p95 {share["bar"]}', 'p95': share['holds']}
 
 
 _TIMES = (
@@ -119,4 +118,8 @@ _OPERATIONS = (
     'Of convolutions and linear maps; `attention`: products of attention in both encoders, in '
     'none of the other figures.'
 )
-_SHARE = 'Every frame is sent when the last is answered, over DDS on this host.'
+_SHARE = (
+    '`latency_ms`: from the callback to the published mask; `wait_ms`: for the worker; '
+    '`share_ms`: latency without the engine. Every frame is sent when the last is answered, over '
+    'DDS on this host.'
+)
