@@ -93,6 +93,8 @@ setup(
             'torchvision',
             'tqdm',
         ],
+        # Backends for the CPU, and `dcfm export`.
+        'speed': ['onnx', 'onnxruntime', 'openvino'],
         # Evaluation on a cluster that exists already.
         'cluster': ['ray'],
         # ROS 2 Jazzy from PyPI, for machines without an installed ROS.

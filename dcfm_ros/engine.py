@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcfm_ros.backends.torch_backend import TorchBackend
+from dcfm_ros.backends.choice import make_backend
 from dcfm_ros.clip import ClipReader, plan_clip
 from dcfm_ros.deep_execution import DeepExecution, make_execution
 from dcfm_ros.device import resolve_device
@@ -24,7 +24,6 @@ from dcfm_ros.preprocess import check_image, shrink
 from dcfm_ros.scheduler import Decision, FixedScheduler, Schedule
 from dcfm_ros.timing import StageTimer
 
-BACKENDS = ('auto', 'torch')
 CANNOT_WAIT = ('first', 'size_change', 'time_jump', 'reset', 'retry', 'max_age')
 """Reasons for a keyframe whose own feature is needed on that very frame."""
 _SLICES = 4
@@ -87,7 +86,8 @@ class SegmentationEngine:
         Args:
             net: The network; left as it is.
             device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:<n>'.
-            backend: 'auto' or 'torch'.
+            backend: 'auto' (OpenVINO on the CPU where it is installed, else PyTorch), 'torch',
+                'openvino' or 'onnxruntime'; see `backends`.
             schedule: When keyframes are due; a number is a fixed keyframe interval in frames. The
                 engine works with a copy, so that one schedule can be given to several engines.
             inference_height: Rows that the network works at; larger images are shrunk to it, the
@@ -101,9 +101,8 @@ class SegmentationEngine:
 
         Raises:
             ValueError: If an argument is outside these, or a CUDA device is asked for and absent.
+            ImportError: If a backend is asked for that is not installed.
         """
-        if backend not in BACKENDS:
-            raise ValueError(f'`backend` must be one of {", ".join(BACKENDS)}, got {backend!r}')
         if inference_height is not None and inference_height < 0:
             raise ValueError(f'`inference_height` must be at least 0, got {inference_height}')
         if max_age is not None and max_age < 0:
@@ -117,13 +116,19 @@ class SegmentationEngine:
         )
         self.inference_height = inference_height or 0
         self.max_age = math.inf if max_age is None else max_age
-        self._backend = TorchBackend(net, self._device)
         if slices is None:
             slices = getattr(self.schedule, 'interval', _SLICES)
         self._deep = make_execution(execution, slices) if isinstance(execution, str) else execution
         if self.execution == 'async' and self._device.type != 'cpu':
             # Thread and frames would share a stream, and every frame would wait for the thread.
             raise ValueError(f"`execution` must not be 'async' on {self._device}, only on the CPU")
+        self._backend = make_backend(
+            backend,
+            net,
+            self._device,
+            num_slices=getattr(self._deep, 'num_slices', 1),
+            is_beside=self.execution == 'async',
+        )
         self._cache = FeatureCache()
         self._begun = self._cache.keyframe
         self._frame = 0
@@ -141,8 +146,18 @@ class SegmentationEngine:
 
     @property
     def backend(self) -> str:
-        """What runs the network: 'torch'."""
+        """What runs the network now: 'torch', 'openvino' or 'onnxruntime'."""
         return self._backend.name
+
+    @property
+    def backend_failure(self) -> str:
+        """Why that is PyTorch by now, and not what it was at first; '' if it is that."""
+        return self._backend.failure
+
+    @property
+    def precision(self) -> str:
+        """What the network is computed in: 'fp32' or 'bf16'."""
+        return self._backend.precision
 
     def step(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
         """Segment the next frame of the stream.

@@ -24,7 +24,9 @@ def drifting_images(steps=STEPS, size=(67, 91)):
 
 
 def make_engine(schedule, **options):
-    return SegmentationEngine(make_net(), device='cpu', schedule=schedule, **options)
+    return SegmentationEngine(
+        make_net(), device='cpu', backend='torch', schedule=schedule, **options
+    )
 
 
 def run(engine, images):

@@ -24,7 +24,9 @@ SLOW = 33_000_000
 
 
 def make_engine(net=None, schedule=4, **options):
-    return SegmentationEngine(net or make_net(), device='cpu', schedule=schedule, **options)
+    return SegmentationEngine(
+        net or make_net(), device='cpu', backend='torch', schedule=schedule, **options
+    )
 
 
 def run(engine, images, start=0):
@@ -113,7 +115,7 @@ def test_every_frame_after_the_first_keyframes_does_a_slice(monkeypatch):
 
 
 def test_no_step_of_the_packaged_network_is_more_than_a_slice():
-    engine = SegmentationEngine(load_checkpoint(find_checkpoint()), device='cpu')
+    engine = SegmentationEngine(load_checkpoint(find_checkpoint()), device='cpu', backend='torch')
     backend = engine._backend
     independent = backend.encode_independent(backend.to_input(make_images(1, (360, 480))[0]))
     for _ in range(5):

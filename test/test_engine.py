@@ -30,7 +30,7 @@ BACKBONES = [
 @pytest.mark.parametrize(('backbone', 'options'), BACKBONES)
 def test_fast_path_gives_the_mask_of_the_plain_stages(backbone, options):
     net = make_net(backbone, **options)
-    engine = SegmentationEngine(net, device='cpu', schedule=3)
+    engine = SegmentationEngine(net, device='cpu', backend='torch', schedule=3)
     images = make_images(5)
     for index, image in enumerate(images):
         result = engine.step(image, index)
@@ -43,7 +43,7 @@ def test_fast_path_gives_the_mask_of_the_plain_stages(backbone, options):
 
 def test_interval_one_equals_the_network_frame_by_frame():
     net = make_net()
-    engine = SegmentationEngine(net, device='cpu', schedule=1)
+    engine = SegmentationEngine(net, device='cpu', backend='torch', schedule=1)
     for index, image in enumerate(make_images(4)):
         result = engine.step(image, index)
         assert result.is_keyframe
@@ -52,7 +52,7 @@ def test_interval_one_equals_the_network_frame_by_frame():
 
 
 def test_non_key_frames_report_their_age():
-    engine = SegmentationEngine(make_net(), device='cpu', schedule=3)
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch', schedule=3)
     results = [engine.step(image, i) for i, image in enumerate(make_images(7))]
     assert [r.keyframe_age for r in results] == [0, 1, 2, 0, 1, 2, 0]
     reasons = ['first', '', '', 'interval', '', '', 'interval']
@@ -60,7 +60,7 @@ def test_non_key_frames_report_their_age():
 
 
 def test_common_encoder_runs_once_per_keyframe(monkeypatch):
-    engine = SegmentationEngine(make_net(), device='cpu', schedule=4)
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch', schedule=4)
     calls = []
     net = engine._backend.net
     to_common = net.to_common
@@ -70,14 +70,14 @@ def test_common_encoder_runs_once_per_keyframe(monkeypatch):
 
 
 def test_non_key_frame_has_no_common_stage():
-    engine = SegmentationEngine(make_net(), device='cpu', schedule=2)
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch', schedule=2)
     key, nonkey = (engine.step(image, i) for i, image in enumerate(make_images(2)))
     assert set(key.stage_ms) == {'preprocess', 'independent', 'common', 'decode', 'mask'}
     assert set(nonkey.stage_ms) == set(key.stage_ms) - {'common'}
 
 
 def test_size_change_makes_a_keyframe():
-    engine = SegmentationEngine(make_net(), device='cpu', schedule=100)
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch', schedule=100)
     engine.step(make_images(1, (64, 96))[0], 0)
     result = engine.step(make_images(1, (48, 64))[0], 1)
     assert result.reason == 'size_change'
@@ -85,7 +85,7 @@ def test_size_change_makes_a_keyframe():
 
 
 def test_time_going_back_makes_a_keyframe():
-    engine = SegmentationEngine(make_net(), device='cpu', schedule=100)
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch', schedule=100)
     first, second, third = make_images(3)
     engine.step(first, 1000)
     assert engine.step(second, 999).reason == 'time_jump'
@@ -93,7 +93,7 @@ def test_time_going_back_makes_a_keyframe():
 
 
 def test_reset_makes_a_keyframe():
-    engine = SegmentationEngine(make_net(), device='cpu', schedule=100)
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch', schedule=100)
     first, second = make_images(2)
     engine.step(first, 0)
     engine.reset()
@@ -103,14 +103,14 @@ def test_reset_makes_a_keyframe():
 def test_confidence_is_the_probability_of_the_mask():
     net = make_net()
     image = make_images(1)[0]
-    result = SegmentationEngine(net, device='cpu').step(image, 0)
+    result = SegmentationEngine(net, device='cpu', backend='torch').step(image, 0)
     expected = plain_logits(net, image, image, True).softmax(0).amax(0).numpy()
     assert result.confidence.dtype == np.float32
     np.testing.assert_allclose(result.confidence, expected, atol=1e-4)
 
 
 def test_inference_height_keeps_the_mask_at_camera_resolution():
-    engine = SegmentationEngine(make_net(), device='cpu', inference_height=48)
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch', inference_height=48)
     seen = []
     encode = engine._backend.encode_independent
     engine._backend.encode_independent = lambda x: seen.append(tuple(x.shape)) or encode(x)
@@ -122,14 +122,14 @@ def test_inference_height_keeps_the_mask_at_camera_resolution():
 def test_the_network_given_is_left_as_it_was():
     net = make_net()
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    SegmentationEngine(net, device='cpu').step(make_images(1)[0], 0)
+    SegmentationEngine(net, device='cpu', backend='torch').step(make_images(1)[0], 0)
     assert net.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
 @pytest.mark.parametrize('backbone', ['timm:mobilenetv4_conv_small', 'timm:regnety_004'])
 def test_all_batch_norms_but_the_merged_one_are_folded(backbone):
-    engine = SegmentationEngine(make_net(backbone), device='cpu')
+    engine = SegmentationEngine(make_net(backbone), device='cpu', backend='torch')
     modules = dict(engine._backend.net.named_modules())
     left = [n for n, m in modules.items() if isinstance(m, torch.nn.BatchNorm2d)]
     # The all-MLP fuse merges its weights at run time.
@@ -147,7 +147,7 @@ def test_all_batch_norms_but_the_merged_one_are_folded(backbone):
     ],
 )
 def test_bad_image_is_refused_and_leaves_the_stream_intact(image):
-    engine = SegmentationEngine(make_net(), device='cpu', schedule=100)
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch', schedule=100)
     first, second = make_images(2)
     engine.step(first, 0)
     with pytest.raises(ValueError, match='`image` must'):
@@ -160,7 +160,7 @@ def test_bad_image_is_refused_and_leaves_the_stream_intact(image):
     [
         ({'device': 'gpu'}, '`device` must be auto, cpu, cuda'),
         ({'device': 'cuda:99'}, 'absent'),
-        ({'backend': 'tensorrt'}, '`backend` must be one of auto, torch'),
+        ({'backend': 'tensorrt'}, '`backend` must be one of auto, torch, openvino, onnxruntime'),
         ({'schedule': 0}, '`interval` must be a whole number from 1'),
         ({'inference_height': -1}, '`inference_height` must be at least 0'),
     ],
@@ -175,7 +175,7 @@ def test_bad_arguments_are_refused(options, message):
 def test_clip_in_both_directions_equals_the_plain_mean(head, start):
     net = make_net('mit_b0', head=head)
     images = make_images(6)
-    engine = SegmentationEngine(net, device='cpu', schedule=3)
+    engine = SegmentationEngine(net, device='cpu', backend='torch', schedule=3)
     results = list(engine.segment_clip(images, start=start))
     keyframes = list(range(start, 6, 3))
     assert [i for i, r in enumerate(results) if r.is_keyframe] == keyframes
@@ -188,21 +188,21 @@ def test_clip_in_both_directions_equals_the_plain_mean(head, start):
 
 
 def test_clip_computes_every_keyframe_once():
-    engine = SegmentationEngine(make_net(), device='cpu', schedule=2)
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch', schedule=2)
     results = list(engine.segment_clip(make_images(5), mode='past'))
     assert ['common' in r.stage_ms for r in results] == [True, False, True, False, True]
 
 
 def test_clip_in_the_past_mode_equals_the_stream():
     images = make_images(5)
-    engine = SegmentationEngine(make_net(), device='cpu', schedule=2)
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch', schedule=2)
     stream = [engine.step(image, i).mask for i, image in enumerate(images)]
     clip = [result.mask for result in engine.segment_clip(images, mode='past')]
     np.testing.assert_array_equal(clip, stream)
 
 
 def test_clip_refuses_images_of_two_sizes():
-    engine = SegmentationEngine(make_net(), device='cpu')
+    engine = SegmentationEngine(make_net(), device='cpu', backend='torch')
     with pytest.raises(ValueError, match='of one size'):
         list(engine.segment_clip([*make_images(2), *make_images(1, (40, 40))]))
 
@@ -211,7 +211,7 @@ def test_clip_refuses_images_of_two_sizes():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_cuda_gives_the_masks_of_the_cpu():
     net = make_net()
-    on_cpu = SegmentationEngine(net, device='cpu', schedule=2)
+    on_cpu = SegmentationEngine(net, device='cpu', backend='torch', schedule=2)
     on_gpu = SegmentationEngine(net, device='cuda', schedule=2)
     for index, image in enumerate(make_images(4, (240, 320))):
         agree = on_cpu.step(image, index).mask == on_gpu.step(image, index).mask

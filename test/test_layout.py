@@ -97,15 +97,16 @@ def setup_keyword(name: str) -> Any:
     return ast.literal_eval(value)
 
 
-def declared_imports() -> tuple[set[str], set[str]]:
-    """Names under which the packages that setup.py asks for are imported: always, for training."""
+def declared_imports() -> tuple[set[str], set[str], set[str]]:
+    """Names under which what setup.py asks for is imported: always, for training, for backends."""
     extras = setup_keyword('extras_require')
 
     def imports(requirements: list[str]) -> set[str]:
         names = {re.split('[^a-zA-Z-]', line)[0] for line in requirements}
         return {IMPORTED_AS.get(name, name) for name in names}
 
-    return imports(setup_keyword('install_requires')), imports(extras['train'] + extras['cluster'])
+    optional = imports(extras['train'] + extras['cluster']), imports(extras['speed'])
+    return imports(setup_keyword('install_requires')), *optional
 
 
 @pytest.mark.parametrize('name', ['models', 'training'])
@@ -177,12 +178,14 @@ def test_training_needs_no_command_line_packages() -> None:
 
 
 def test_imported_packages_are_declared_in_setup() -> None:
-    always, training = declared_imports()
+    always, training, speed = declared_imports()
     undeclared = {}
     for module, found in IMPORTS.items():
         known = always | sys.stdlib_module_names | {'dcfm_ros'}
         if module.startswith('dcfm_ros.training.'):
             known |= training
+        if module.startswith('dcfm_ros.backends.') or module == 'dcfm_ros.export':
+            known |= speed
         if module == 'dcfm_ros.backends.triton_mask':
             known |= {'triton'}  # comes with PyTorch, and `mask` does without it elsewhere
         undeclared[module] = {top(name) for name in found if not is_ros(name)} - known

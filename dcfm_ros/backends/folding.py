@@ -53,7 +53,8 @@ def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> int:
         if calls[conv] > 1:  # a convolution used twice may feed something else as well
             continue
         weight, bias = folded_weights(conv.weight, conv.bias, norm)
-        conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+        conv.weight = nn.Parameter(weight, requires_grad=False)
+        conv.bias = nn.Parameter(bias, requires_grad=False)
         # timm's BatchNormAct2d carries the activation that follows it.
         rest = [getattr(norm, part) for part in ('drop', 'act') if hasattr(norm, part)]
         parent, _, child = name.rpartition('.')

@@ -16,14 +16,15 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from dcfm_ros.backends.folding import fold_batch_norms, folded_weights
+from dcfm_ros.backends.interface import Backend
 from dcfm_ros.deep_execution import DeepTask
 from dcfm_ros.models.backbone import DeepState, Independent
 from dcfm_ros.models.dcfm import DCFM, normalise
 from dcfm_ros.models.fusion import align
 
 
-class TorchBackend:
-    """Runs the stages of a DCFM on one device.
+class TorchBackend(Backend):
+    """Runs the stages of a DCFM in PyTorch on one device.
 
     The fusion is one 1x1 convolution over [common ; half independent], that is
     W_a common + W_b independent. W_a common + bias, batch norm folded, is what a `deep_task`
@@ -38,8 +39,9 @@ class TorchBackend:
         self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device)
         config = net.config
         uses = [getattr(config, f'{a}_uses_{b}') for a in ('key', 'nonkey') for b in _FEATURES]
-        self._plain = not all(uses)
-        if not self._plain:
+        self.is_plain = not all(uses)
+        """Whether ablation switches are off."""
+        if not self.is_plain:
             fusion = self.net.fusion
             weight, bias = folded_weights(fusion.conv.weight, fusion.conv.bias, fusion.norm)
             split = net.common_channels
@@ -61,24 +63,17 @@ class TorchBackend:
         return tensor.to(dtype, memory_format=torch.channels_last).div_(255)
 
     @torch.inference_mode()
-    def encode_independent(self, tensor: Tensor) -> Independent:
-        """Shallow encoder; on every frame."""
-        return self.net.encode_independent(tensor)
+    def encode_independent(self, image: Tensor) -> Independent:
+        """See `Backend.encode_independent`."""
+        return self.net.encode_independent(image)
 
     def deep_task(self, independent: Independent) -> DeepTask:
-        """Deep encoder and common half of the fusion, not begun; on keyframes, for the cache."""
+        """See `Backend.deep_task`: a step per block of the encoder, then the fusion's."""
         state = self.net.encoder.start(independent.state)
         # What the steps take depends on the size of the image.
         step_ms = self._step_ms.setdefault(tuple(independent.state.shape), [])
         steps: list[Callable[[Any], Any]] = [*self._encoder_steps, self._to_common, self._project]
         return DeepTask(steps, state, self._wait, step_ms)
-
-    def encode_common(self, independent: Independent) -> Tensor:
-        """What `deep_task` gives, all at once."""
-        task = self.deep_task(independent)
-        task.run(0, len(task.steps))
-        common: Tensor = task.state
-        return common
 
     @torch.inference_mode()
     def _to_common(self, state: DeepState) -> Tensor:
@@ -86,7 +81,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def _project(self, common: Tensor) -> Tensor:
-        return common if self._plain else F.conv2d(common, self._weight_common, self._bias)
+        return common if self.is_plain else F.conv2d(common, self._weight_common, self._bias)
 
     def _wait(self) -> None:
         if self.device.type == 'cuda':
@@ -96,17 +91,14 @@ class TorchBackend:
     def decode(
         self, cached: Sequence[Tensor], independent: Independent, *, is_keyframe: bool
     ) -> Tensor:
-        """Fuse with one cached feature, or with two and take the mean of the logits (Eq. 7).
-
-        Returns:
-            Logits on the feature grid, (1, K, h, w).
-        """
-        if self._plain:
+        """See `Backend.decode`."""
+        if self.is_plain:
             fused = [self.net.fuse(c, independent, is_keyframe=is_keyframe) for c in cached]
             return torch.stack([self.net.classify(f) for f in fused]).mean(0)
-        feature = independent.feature
-        half = feature[:, : self.net.fusion.kept_channels] / _norm(feature)
-        half = align(half, _grid(cached[0]))
+        # As it lies in memory: OpenVINO would rearrange it to slice its channels.
+        feature = independent.feature.permute(0, 2, 3, 1)
+        half = feature[..., : self.net.fusion.kept_channels] / _norm(feature, -1)
+        half = align(half.permute(0, 3, 1, 2), _grid(cached[0]))
         own = F.conv2d(half, self._weight_independent)
         fused = [(c + own).relu_() for c in cached]
         if self.net.config.head != 'linear':
@@ -126,8 +118,8 @@ class TorchBackend:
 _FEATURES = ('common', 'independent')
 
 
-def _norm(feature: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(feature, dim=1, keepdim=True)
+def _norm(feature: Tensor, dim: int = 1) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(feature, dim=dim, keepdim=True)
     return norm.clamp_min(1e-12)
 
 

@@ -1,0 +1,215 @@
+"""`GraphBackend`: what the libraries that run graphs of fixed shapes have in common.
+
+Shapes: H W image.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, NamedTuple, TypeVar
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from dcfm_ros.backends.graphs import (
+    Graph,
+    decode_stage,
+    make_deep_graphs,
+    make_graph,
+    shallow_stage,
+)
+from dcfm_ros.backends.interface import Backend
+from dcfm_ros.backends.torch_backend import TorchBackend
+from dcfm_ros.deep_execution import DeepTask
+from dcfm_ros.models.backbone import Independent
+from dcfm_ros.models.dcfm import DCFM
+
+Model = Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]
+"""A compiled graph: inputs by name, in any thread, to outputs that nobody will write to again."""
+T = TypeVar('T')
+
+_MAX_SIZES = 2
+_PATIENCE = 30
+"""Images in a row of one more size until it gets graphs, and the oldest size loses its own."""
+
+
+class GraphBackend(Backend):
+    """Runs graphs that are made for one size of image, when its first image comes.
+
+    `TorchBackend` prepares the network and stands in: for sizes that come and go, which are not
+    worth the seconds that graphs take to make, and for good when the library fails. It goes on
+    from there, so that neither the frame is lost nor the keyframe that is under way.
+    """
+
+    def __init__(self, net: DCFM, *, num_slices: int = 1, is_beside: bool = False) -> None:
+        """Prepare the network; graphs are made later.
+
+        Args:
+            net: The network; left as it is.
+            num_slices: Graphs that the deep encoder is cut into.
+            is_beside: The deep encoder runs beside the frames. It gets half of the threads, since
+                the library's do not have the low priority of the thread that calls it.
+
+        Raises:
+            ValueError: If the network is not float32.
+            ImportError: If ONNX is not installed.
+        """
+        if find_spec('onnx') is None:  # PyTorch's exporter would miss it
+            raise ImportError("No module named 'onnx'")
+        dtype = next(net.parameters()).dtype
+        if dtype != torch.float32:
+            raise ValueError(f'`net` must be float32 for backend {self.name}, got {dtype}')
+        self._torch = TorchBackend(net, torch.device('cpu'))
+        self.net = self._torch.net
+        self._num_slices = num_slices
+        self._is_beside = is_beside
+        self._sizes: dict[torch.Size, _Size] = {}  # the oldest first
+        self._last_shape = torch.Size()
+        self._in_a_row = 0
+
+    @abstractmethod
+    def compile(self, onnx: bytes, threads: int) -> Model:
+        """Make a graph ready to run on so many threads."""
+
+    def to_input(self, image: NDArray[np.uint8]) -> Tensor:
+        """See `Backend.to_input`; (1, H, W, 3) uint8, of the same memory."""
+        return torch.from_numpy(np.require(image, requirements='W'))[None]
+
+    def encode_independent(self, image: Tensor) -> Independent:
+        """See `Backend.encode_independent`."""
+
+        def in_torch() -> Independent:
+            return self._torch.encode_independent(self._torch.to_input(image[0].numpy()))
+
+        def in_graph() -> Independent:
+            size = self._size_of(image)
+            if size is None:
+                return in_torch()
+            outputs = size.shallow(image)
+            return Independent(outputs[0], outputs[-1])
+
+        return self._run(in_graph, in_torch)
+
+    def deep_task(self, independent: Independent) -> DeepTask:
+        """See `Backend.deep_task`; a step is a graph."""
+        size = self._size_with(independent)
+        if size is None:
+            return self._torch.deep_task(independent)
+        *slices, last = (partial(self._run_slice, independent, run) for run in size.deep)
+
+        def end(state: list[Tensor] | Tensor) -> Tensor:
+            given = last(state)
+            return given if isinstance(given, Tensor) else given[0]
+
+        return DeepTask([*slices, end], [independent.state])
+
+    def decode(
+        self, cached: Sequence[Tensor], independent: Independent, *, is_keyframe: bool
+    ) -> Tensor:
+        """See `Backend.decode`."""
+
+        def in_torch() -> Tensor:
+            return self._torch.decode(cached, independent, is_keyframe=is_keyframe)
+
+        def in_graph() -> Tensor:
+            size = self._size_with(independent)
+            if size is None:
+                return in_torch()
+            inputs = [independent.feature, *cached]
+            kind = len(cached), is_keyframe and self._torch.is_plain
+            if kind not in size.decoders:
+                stage = decode_stage(self._torch, is_keyframe=is_keyframe)
+                graph, _ = make_graph(self.net, stage, inputs)
+                size.decoders[kind] = self._compiled(graph, torch.get_num_threads())
+            return size.decoders[kind](*inputs)[0]
+
+        return self._run(in_graph, in_torch)
+
+    def _run_slice(
+        self, independent: Independent, run: _Compiled, state: list[Tensor] | Tensor
+    ) -> list[Tensor] | Tensor:
+        """Outputs of a slice; or at once what the last one has to give, by PyTorch."""
+        if isinstance(state, Tensor):
+            return state
+        inputs = state
+
+        def in_graph() -> list[Tensor] | Tensor:
+            return run(*inputs)
+
+        return self._run(in_graph, lambda: self._torch.encode_common(independent))
+
+    def _run(self, in_graph: Callable[[], T], in_torch: Callable[[], T]) -> T:
+        if self.failure:
+            return in_torch()
+        try:
+            return in_graph()
+        except Exception as error:  # whatever a library may raise
+            done = in_torch()  # raises as well where it is the frame that is bad
+            *_, reason = repr(error), *filter(None, map(str.strip, str(error).splitlines()))
+            self.failure = f'{self.name} failed, PyTorch goes on: {reason}'
+            self.name, self.precision = 'torch', 'fp32'
+            self._sizes = {}
+            warnings.warn(self.failure, RuntimeWarning, stacklevel=2)
+            return done
+
+    def _size_of(self, image: Tensor) -> _Size | None:
+        """The graphs for the size of an image, made if need be; None: not worth it by now."""
+        shape = image.shape
+        self._in_a_row = self._in_a_row + 1 if shape == self._last_shape else 1
+        self._last_shape = shape
+        if shape not in self._sizes:
+            if len(self._sizes) == _MAX_SIZES:
+                if self._in_a_row < _PATIENCE:
+                    return None
+                del self._sizes[next(iter(self._sizes))]
+            self._sizes[shape] = self._make_size(image)
+        return self._sizes[shape]
+
+    def _size_with(self, independent: Independent) -> _Size | None:
+        """The graphs that can go on from there."""
+        shapes = independent.feature.shape, independent.state.shape
+        return next((size for size in self._sizes.values() if size.shapes == shapes), None)
+
+    def _make_size(self, image: Tensor) -> _Size:
+        shallow, outputs = make_graph(self.net, shallow_stage(self._torch), [image])
+        independent = Independent(outputs[0], outputs[-1])
+        deep = make_deep_graphs(self._torch, independent, self._num_slices)
+        threads = torch.get_num_threads()
+        deep_threads = max(1, threads // 2) if self._is_beside else threads
+        return _Size(
+            (independent.feature.shape, independent.state.shape),
+            self._compiled(shallow, threads),
+            [self._compiled(graph, deep_threads) for graph in deep],
+            {},
+        )
+
+    def _compiled(self, graph: Graph, threads: int) -> _Compiled:
+        return _Compiled(graph, self.compile(graph.onnx, threads))
+
+
+class _Compiled(NamedTuple):
+    """A stage that is ready to run."""
+
+    graph: Graph
+    model: Model
+
+    def __call__(self, *tensors: Tensor) -> list[Tensor]:
+        return self.graph.to_tensors(self.model(self.graph.to_arrays(tensors)))
+
+
+class _Size(NamedTuple):
+    """The stages for one size of image."""
+
+    shapes: tuple[torch.Size, torch.Size]
+    """Of independent feature and state."""
+    shallow: _Compiled
+    deep: list[_Compiled]
+    decoders: dict[tuple[int, bool], _Compiled]
+    """By number of common features and, for a network with ablation switches off, `is_keyframe`;
+    made when first needed."""

@@ -1,0 +1,254 @@
+"""Stages of the network as ONNX graphs of fixed shapes, for libraries that run graphs.
+
+All are traced from what `TorchBackend` runs. Shapes: B batch, H W image, C channels, h w grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import pairwise
+from typing import Any, NamedTuple
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor, nn
+from torch.onnx import symbolic_helper
+
+from dcfm_ros.backends.torch_backend import TorchBackend
+from dcfm_ros.deep_execution import DeepTask, slice_ends
+from dcfm_ros.models.backbone import DeepState, Independent
+
+OPSET = 17  # the first with layer normalisation
+Tensors = Sequence[Tensor]
+Stage = Callable[..., Tensors]
+
+
+class Graph(NamedTuple):
+    """A stage as a model whose arrays are its tensors as they lie in memory: none is rearranged.
+
+    What a convolution gives is (B, C, h, w) that lies channels last, so the array is (B, h, w, C).
+    """
+
+    onnx: bytes
+    """The model. Its inputs are input_0, input_1, ...; one that is not used may be absent."""
+    inputs_last: tuple[bool, ...]
+    """Which of the stage's inputs lie channels last."""
+    outputs_last: tuple[bool, ...]
+    """Which of its outputs do."""
+
+    def to_arrays(self, tensors: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
+        """The model's inputs by name; nothing is copied that lies as the example did."""
+        arrays = map(_as_it_lies, tensors, self.inputs_last)
+        return {f'input_{i}': array.contiguous().numpy() for i, array in enumerate(arrays)}
+
+    def to_tensors(self, arrays: Sequence[NDArray[Any]]) -> list[Tensor]:
+        """What the stage gives, from what the model gave; nothing is copied."""
+        return list(map(_as_it_was, map(torch.from_numpy, arrays), self.outputs_last))
+
+
+def make_graph(net: nn.Module, stage: Stage, inputs: Sequence[Tensor]) -> tuple[Graph, Tensors]:
+    """Trace a stage of `net` for inputs like these, in size and in memory.
+
+    Returns:
+        The graph, and what the stage gave for these inputs.
+    """
+    inputs_last = tuple(map(_is_last, inputs))
+    given: list[Tensor] = []
+
+    def run(*arrays: Tensor) -> list[Tensor]:
+        given[:] = stage(*map(_as_it_was, arrays, inputs_last))
+        return [_as_it_lies(x, _is_last(x)) for x in given]
+
+    arrays = map(_as_it_lies, inputs, inputs_last)
+    onnx = to_onnx(net, run, {f'input_{i}': array for i, array in enumerate(arrays)})
+    return Graph(onnx, inputs_last, tuple(map(_is_last, given))), given
+
+
+@torch.inference_mode()
+def to_onnx(
+    net: nn.Module, stage: Stage, inputs: dict[str, Tensor], outputs: Sequence[str] = ()
+) -> bytes:
+    """An ONNX model of a stage of `net`, weights included, for inputs of these shapes.
+
+    Args:
+        net: Whose weights the stage uses.
+        stage: From tensors to tensors; run once.
+        inputs: Examples by name.
+        outputs: Names.
+    """
+    file = BytesIO()
+    with _products_for_pooling(), warnings.catch_warnings():
+        # Shapes are meant to become constants. And this exporter is called outdated: the new one
+        # needs another package, and minutes for a large network.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            _Traceable(net, stage).eval(),
+            tuple(x.contiguous() for x in inputs.values()),
+            file,  # type: ignore[arg-type]  # the hint knows of paths only
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return file.getvalue()
+
+
+def shallow_stage(backend: TorchBackend) -> Stage:
+    """Image (B, H, W, 3) uint8 -> independent feature, and the state where it is another tensor.
+
+    Scaling and normalisation are in it, so that nobody has to make a float image.
+    """
+    net = backend.net
+    scale, shift = (1 / (255 * net.std)).float(), (-net.mean / net.std).float()
+
+    def run(image: Tensor) -> list[Tensor]:
+        normalised = image.permute(0, 3, 1, 2).float() * scale + shift
+        feature, state = net.encoder.shallow(normalised)
+        last = feature.contiguous(memory_format=torch.channels_last)
+        return [last] if state is feature else [last, state]
+
+    return run
+
+
+def make_deep_graphs(
+    backend: TorchBackend, independent: Independent, num_slices: int = 1
+) -> list[Graph]:
+    """The deep encoder and the common half of the fusion, in slices that last about as long.
+
+    The first takes the state, each other what the one before it gives; the last gives the
+    projected common feature.
+
+    Args:
+        backend: Is run once, to trace it, and some more to measure its steps if there are slices.
+        independent: Of an image of the size that is wanted.
+        num_slices: How many; fewer where there are fewer steps.
+    """
+    steps = backend.deep_task(independent).steps
+    ends = [len(steps)]
+    if num_slices > 1:
+        ends = sorted(set(slice_ends(_measured(backend, independent), num_slices)))
+    encoder = backend.net.encoder
+    graphs: list[Graph] = []
+    inputs: Tensors = [independent.state]
+    rebuild: _Rebuild = lambda tensors: encoder.start(tensors[0])  # noqa: E731
+    for begin, end in pairwise([0, *ends]):
+        stage = _Slice(steps[begin:end], rebuild)
+        graph, inputs = make_graph(backend.net, stage, inputs)
+        graphs.append(graph)
+        rebuild = stage.rebuild_output
+    return graphs
+
+
+def decode_stage(backend: TorchBackend, *, is_keyframe: bool) -> Stage:
+    """Independent feature and one or two common features -> logits on the grid."""
+
+    def run(feature: Tensor, *cached: Tensor) -> list[Tensor]:
+        independent = Independent(feature, feature)
+        logits = backend.decode(cached, independent, is_keyframe=is_keyframe)
+        return [logits.contiguous()]  # planes: what `class_mask` works on
+
+    return run
+
+
+class _Traceable(nn.Module):
+    """A stage as a module that holds the weights, which the exporter then shares between uses."""
+
+    def __init__(self, net: nn.Module, stage: Stage) -> None:
+        super().__init__()
+        self.net = net
+        self.stage = stage
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.stage(*inputs))
+
+
+_Rebuild = Callable[[Tensors], Any]
+
+
+class _Slice:
+    """Some steps of the deep encoder, from the tensors of a state to those of another."""
+
+    def __init__(self, steps: Sequence[Callable[[Any], Any]], rebuild: _Rebuild) -> None:
+        self._steps = steps
+        self._rebuild = rebuild
+        self.rebuild_output: _Rebuild = rebuild
+        """How the state after these steps is put together; known when they have run."""
+
+    def __call__(self, *tensors: Tensor) -> Tensors:
+        task = DeepTask(self._steps, self._rebuild(tensors))
+        task.run(0, len(self._steps))
+        given, self.rebuild_output = _apart(task.state)
+        return given
+
+
+def _apart(state: DeepState | Tensor) -> tuple[list[Tensor], _Rebuild]:
+    """The different tensors of a state between two steps, and how to put them together again."""
+    if isinstance(state, Tensor):
+        return [state], lambda tensors: tensors[0]
+    parts = [state.x, *state.stages]
+    unique = list({id(part): part for part in parts}.values())
+    places = [next(i for i, x in enumerate(unique) if x is part) for part in parts]
+
+    def rebuild(tensors: Sequence[Tensor]) -> DeepState:
+        x, *stages = (tensors[place] for place in places)
+        return DeepState(x, tuple(stages))
+
+    return unique, rebuild
+
+
+def _measured(backend: TorchBackend, independent: Independent) -> tuple[float, ...]:
+    for _ in range(3):  # the least duration of each step counts
+        task = backend.deep_task(independent)
+        task.run_measured()
+    return tuple(task.step_ms)
+
+
+def _is_last(tensor: Tensor) -> bool:
+    """Whether a tensor (B, C, h, w) lies in memory as (B, h, w, C)."""
+    if tensor.dim() != 4 or tensor.is_contiguous():
+        return False
+    return tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _as_it_lies(tensor: Tensor, is_last: bool) -> Tensor:
+    return tensor.permute(0, 2, 3, 1) if is_last else tensor
+
+
+def _as_it_was(tensor: Tensor, is_last: bool) -> Tensor:
+    return tensor.permute(0, 3, 1, 2) if is_last else tensor
+
+
+@contextmanager
+def _products_for_pooling() -> Iterator[None]:
+    """Let the exporter write adaptive pooling of any size as two products with constant matrices.
+
+    It knows only sizes that divide the grid.
+    """
+    name = 'aten::adaptive_avg_pool2d'
+    exporter: Any = torch.onnx
+    exporter.register_custom_op_symbolic(name, _pooling_as_products, OPSET)
+    try:
+        yield
+    finally:
+        exporter.unregister_custom_op_symbolic(name, OPSET)
+
+
+@symbolic_helper.parse_args('v', 'is')
+def _pooling_as_products(graph: Any, x: Any, bins: list[int]) -> Any:
+    height, width = x.type().sizes()[-2:]
+    rows = graph.op('Constant', value_t=_averages(height, bins[0]))
+    columns = graph.op('Constant', value_t=_averages(width, bins[1]).T.contiguous())
+    return graph.op('MatMul', graph.op('MatMul', rows, x), columns)
+
+
+def _averages(length: int, bins: int) -> Tensor:
+    """The matrix (bins, length) of adaptive average pooling."""
+    matrix = np.zeros((bins, length), np.float32)
+    for row in range(bins):
+        begin, end = row * length // bins, -(-(row + 1) * length // bins)
+        matrix[row, begin:end] = 1 / (end - begin)
+    return torch.from_numpy(matrix)

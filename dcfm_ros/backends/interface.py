@@ -1,0 +1,67 @@
+"""`Backend`: the stages of a DCFM as the engine calls them.
+
+Shapes: H W image, K classes, C_F common channels, h w grid.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dcfm_ros.deep_execution import DeepTask
+from dcfm_ros.models.backbone import Independent
+from dcfm_ros.models.dcfm import DCFM
+
+
+class Backend(ABC):
+    """Runs a network.
+
+    What one stage gives to another are the same tensors in every backend, so that one can go on
+    where another stopped. The deep encoder of a keyframe may run in a thread of its own.
+    """
+
+    name: str
+    """What runs the network now."""
+    failure: str = ''
+    """Why that is not what was chosen; '' if it is."""
+    precision: str = 'fp32'
+    """What the network is computed in: 'fp32' or 'bf16'."""
+    net: DCFM
+    """The network, prepared for inference."""
+
+    @abstractmethod
+    def to_input(self, image: NDArray[np.uint8]) -> Any:
+        """RGB (H, W, 3) uint8, contiguous -> what `encode_independent` takes."""
+
+    @abstractmethod
+    def encode_independent(self, image: Any) -> Independent:
+        """Shallow encoder; on every frame."""
+
+    @abstractmethod
+    def deep_task(self, independent: Independent) -> DeepTask:
+        """Deep encoder and common half of the fusion, not begun; on keyframes, for the cache.
+
+        It gives (1, C_F, h, w).
+        """
+
+    def encode_common(self, independent: Independent) -> Tensor:
+        """What `deep_task` gives, all at once."""
+        task = self.deep_task(independent)
+        task.run(0, len(task.steps))
+        common: Tensor = task.state
+        return common
+
+    @abstractmethod
+    def decode(
+        self, cached: Sequence[Tensor], independent: Independent, *, is_keyframe: bool
+    ) -> Tensor:
+        """Fuse with one cached feature, or with two and take the mean of the logits (Eq. 7).
+
+        Returns:
+            Logits on the feature grid, (1, K, h, w).
+        """
