@@ -27,6 +27,10 @@ Checkpoint = Annotated[
 ]
 Interval = Annotated[int, typer.Option(min=1, help='Keyframe interval, frames.')]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:<n>.')]
+Slices = Annotated[
+    OptionalInt,
+    typer.Option(min=1, help='Frames that share a keyframe, amortised; default: its interval.'),
+]
 Json = Annotated[OptionalPath, typer.Option('--json', help='Also write the figures here.')]
 Topic = Annotated[OptionalText, typer.Option(help='Image topic of a bag with several.')]
 LabelTopic = Annotated[OptionalText, typer.Option(help='Mask topic of a bag, for the mIoU.')]
@@ -106,6 +110,13 @@ def parse_size(size: str) -> tuple[int, int]:
     if not (separator and height.isdecimal() and width.isdecimal() and int(height) * int(width)):
         raise ValueError(f'`size` must be HEIGHTxWIDTH, for example 360x480, got {size!r}')
     return int(height), int(width)
+
+
+def refuse_unused(options: dict[str, object], needed: str) -> None:
+    """Raise ValueError if one is given (not None) without what it needs."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f'--{name} ({value}) needs {needed}')
 
 
 def parse_numbers(name: str, text: str, kind: type[Number]) -> list[Number]:

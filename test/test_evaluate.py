@@ -29,15 +29,15 @@ from dcfm_ros.training.evaluate import (
 from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_choice import find_evaluation_clips
 from dcfm_ros.training.evaluation.clip_passes import (
-    Setting,
     needed_spans,
     score_label_hold,
     score_pass,
     segment_clip,
 )
+from dcfm_ros.training.evaluation.frame_times import FrameTimes
 from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.evaluation.scores import LabelHold
-from dcfm_ros.training.evaluation.streaming import FrameTimes
+from dcfm_ros.training.evaluation.setting import Setting
 from dcfm_ros.training.label_sets import CAMVID
 from dcfm_ros.training.metrics import ConfusionMatrix
 

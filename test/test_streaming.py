@@ -9,7 +9,8 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.clips import Clip, Frame
-from dcfm_ros.training.evaluation.streaming import FrameTimes, newest_by, publish, score_stream
+from dcfm_ros.training.evaluation.frame_times import FrameTimes
+from dcfm_ros.training.evaluation.streaming import newest_by, publish, score_stream
 from dcfm_ros.training.label_sets import CAMVID
 from dcfm_ros.training.metrics import ConfusionMatrix
 
@@ -87,7 +88,7 @@ def test_nothing_is_segmented_before_it_is_needed():
 
 def test_labels_meet_the_mask_that_was_published_by_then(engine, clip):
     # Key 250 ms, others 120: as in the first test, for the interval counts processed frames.
-    scores = score_stream(engine, clip, 11, FrameTimes(250, 120))
+    scores = score_stream(engine, clip, 11, FrameTimes(250, 120).of)
     engine.reset()
     images = [cv2.imread(str(frame.image), cv2.IMREAD_COLOR_RGB) for frame in clip.frames]
     results = {frame: engine.step(images[frame], frame) for frame in (0, 2, 3, 5)}
@@ -110,22 +111,24 @@ def test_measured_times_are_those_of_the_engine(engine, clip, monkeypatch):
 
     def slow_step(self, image, stamp_ns):
         result = step(self, image, stamp_ns)
-        result.stage_ms = {'independent': 100.0, 'common': 150.0 if result.is_keyframe else 20.0}
+        result.stage_ms = {'independent': 120.0}
+        if result.is_keyframe:
+            result.stage_ms['common'] = 130.0
         return result
 
     monkeypatch.setattr(SegmentationEngine, 'step', slow_step)
     measured = score_stream(engine, clip, 11).values()
-    assert measured == score_stream(engine, clip, 11, FrameTimes(250, 120)).values()
+    assert measured == score_stream(engine, clip, 11, FrameTimes(250, 120).of).values()
 
 
 def test_frames_after_the_last_label_are_left_out(engine, clip):
     cut = Clip('cut', (*clip.frames[:3], Frame(clip.frames[3].image)), 10.0, CAMVID)
-    values = score_stream(engine, cut, 11, FrameTimes(10, 10)).values()
+    values = score_stream(engine, cut, 11, FrameTimes(10, 10).of).values()
     assert values['streaming_processed'] == 3
 
 
 def test_merged_clips_are_pooled(engine, clip):
-    times = FrameTimes(250, 120)
+    times = FrameTimes(250, 120).of
     once, twice = (score_stream(engine, clip, 11, times) for _ in range(2))
     twice.merge(once)
     expected = once.values() | {'streaming_processed': 8, 'streaming_dropped': 4}

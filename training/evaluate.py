@@ -11,7 +11,6 @@ from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.evaluation.clip_choice import find_evaluation_clips
-from dcfm_ros.training.evaluation.clip_passes import Setting
 from dcfm_ros.training.evaluation.jobs import (
     PER_FRAME,
     ClipWork,
@@ -21,6 +20,7 @@ from dcfm_ros.training.evaluation.jobs import (
     PlanScores,
 )
 from dcfm_ros.training.evaluation.scores import LabelHold
+from dcfm_ros.training.evaluation.setting import Setting
 from dcfm_ros.training.label_sets import LabelSet
 from dcfm_ros.training.workers import map_in_order
 
@@ -53,6 +53,8 @@ def evaluate_dataset(
     *,
     min_interval: int = 1,
     max_interval: int | None = None,
+    executions: Sequence[str] = ('sync',),
+    slices: int | None = None,
     classes: str | None = None,
     hold_out_share: float | None = None,
     baselines: Sequence[Path | str] = (),
@@ -75,6 +77,8 @@ def evaluate_dataset(
         phases: 'all', 'first' or 'video-index', see `Setting`.
         min_interval: Of adaptive schedules, frames.
         max_interval: Of adaptive schedules, frames; None: no limit.
+        executions: 'sync', 'amortised' or both; every schedule gets a row for each.
+        slices: See `Setting`; of the amortised ones.
         classes: Label set, by name or path, in whose classes the dataset's labels are read.
         hold_out_share: Of what a training keeps for validation; None: everything.
         baselines: Checkpoints that are run on every frame by itself.
@@ -92,10 +96,22 @@ def evaluate_dataset(
         CheckpointError: If a checkpoint cannot be used.
         ValueError: If the data is incomplete or does not fit, or an argument is not allowed.
     """
-    common: dict[str, Any] = {'mode': mode, 'phases': phases}
-    settings = [Setting(interval=interval, **common) for interval in intervals]
-    common |= {'interval': min_interval, 'max_interval': max_interval}
-    settings += [Setting(threshold=threshold, **common) for threshold in thresholds]
+    if slices is not None and 'amortised' not in executions:
+        raise ValueError(f'`slices` ({slices}) needs `executions` with amortised')
+    schedules: list[dict[str, Any]] = [{'interval': interval} for interval in intervals]
+    limits = {'interval': min_interval, 'max_interval': max_interval}
+    schedules += [limits | {'threshold': threshold} for threshold in thresholds]
+    settings = [
+        Setting(
+            **schedule,
+            mode=mode,
+            phases=phases,
+            execution=execution,
+            slices=slices if execution == 'amortised' else None,
+        )
+        for execution in executions
+        for schedule in schedules
+    ]
     clips = find_evaluation_clips(
         dataset, Path(root), split, classes=classes, hold_out_share=hold_out_share
     )
@@ -103,7 +119,7 @@ def evaluate_dataset(
     figures: dict[str, Any] = evaluate_clips(
         {str(path): load_checkpoint(path) for path in paths},
         clips,
-        settings,
+        list(dict.fromkeys(settings)),  # in one slice, amortised is sync
         trained_heights={str(path): read_metadata(path).image_height for path in paths},
         floors=floors,
         options=options,
@@ -146,7 +162,7 @@ def evaluate_clips(
         trained_heights: Rows of the images that a network was trained on, by its name; 0 or
             absent: unknown.
         floors: Also rows of that network on every frame by itself (schedule 'per_frame') and of
-            its keyframes' masks repeated until the next keyframe ('hold').
+            its keyframes' masks repeated until the next keyframe ('hold'), if not amortised.
         options: How networks are run.
         jobs: See `map_in_order`, as for the rest.
         ray_address: Where Ray is.
@@ -157,8 +173,9 @@ def evaluate_clips(
         'notes', sentences about figures that are absent or say less than they seem to.
         Fractions are in [0, 1], None where undefined; `ms_key` and `ms_nonkey` are medians of the
         engine's time per frame. `average_interval` is frames per keyframe of the schedule on all
-        clips with a label, of all their frames. `hold_miou*` is what the keyframes' masks score
-        when they are repeated, `label_hold_miou*` their hand-made labels.
+        clips with a label, of all their frames. `by_age` has frames, mIoU and median time for
+        every age of the feature in use. `hold_miou*` is what the keyframes' masks score when they
+        are repeated, `label_hold_miou*` their hand-made labels.
 
     Raises:
         ValueError: If networks, clips, settings and options do not fit each other.
@@ -203,7 +220,7 @@ def evaluate_clips(
     for kind in ('hold', None) if floors else (None,):
         for setting in settings:
             plan = Plan(main, setting)
-            if kind is None or plan.is_video:
+            if kind is None or (plan.is_video and setting.execution == 'sync'):
                 schedule = kind or setting.schedule
                 rows.append(scores[plan].row(main, heights[main], setting, schedule))
     times = asdict(options.frame_times) if options.frame_times else 'measured'
@@ -211,6 +228,7 @@ def evaluate_clips(
         'flip': options.flip,
         'scales': list(options.scales) or None,
         'streaming_times': times if is_streaming else None,
+        'streaming_rate_hz': options.rate_hz if is_streaming else None,
         'threads': threads,
         'label_hold': label_hold.values() if floors else None,
         'notes': [NO_STREAMING] * (can_stream and not is_streaming)
@@ -244,3 +262,5 @@ def _check(
             '`scales` must be empty unless every interval is 1: a cached feature belongs to one '
             'size, so there is no multi-scale video mode'
         )
+    if options.flip and any(plan.setting.execution != 'sync' for plan in plans):
+        raise ValueError("`flip` must be off unless every `execution` is 'sync'")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.evaluation.clip_choice import find_evaluation_clips
-from dcfm_ros.training.evaluation.clip_passes import Setting
+from dcfm_ros.training.evaluation.setting import Setting
 from dcfm_ros.training.label_sets import LabelSet
 
 

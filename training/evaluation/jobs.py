@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
-from dcfm_ros.training.evaluation.clip_passes import Setting, score_label_hold, score_pass
+from dcfm_ros.training.evaluation.clip_passes import score_label_hold, score_pass
+from dcfm_ros.training.evaluation.frame_times import FrameTimes, MeasuredTimes
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores
-from dcfm_ros.training.evaluation.streaming import FrameTimes, StreamScores, score_stream
+from dcfm_ros.training.evaluation.setting import Setting
+from dcfm_ros.training.evaluation.streaming import StreamScores, score_stream
 
 PER_FRAME = Setting(interval=1, phases='first')
 """Every frame a keyframe: what the network does to images."""
@@ -37,15 +41,25 @@ class Options:
     """Measure streaming accuracy too, in mode 'past'."""
     frame_times: FrameTimes | None = None
     """What frames take in the streaming accuracy; None: what the engine took."""
+    rate_hz: float | None = None
+    """Of the camera in the streaming accuracy, frames per second; None: that of each clip."""
 
-    def engine(self, net: DCFM, height: int | None = None) -> SegmentationEngine:
-        """The engine that these options ask for, for a network that works at so many rows."""
+    def engine(
+        self, net: DCFM, height: int | None = None, setting: Setting = PER_FRAME
+    ) -> SegmentationEngine:
+        """The engine that these options and a setting ask for, for a network at so many rows."""
         common = (self.device, self.backend)
         if self.scales:
             return MultiScaleEngine(net, self.scales, *common, height, flip=self.flip)
         if self.flip:
             return FlippedEngine(net, *common, height)
-        return SegmentationEngine(net, *common, inference_height=height)
+        return SegmentationEngine(
+            net,
+            *common,
+            inference_height=height,
+            execution=setting.execution,
+            slices=setting.num_slices,
+        )
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,11 @@ class Job:
 
 
 class ClipWork:
-    """Does jobs; every worker process builds the engines that it needs, once."""
+    """Does jobs; every worker process builds the engines that it needs, once.
+
+    Live runs of a plan come after its passes: where no times are assumed, a frame takes what
+    frames like it took there, so that a hiccup of the machine drops no frame.
+    """
 
     def __init__(
         self,
@@ -98,7 +116,8 @@ class ClipWork:
         self._clips = clips
         self._options = options
         self._heights = dict(heights)
-        self._engines: dict[str, SegmentationEngine] = {}
+        self._engines: dict[tuple[str, str, int], SegmentationEngine] = {}
+        self._times: defaultdict[Plan, MeasuredTimes] = defaultdict(MeasuredTimes)
 
     def __call__(self, job: Job) -> PassScores | StreamScores | LabelHold:
         """Counts of one job."""
@@ -106,14 +125,24 @@ class ClipWork:
         num_classes = clip.labels.num_classes
         if job.plan is None:
             return score_label_hold(clip, num_classes)
-        name, setting = job.plan.network, job.plan.setting
-        if name not in self._engines:
-            self._engines[name] = self._options.engine(self._nets[name], self._heights[name])
-        engine = self._engines[name]
+        setting, engine = job.plan.setting, self._engine(job.plan)
         if job.start is not None:
-            return score_pass(engine, clip, setting, job.start, num_classes)
+            scores = score_pass(engine, clip, setting, job.start, num_classes)
+            self._times[job.plan].merge(scores.times)
+            return scores
         engine.schedule = setting.scheduler()
-        return score_stream(engine, clip, num_classes, self._options.frame_times)
+        frame_ms = self._times[job.plan].of
+        if assumed := self._options.frame_times:
+            frame_ms = partial(assumed.of, num_slices=setting.num_slices)
+        return score_stream(engine, clip, num_classes, frame_ms, self._options.rate_hz)
+
+    def _engine(self, plan: Plan) -> SegmentationEngine:
+        name, setting = plan.network, plan.setting
+        key = (name, setting.execution, setting.num_slices)
+        if key not in self._engines:
+            net, height = self._nets[name], self._heights[name]
+            self._engines[key] = self._options.engine(net, height, setting)
+        return self._engines[key]
 
 
 class PlanScores:
@@ -142,12 +171,15 @@ class PlanScores:
         passes = self._passes
         is_hold, is_adaptive = schedule == 'hold', setting.threshold is not None
         values = (passes.hold if is_hold else passes.engine).values(self._class_names)
-        if is_adaptive:  # it runs whole clips, of which few frames may have a label
+        if is_adaptive or setting.delay:
+            # Of all frames, for few may have a label, and none may have a feature of its own.
             values['keyframe_share'] = passes.keyframe_share()
         row: dict[str, object] = {
             'interval': None if is_adaptive else setting.interval,
             'mode': setting.mode,
             'schedule': schedule,
+            'execution': setting.execution,
+            'slices': setting.num_slices if setting.delay else None,
             'threshold': setting.threshold,
             'min_interval': setting.interval if is_adaptive else None,
             'max_interval': setting.max_interval,
@@ -161,5 +193,5 @@ class PlanScores:
             for name, held in (('hold', passes.hold), ('label_hold', passes.label_hold)):
                 figures = held.values(self._class_names)
                 row |= {f'{name}_{key}': figures[key] for key in ('miou', 'miou_nonkey')}
-            row |= passes.median_ms() | self._stream.values()
+            row |= passes.timed(passes.engine.by_age()) | self._stream.values()
         return row

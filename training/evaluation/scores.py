@@ -5,15 +5,17 @@ Shapes: H W image.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Container, Iterable, Sequence
 import math
-from statistics import median
+import sys
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.evaluation.frame_times import MeasuredTimes
 from dcfm_ros.training.metrics import ConfusionMatrix, VideoConsistency
 
 Image = NDArray[np.uint8]
@@ -29,21 +31,19 @@ class Scores:
 
     def __init__(self, num_classes: int) -> None:
         self._num_classes = num_classes
-        self._confusion: dict[tuple[int, bool], ConfusionMatrix] = {}  # by start and is_keyframe
-        self._num_frames = {True: 0, False: 0}  # by is_keyframe
+        self._confusion: dict[tuple[int, int], ConfusionMatrix] = {}  # by start and age
+        self._num_frames: Counter[int] = Counter()  # by age
         self._consistency = {
             f'mvc{window}{ending}': VideoConsistency(window, form)
             for form, ending in FORMS.items()
             for window in WINDOWS
         }
 
-    def add_frame(self, mask: Image, label: Image, *, is_keyframe: bool, start: int = 0) -> None:
-        """Count a frame of a pass: mask and label (H, W), and what it was to the schedule."""
-        confusion = self._confusion.setdefault(
-            (start, is_keyframe), ConfusionMatrix(self._num_classes)
-        )
+    def add_frame(self, mask: Image, label: Image, *, age: int, start: int = 0) -> None:
+        """Count a frame: mask and label (H, W), age of the feature, first keyframe of the pass."""
+        confusion = self._confusion.setdefault((start, age), ConfusionMatrix(self._num_classes))
         confusion.update(mask, label)
-        self._num_frames[is_keyframe] += 1
+        self._num_frames[age] += 1
 
     def add_video_frame(self, mask: Image, label: Image) -> None:
         """Take in the next frame of a clip for the video consistency: mask and label (H, W)."""
@@ -59,24 +59,32 @@ class Scores:
         """Put the frames and clips of another one behind those of this one."""
         for key, confusion in other._confusion.items():
             self._confusion.setdefault(key, ConfusionMatrix(self._num_classes)).merge(confusion)
-        for is_keyframe, count in other._num_frames.items():
-            self._num_frames[is_keyframe] += count
+        self._num_frames.update(other._num_frames)
         for name, consistency in other._consistency.items():
             self._consistency[name].merge(consistency)
 
-    def pooled(self, *, start: int | None = None, key: bool | None = None) -> ConfusionMatrix:
-        """Counts of the frames of one start phase, of key or non-key frames only, or of all."""
+    def pooled(
+        self, *, start: int | None = None, ages: Container[int] = range(sys.maxsize)
+    ) -> ConfusionMatrix:
+        """Counts of the frames of one start phase, of some ages only, or of all."""
         total = ConfusionMatrix(self._num_classes)
-        for (its_start, is_keyframe), confusion in self._confusion.items():
-            if start in (None, its_start) and key in (None, is_keyframe):
+        for (its_start, age), confusion in self._confusion.items():
+            if start in (None, its_start) and age in ages:
                 total.merge(confusion)
         return total
+
+    def by_age(self) -> list[dict[str, Any]]:
+        """Frames and their mIoU for every age of the feature in use, rising."""
+        return [
+            {'age': age, 'miou': miou(self.pooled(ages=(age,))), 'frames': count}
+            for age, count in sorted(self._num_frames.items())
+        ]
 
     def values(self, class_names: Sequence[str]) -> dict[str, object]:
         """The figures of a row; fractions in [0, 1], None where undefined."""
         pooled = self.pooled()
         num_frames = sum(self._num_frames.values())
-        share = self._num_frames[True] / num_frames if num_frames else math.nan
+        share = self._num_frames[0] / num_frames if num_frames else math.nan
         starts = {start for start, _ in self._confusion}
         phases = [self.pooled(start=start).miou() for start in sorted(starts)]
         return {
@@ -85,8 +93,9 @@ class Scores:
             'miou_phase_mean': sum(phases) / len(phases) if phases else None,
             'wiou': or_none(pooled.wiou()),
             'mean_accuracy': pooled.mean_accuracy() if num_frames else None,
-            'miou_key': miou(self.pooled(key=True)),
-            'miou_nonkey': miou(self.pooled(key=False)),
+            'miou_key': miou(self.pooled(ages=(0,))),
+            'miou_nonkey': miou(self.pooled(ages=range(1, sys.maxsize))),
+            'by_age': self.by_age(),
             **{name: or_none(item.value()) for name, item in self._consistency.items()},
             'keyframe_share': or_none(share),
             'frames': num_frames,
@@ -103,40 +112,42 @@ class PassScores:
         """Every keyframe's mask, repeated until the next keyframe."""
         self.label_hold = Scores(num_classes)
         """The same with the keyframe's hand-made label; dense clips only."""
-        self.frame_ms: dict[bool, list[float]] = {True: [], False: []}
-        """The engine's time of every frame that was run, by is_keyframe."""
+        self.times = MeasuredTimes()
+        """Of all frames that were run."""
+        self.num_run = 0
+        """How many they are."""
+        self.num_run_keyframes = 0
+        """Keyframes among them."""
         self.num_frames = 0
         """Frames of the passes, run or not."""
         self.num_keyframes = 0
-        """Keyframes among them."""
+        """Keyframes among these."""
 
     def merge(self, other: PassScores) -> None:
         """Put the passes of another one behind those of this one."""
         self.engine.merge(other.engine)
         self.hold.merge(other.hold)
         self.label_hold.merge(other.label_hold)
-        for is_keyframe, times in other.frame_ms.items():
-            self.frame_ms[is_keyframe] += times
+        self.times.merge(other.times)
+        self.num_run += other.num_run
+        self.num_run_keyframes += other.num_run_keyframes
         self.num_frames += other.num_frames
         self.num_keyframes += other.num_keyframes
 
-    def keyframe_share(self) -> float:
+    def keyframe_share(self) -> float | None:
         """Share of keyframes among all frames that were run."""
-        num_keyframes, num_others = (len(self.frame_ms[key]) for key in (True, False))
-        return num_keyframes / (num_keyframes + num_others)
+        return self.num_run_keyframes / self.num_run if self.num_run else None
 
     def average_interval(self) -> float | None:
         """Frames per keyframe, as the schedule has it."""
         return self.num_frames / self.num_keyframes if self.num_keyframes else None
 
-    def median_ms(self) -> dict[str, float | None]:
-        """Medians of the engine's time per keyframe and per non-key frame."""
-        return {
-            f'ms_{name}': round(median(times), 3)
-            if (times := self.frame_ms[is_keyframe])
-            else None
-            for name, is_keyframe in (('key', True), ('nonkey', False))
-        }
+    def timed(self, by_age: Iterable[dict[str, Any]]) -> dict[str, object]:
+        """Times of a row, in ms, and its frames of every age with theirs."""
+        timed = [row | {'ms': round(self.times.at_age(row['age']), 3)} for row in by_age]
+        count = sum(row['frames'] for row in timed)
+        mean = sum(row['frames'] * row['ms'] for row in timed) / count if count else None
+        return self.times.medians() | {'ms_mean': mean, 'by_age': timed}
 
 
 class LabelHold:

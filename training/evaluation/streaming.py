@@ -14,27 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.datasets import read_frame
+from dcfm_ros.training.evaluation.frame_times import total_ms
 from dcfm_ros.training.evaluation.scores import miou
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 Mask = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class FrameTimes:
-    """Times that a keyframe and a non-key frame are assumed to take, in ms."""
-
-    key_ms: float
-    nonkey_ms: float
-
-    def __post_init__(self) -> None:
-        for name in ('key_ms', 'nonkey_ms'):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f'`{name}` must be at least 0, got {getattr(self, name)}')
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,19 +76,25 @@ class StreamScores:
 
 
 def score_stream(
-    engine: SegmentationEngine, clip: Clip, num_classes: int, times: FrameTimes | None = None
+    engine: SegmentationEngine,
+    clip: Clip,
+    num_classes: int,
+    frame_ms: Callable[[FrameResult], float] = total_ms,
+    rate_hz: float | None = None,
 ) -> StreamScores:
-    """Play a clip to the engine at its frame rate, in simulated time.
+    """Play a clip to the engine, in simulated time.
 
     Args:
         engine: With the schedule to be used; its stream is reset.
         clip: Frames after the last labelled one are left out.
         num_classes: K.
-        times: How long frames take; None: as long as the engine says each one took.
+        frame_ms: How long a frame takes; if not given, as long as the engine says it took.
+        rate_hz: Of the camera, frames per second; None: the clip's own.
     """
+    rate_hz = rate_hz or clip.rate_hz
     scores = StreamScores(num_classes)
     num_frames = clip.labelled[-1] + 1 if clip.labelled else 0
-    arrivals_ns = [round(index * 1e9 / clip.rate_hz) for index in range(num_frames)]
+    arrivals_ns = [round(index * 1e9 / rate_hz) for index in range(num_frames)]
     num_processed = 0
 
     def process(index: int) -> tuple[Mask, int]:
@@ -108,10 +102,7 @@ def score_stream(
         num_processed += 1
         image, _ = read_frame(clip.frames[index], clip.labels)
         result = engine.step(image, arrivals_ns[index])
-        spent_ms = sum(result.stage_ms.values())
-        if times is not None:
-            spent_ms = times.key_ms if result.is_keyframe else times.nonkey_ms
-        return result.mask, round(spent_ms * 1e6)
+        return result.mask, round(frame_ms(result) * 1e6)
 
     engine.reset()
     publications = publish(arrivals_ns, process)
