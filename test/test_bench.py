@@ -237,6 +237,7 @@ def test_backend_that_gave_up_has_no_row(monkeypatch, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert all(note in printed for note in found['notes'])
     assert '| vspw_mit_b0 | paper_key | torch |' in printed
+    assert '## Left out' in printed
 
 
 def test_benchmark_imports_no_command_line_packages():

@@ -25,6 +25,8 @@ def sections(figures: Mapping[str, Any]) -> Iterator[Section]:
     left_out = ('stage_ms', 'size', 'frames')
     yield Section('Times', [_without(row, left_out) for row in rows], _TIMES)
     stages = [{**_named(row), **row['stage_ms']} for row in rows]
+    if notes := figures.get('notes'):
+        yield Section('Left out', [{'row': note} for note in notes])
     yield Section('Stages', stages, 'Medians of the frames that have the stage, ms.')
     yield Section('Ratios', figures['checks'], _RATIOS)
     tables = figures['tables']
@@ -104,7 +106,7 @@ _COSTS = (
     'paper prints them as FLOPs and counts fusion and head of a keyframe twice, as of a frame '
     'between two keyframes; `gmacs_plain_twice` does the same, `gmacs_printed_once` corrects the '
     'printed ones. Videos in B mode: one keyframe and K-1 others. The image baseline is SegFormer '
-    'in the paper, whose counts include the normalisations.'
+    'in the paper, whose figures are of 480x853 and one V100; its counts include normalisations.'
 )
 _STAGES = (
     "The paper's head resizes the logits, and its total has no argmax. The engine fuses in its "
