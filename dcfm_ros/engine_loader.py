@@ -58,6 +58,9 @@ def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> Segme
             backend=parameters.backend,
             schedule=parameters.keyframe_interval,
             inference_height=height or None,
+            execution=parameters.execution,
+            slices=parameters.execution_slices or None,
+            max_age=parameters.max_feature_age or None,
         )
 
     loaded = time.perf_counter()
@@ -82,6 +85,7 @@ def describe(engine: SegmentationEngine, parameters: NodeParameters) -> dict[str
         'backend': engine.backend,
         'checkpoint': parameters.checkpoint,
         'keyframe_interval': str(parameters.keyframe_interval),
+        'execution': engine.execution,
         'inference_height': str(engine.inference_height or 'camera'),
     }
     if engine.device != 'cpu':

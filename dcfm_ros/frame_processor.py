@@ -158,6 +158,7 @@ def timing_status(result: FrameResult, times: Mapping[str, float], dropped: int)
         'is_keyframe': 'true' if result.is_keyframe else 'false',
         'reason': result.reason,
         'keyframe_age': str(result.keyframe_age),
+        'feature_age_ms': f'{result.feature_age_ms:.3f}',
         'change_score': f'{result.change_score:.4f}',
     }
     values |= {name: f'{value:.3f}' for name, value in times.items()}

@@ -67,6 +67,28 @@ class NodeParameters:
         maximum=1000,
         unit='frames',
     )
+    execution: str = _parameter(
+        'sync',
+        'When the deep encoder works: on the keyframe (sync), a slice per frame (amortised), or '
+        'in a thread of its own (async, CPU only).',
+        choices=('sync', 'amortised', 'async'),
+    )
+    execution_slices: int = _parameter(
+        0,
+        'Frames that share the deep encoder of one keyframe, if amortised; '
+        '0: as many as the keyframe interval has.',
+        minimum=0,
+        maximum=1000,
+        unit='frames',
+    )
+    max_feature_age: int = _parameter(
+        0,
+        'Oldest feature that a mask may be made with; before it gets older, the frame waits for '
+        'a new one. 0: no limit.',
+        minimum=0,
+        maximum=1000,
+        unit='frames',
+    )
     inference_height: int = _parameter(
         0,
         'Rows that the network works at, never more than the camera has; '

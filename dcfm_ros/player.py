@@ -24,6 +24,8 @@ from dcfm_ros.messages import array_to_image, ns_to_stamp, stamp_to_ns
 
 _IDLE_S = 2.0
 """Diagnostics that come so long after the last frame count it, wherever it is."""
+_NO_STAGES = ('feature_age_ms', 'wait_ms', 'latency_ms')
+"""Times of ~/timing in which the node does nothing for the frame, or all that it does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,15 @@ class FrameRecord:
     """From sending the frame to receiving the mask."""
     timing: dict[str, str] = field(default_factory=dict)
     """What ~/timing said: is_keyframe, reason, independent_ms, ...; empty if nothing came."""
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """Duration in ms of what the node did with the frame, by stage, as ~/timing said."""
+        return {
+            name.removesuffix('_ms'): float(value)
+            for name, value in self.timing.items()
+            if name.endswith('_ms') and name not in _NO_STAGES
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

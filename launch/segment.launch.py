@@ -17,6 +17,7 @@ OVERRIDES = {
     'checkpoint': str,
     'device': str,
     'keyframe_interval': None,
+    'execution': str,
     'autostart': None,
     'use_sim_time': None,
 }
@@ -60,6 +61,13 @@ def generate_launch_description() -> LaunchDescription:
                 default_value='',
                 description='Frames from one keyframe to the next; 1 makes every frame one. '
                 'Empty: as in params_file.',
+            ),
+            DeclareLaunchArgument(
+                'execution',
+                default_value='',
+                choices=['', 'sync', 'amortised', 'async'],
+                description='When the deep encoder works: on the keyframe, a slice per frame, or '
+                'in a thread of its own. Empty: as in params_file.',
             ),
             DeclareLaunchArgument(
                 'autostart',

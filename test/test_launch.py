@@ -138,11 +138,13 @@ def test_given_arguments_win_over_the_parameter_file(
         yaml.safe_dump({'/segmentation/segmentation_node': {'ros__parameters': parameters}})
     )
     given = {'checkpoint': '/weights/own.safetensors', 'device': 'cpu', 'autostart': 'false'}
+    given['execution'] = 'amortised'
     report = launch(params_file=str(file), keyframe_interval='7', use_sim_time='true', **given)
     assert report['parameters'] == {
         'checkpoint': '/weights/own.safetensors',
         'device': 'cpu',
         'keyframe_interval': 7,
+        'execution': 'amortised',
         'deadline_ms': 12.5,
         'autostart': False,
         'use_sim_time': True,

@@ -86,6 +86,9 @@ def test_default_is_allowed(name: str) -> None:
         ('backend', 'torch'),
         ('keyframe_interval', 1),
         ('keyframe_interval', 1000),
+        ('execution', 'amortised'),
+        ('execution_slices', 0),
+        ('max_feature_age', 1000),
         ('inference_height', 0),
         ('overlay_alpha', 0.0),
         ('overlay_alpha', 1.0),
@@ -108,6 +111,9 @@ def test_value_is_allowed(name: str, value: object) -> None:
         ('keyframe_interval', 1001, 'a whole number from 1 to 1000'),
         ('keyframe_interval', 2.0, 'a whole number from 1 to 1000'),
         ('keyframe_interval', True, 'a whole number from 1 to 1000'),
+        ('execution', 'parallel', 'one of sync, amortised, async'),
+        ('execution_slices', -1, 'a whole number from 0 to 1000'),
+        ('max_feature_age', 1001, 'a whole number from 0 to 1000'),
         ('overlay_alpha', 1.1, 'a number from 0.0 to 1.0'),
         ('overlay_alpha', float('nan'), 'a number from 0.0 to 1.0'),
         ('autostart', 'yes', 'true or false'),
@@ -116,6 +122,12 @@ def test_value_is_allowed(name: str, value: object) -> None:
 )
 def test_problem_names_value_and_allowed_values(name: str, value: object, allowed: str) -> None:
     assert problem(name, value) == f'`{name}` must be {allowed}, got {value!r}'
+
+
+def test_executions_are_those_of_the_engine() -> None:
+    from dcfm_ros.deep_execution import EXECUTIONS
+
+    assert SPECS['execution'].choices == EXECUTIONS
 
 
 def test_what_configuring_reads_can_be_changed_while_unconfigured() -> None:
