@@ -83,17 +83,14 @@ def run_demo(
         report.sent,
     ) as recorder:
         for record, frame in zip(report.records, frames(), strict=False):
-            stages = {
-                key.removesuffix('_ms'): float(value)
-                for key, value in record.timing.items()
-                if key.endswith('_ms') and key not in ('latency_ms', 'wait_ms')
-            }
+            age = record.timing.get('keyframe_age')
             recorder.add(
                 frame,
                 _decode(masks.get(record.index)),
                 is_keyframe=record.timing.get('is_keyframe', '').lower() == 'true',
                 latency_ms=float('nan') if record.latency_ms is None else record.latency_ms,
-                stage_ms=stages,
+                keyframe_age=None if age is None else int(age),
+                stage_ms=record.stage_ms,
             )
     summary = _summary(report, recorder)
     summary.update(
@@ -102,6 +99,7 @@ def run_demo(
         keyframe_interval=keyframe_interval,
         checkpoint=str(checkpoint),
         backend=report.reported.get('backend'),
+        execution=report.reported.get('execution'),
         device=report.reported.get('device'),
     )
     return summary, recorder

@@ -28,11 +28,18 @@ class FrameEntry:
     is_answered: bool
     """False if the frame was dropped."""
     is_keyframe: bool
+    keyframe_age: int | None
+    """Frames since the keyframe whose feature the mask was made with; None where not known."""
     latency_ms: float
     """From sending (or reading) the frame to having its mask; nan if dropped."""
     stage_ms: Mapping[str, float]
     class_shares: NDArray[np.float64] | None
     """Share of the mask's pixels per class, (K,)."""
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the deep encoder was at work: on keyframes, unless its work is spread."""
+        return 'common' in self.stage_ms
 
 
 class RunRecorder:
@@ -77,6 +84,7 @@ class RunRecorder:
         mask: NDArray[np.uint8] | None,
         *,
         is_keyframe: bool = False,
+        keyframe_age: int | None = None,
         latency_ms: float = math.nan,
         stage_ms: Mapping[str, float] | None = None,
     ) -> None:
@@ -92,6 +100,7 @@ class RunRecorder:
             time_s=(frame.stamp_ns - self._first_stamp_ns) * 1e-9,
             is_answered=mask is not None,
             is_keyframe=is_keyframe,
+            keyframe_age=keyframe_age,
             latency_ms=latency_ms,
             stage_ms=dict(stage_ms or {}),
             class_shares=shares,
@@ -108,16 +117,20 @@ class RunRecorder:
         return self._hold_confusion.miou('ignore') if self._num_labelled else None
 
     def figures(self) -> dict[str, object]:
-        """Summary of the run: fractions in [0, 1], times in ms, None where undefined."""
+        """Summary of the run: fractions in [0, 1], times in ms, None where undefined.
+
+        'latency_ms_key' is of frames on which the deep encoder was at work, 'latency_ms_nonkey' of
+        the others; 'keyframe_age' is that of the features in use, in frames.
+        """
         answered = [entry for entry in self.entries if entry.is_answered]
         keyframes = sum(entry.is_keyframe for entry in answered)
+        ages = [entry.keyframe_age for entry in answered if entry.keyframe_age is not None]
         return {
             'keyframe_share': keyframes / len(answered) if answered else None,
             'latency_ms': _percentiles([entry.latency_ms for entry in answered]),
-            'latency_ms_key': _percentiles([e.latency_ms for e in answered if e.is_keyframe]),
-            'latency_ms_nonkey': _percentiles(
-                [e.latency_ms for e in answered if not e.is_keyframe]
-            ),
+            'latency_ms_key': _percentiles([e.latency_ms for e in answered if e.is_deep]),
+            'latency_ms_nonkey': _percentiles([e.latency_ms for e in answered if not e.is_deep]),
+            'keyframe_age': {'mean': float(np.mean(ages)), 'max': max(ages)} if ages else None,
             'stage_ms': self._stage_means(answered),
             'miou': self.miou(),
             'mask_hold_miou': self.mask_hold_miou(),
@@ -141,7 +154,8 @@ class RunRecorder:
         else:
             picture = blend(frame.image, mask, self.palette, 0.55)
             role = 'KEYFRAME' if entry.is_keyframe else 'non-key '
-            text = f'{entry.time_s:6.2f} s   {role}   {entry.latency_ms:5.1f} ms'
+            age = '' if entry.keyframe_age is None else f'age {entry.keyframe_age:2d}   '
+            text = f'{entry.time_s:6.2f} s   {role}   {age}{entry.latency_ms:5.1f} ms'
         picture = draw_caption(np.hstack([frame.image, picture]), text)
         self._video.write(picture)
         if mask is not None and len(self.entries) % self._every == self._every // 2:

@@ -32,6 +32,9 @@ td { font-variant-numeric: tabular-nums } tr { border-bottom: 1px solid #e3e8ed 
 video, img, svg { max-width: 100%; height: auto } figure { margin: 0 0 .6rem }
 """
 
+_DEEP, _SHALLOW = 'with deep encoder', 'without'
+"""Frames on which the deep encoder was at work (in execution 'sync', keyframes), and others."""
+
 
 def write_report(
     path: Path, title: str, summary: Mapping[str, Any], recorder: RunRecorder, video: str
@@ -75,7 +78,9 @@ def _poster(recorder: RunRecorder) -> str:
 
 
 def _subtitle(summary: Mapping[str, Any]) -> str:
-    names = ('source', 'checkpoint', 'device', 'backend', 'keyframe_interval', 'rate_hz')
+    names = (
+        'source', 'checkpoint', 'device', 'backend', 'keyframe_interval', 'execution', 'rate_hz',
+    )  # fmt: skip
     return ' - '.join(f'{n.replace("_", " ")}: {summary[n]}' for n in names if n in summary)
 
 
@@ -114,9 +119,9 @@ def _plain(value: Any) -> str:
 def _latency_plot(entries: Sequence[FrameEntry]) -> str:
     figure = Figure(figsize=(10, 3.2), layout='constrained')
     axes = figure.subplots()
-    groups = (('non-key frame', False, '#3b7dd8', 10), ('keyframe', True, '#d8663b', 26))
-    for name, is_keyframe, colour, size in groups:
-        chosen = [e for e in entries if e.is_answered and e.is_keyframe == is_keyframe]
+    groups = ((_SHALLOW, False, '#3b7dd8', 10), (_DEEP, True, '#d8663b', 26))
+    for name, is_deep, colour, size in groups:
+        chosen = [e for e in entries if e.is_answered and e.is_deep == is_deep]
         times, latencies = [e.time_s for e in chosen], [e.latency_ms for e in chosen]
         axes.scatter(times, latencies, s=size, color=colour, label=name, zorder=3)
     dropped = [e.time_s for e in entries if not e.is_answered]
@@ -133,20 +138,20 @@ def _stage_plot(entries: Sequence[FrameEntry]) -> str:
     figure = Figure(figsize=(10, 1.9), layout='constrained')
     axes = figure.subplots()
     names = list(dict.fromkeys(name for entry in entries for name in entry.stage_ms))
-    for row, is_keyframe in enumerate((True, False)):
+    for row, is_deep in enumerate((True, False)):
         left = 0.0
         for index, name in enumerate(names):
             values = [
                 e.stage_ms[name]
                 for e in entries
-                if e.is_answered and e.is_keyframe == is_keyframe and name in e.stage_ms
+                if e.is_answered and e.is_deep == is_deep and name in e.stage_ms
             ]
             width = float(np.median(values)) if values else 0.0
-            label = name if is_keyframe else None
+            label = name if is_deep else None
             axes.barh(row, width, left=left, color=f'C{index}', label=label)
             left += width
         axes.text(left, row, f'  {left:.1f} ms', va='center')
-    axes.set_yticks([0, 1], ['keyframe', 'non-key'])
+    axes.set_yticks([0, 1], [_DEEP, _SHALLOW])
     axes.margins(x=0.12)
     axes.invert_yaxis()
     axes.set_xlabel('median time [ms]')

@@ -79,6 +79,7 @@ def segment_frames(
                     frame,
                     result.mask,
                     is_keyframe=result.is_keyframe,
+                    keyframe_age=result.keyframe_age,
                     latency_ms=latency_ms,
                     stage_ms=result.stage_ms,
                 )
@@ -98,6 +99,7 @@ def segment_frames(
         'device': engine.device,
         'backend': engine.backend,
         **engine.schedule.settings(),
+        'execution': engine.execution,
         'keyframe_reasons': dict(reasons),
     }
     return summary, recorder
