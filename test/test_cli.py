@@ -72,6 +72,22 @@ def test_segment_leaves_video_report_summary_and_masks(drive, checkpoint, tmp_pa
     assert page.count('<svg') == 3
 
 
+def test_segment_tells_the_age_of_the_feature(drive, checkpoint, tmp_path):
+    run = dcfm(
+        *('segment', drive / 'frames', '--checkpoint', checkpoint, '--interval', 3),
+        *('--execution', 'amortised', '--slices', 2, '--max-age', 9),
+        *('--output', tmp_path / 'o.mp4', '--json', tmp_path / 'figures.json'),
+    )
+    assert run.returncode == 0, run.stderr
+    summary = json.loads((tmp_path / 'figures.json').read_text())
+    settings = [summary[name] for name in ('execution', 'slices', 'max_age')]
+    assert settings == ['amortised', 2, 9]
+    assert summary['keyframe_age'] == {'mean': 9 / 6, 'max': 3}  # 0, 1, 2, 3, 1, 2
+    page = (tmp_path / 'report.html').read_text()
+    assert '<!-- with deep encoder -->' in page  # matplotlib's comment beside the drawn letters
+    assert 'execution: amortised' in page
+
+
 def test_bag_is_segmented_like_its_folder(drive, checkpoint, tmp_path):
     labels = ('--labels', drive / 'masks')
     assert dcfm('bag', drive / 'frames', *labels, '--output', tmp_path / 'bag').returncode == 0
@@ -126,6 +142,11 @@ def test_packaged_weights_are_known_by_name(drive, tmp_path):
         (('evaluate', '--root', '.', '--checkpoint', 'best'), 'file: best; packaged are '),
         (('evaluate', '--root', '.', '--baseline', 'best'), 'file: best; packaged are '),
         (('segment', 'nowhere.mp4'), 'no such file or folder: nowhere.mp4'),
+        (('segment', '.', '--slices', '2'), '--slices (2) needs --execution amortised'),
+        (
+            ('segment', '.', '--execution', 'parallel'),
+            "`execution` must be one of sync, amortised, async, got 'parallel'",
+        ),
         (('segment', '.', '--checkpoint', 'nothing.safetensors'), 'no such checkpoint file'),
         (
             ('synth', '--output', 'x', '--size', '10'),
@@ -157,6 +178,36 @@ def test_recorder_scores_the_mask_and_the_held_keyframe(tmp_path):
     assert figures['mask_hold_miou'] == 0.0  # the wrong keyframe, held
     assert figures['keyframe_share'] == 0.5
     assert figures['latency_ms']['max'] == 6.0
+
+
+def test_recorder_splits_times_by_the_work_of_the_deep_encoder(tmp_path, monkeypatch):
+    captions = []
+
+    def write(image, text):
+        captions.append(' '.join(text.split()))
+        return image
+
+    monkeypatch.setattr('dcfm_ros.recorder.draw_caption', write)
+    image = np.zeros((16, 16, 3), np.uint8)
+    with RunRecorder(tmp_path / 'o.mp4', ('a', 'b'), ((0, 0, 0), (9, 9, 9)), 10) as recorder:
+        for index, stages in enumerate((('common',), ('common',), ('mask',))):
+            recorder.add(
+                SourceFrame(image=image, stamp_ns=index * 10**8),
+                np.zeros((16, 16), np.uint8),
+                is_keyframe=index == 0,
+                keyframe_age=4 + index,
+                latency_ms=10.0 - index,
+                stage_ms=dict.fromkeys(stages, 1.0),
+            )
+    figures = recorder.figures()
+    assert figures['latency_ms_key']['p50'] == 9.5
+    assert figures['latency_ms_nonkey']['p50'] == 8.0
+    assert figures['keyframe_age'] == {'mean': 5.0, 'max': 6}
+    assert captions == [
+        '0.00 s KEYFRAME age 4 10.0 ms',
+        '0.10 s non-key age 5 9.0 ms',
+        '0.20 s non-key age 6 8.0 ms',
+    ]
 
 
 @pytest.mark.skipif(not CAMVID.exists(), reason=f'CamVid absent: {CAMVID}')

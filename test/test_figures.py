@@ -205,6 +205,7 @@ def test_interval_that_counts_is_the_one_that_was_run(tmp_path: Path) -> None:
     rows = [
         fixed(4, 0.5, average_interval=3.75), fixed(1, 0.6, schedule='per_frame', ms_nonkey=None),
         adaptive(0.2, 2.5, 0.55), {'schedule': 'hold', 'miou': 0.4},
+        fixed(4, 0.45, execution='amortised'),
     ]  # fmt: skip
     found = read_evaluation(write_evaluation(tmp_path / 'e.json', rows))
     assert [row.average_interval for row in found] == [3.75, 1, 2.5]
