@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from functools import partial
 import gc
 from itertools import combinations, pairwise
 import os
@@ -14,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 from small_net import assert_same_mask, make_images, make_net, plain_logits
+import torch
 
-from dcfm_ros.deep_execution import Beside, DeepTask, slice_ends
+from dcfm_ros.deep_execution import Amortised, Beside, DeepTask, slice_ends
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
 from dcfm_ros.scheduler import AdaptiveScheduler
@@ -126,6 +128,66 @@ def test_no_step_of_the_packaged_network_is_more_than_a_slice():
     assert max(costs) < 0.5 * sum(costs)
 
 
+class Clock:
+    """Stands still but for what the steps of a task take."""
+
+    def __init__(self, monkeypatch, *step_ms):
+        self.now_ms = 0.0
+        self.step_ms = step_ms
+        self.shared = []
+        monkeypatch.setattr(time, 'perf_counter', lambda: self.now_ms / 1e3)
+
+    def task(self):
+        steps = [partial(self._step, ms) for ms in self.step_ms]
+        return DeepTask(steps, 'feature', step_ms=self.shared)
+
+    def _step(self, ms, state):
+        self.now_ms += ms
+        return state
+
+    def time(self, function):
+        begin = self.now_ms
+        function()
+        return self.now_ms - begin
+
+
+def test_no_frame_takes_longer_than_the_best_cut_allows(monkeypatch):
+    clock, execution = Clock(monkeypatch, 5, 1, 1, 1, 4, 4), Amortised(3)
+    execution.begin(clock.task())
+    assert clock.time(execution.finish) == 16
+    assert clock.shared == pytest.approx([5, 1, 1, 1, 4, 4])
+    for _ in range(2):
+        execution.begin(clock.task())
+        assert [clock.time(execution.advance) for _ in range(3)] == [6, 6, 4]
+
+
+def test_least_durations_are_kept(monkeypatch):
+    clock, execution = Clock(monkeypatch, 5, 1, 9), Amortised(2)
+    execution.begin(clock.task())
+    execution.finish()
+    clock.step_ms = (3, 2, 4)
+    execution.begin(clock.task())
+    execution.finish()
+    assert clock.shared == pytest.approx([3, 1, 4])
+
+
+def test_results_do_not_depend_on_what_the_steps_take(monkeypatch):
+    engine, images = make_engine(execution='amortised'), make_images(12)
+    found = []
+    for first, last in ((1.0, 100.0), (100.0, 1.0)):
+
+        def measure(task, first=first, last=last):
+            task.run(0, len(task.steps))
+            middle = [1.0] * (len(task.steps) - 2)
+            task.step_ms[:] = [first, *middle, last]
+
+        monkeypatch.setattr(DeepTask, 'run_measured', measure)
+        engine.reset()
+        found.append(run(engine, images))
+    assert ages(found[0]) == ages(found[1])
+    assert all(torch.equal(a.logits, b.logits) for a, b in zip(*found, strict=True))
+
+
 def test_slices_can_be_fewer_than_the_interval():
     results = run(make_engine(schedule=6, execution='amortised', slices=2), make_images(10))
     assert ages(results) == [0, 1, 2, 3, 4, 5, 6, 1, 2, 3]
@@ -154,6 +216,25 @@ def test_slices_follow_from_the_first_keyframe_of_a_size():
 def test_feature_age_is_told_in_time_too():
     results = run(make_engine(execution='amortised'), make_images(8))
     assert [r.feature_age_ms for r in results] == [33.0 * age for age in ages(results)]
+
+
+@pytest.mark.parametrize('taken', [1, 3])
+def test_thread_that_takes_n_frames_is_like_a_slice_more(taken):
+    net, images, pool = make_net(), make_images(10), LaterPool()
+    engine = make_engine(net, execution=Beside(pool))
+    beside, waited = [], 0
+    for image in images:
+        beside.append(engine.step(image, len(beside) * SLOW))
+        waited += bool(pool.waiting)
+        if waited == taken:
+            pool.run_one()
+            waited = 0
+    spread = run(make_engine(net, execution='amortised', slices=taken + 1), images)
+    assert ages(beside) == ages(spread)
+    assert [r.is_keyframe for r in beside] == [r.is_keyframe for r in spread]
+    assert [r.feature_age_ms for r in beside] == [33.0 * age for age in ages(spread)]
+    for one, other in zip(beside, spread, strict=True):
+        torch.testing.assert_close(one.logits, other.logits, atol=1e-5, rtol=1e-5)
 
 
 def test_frames_go_on_with_the_old_feature_until_the_thread_is_done():
@@ -229,6 +310,26 @@ def test_what_the_thread_has_not_begun_is_not_waited_for():
     assert pool.waiting[0][1].cancelled()
 
 
+@pytest.mark.parametrize('execution', ['sync', 'amortised', 'async'])
+def test_with_an_age_of_0_every_frame_has_its_own_feature(execution):
+    results = run(make_engine(execution=execution, max_age=0), make_images(6))
+    assert ages(results) == [0] * 6
+    assert [result.reason for result in results] == ['first', *['max_age'] * 5]
+
+
+@pytest.mark.parametrize('execution', ['amortised', 'async'])
+def test_step_back_in_time_drops_what_is_under_way(execution):
+    net = make_net()
+    engine = make_engine(net, schedule=2, execution=execution)
+    run(engine, make_images(3), 10)
+    assert engine._deep.is_busy
+    images = make_images(2, seed=5)
+    results = run(engine, images)
+    assert [r.reason for r in results] == ['time_jump', '']
+    assert [r.feature_age_ms for r in results] == [0.0, 33.0]
+    assert_masks_are_of_their_keyframes(net, images, results)
+
+
 @pytest.mark.parametrize('execution', ['amortised', 'async'])
 def test_reset_and_another_size_drop_what_is_under_way(execution):
     net = make_net()
@@ -271,6 +372,17 @@ def test_a_slice_that_fails_is_done_again_with_the_next_frame(monkeypatch):
     results = run(engine, images[4:], 4)
     assert [r.reason for r in results] == ['retry', '']
     assert ages(results) == [0, 1]
+
+
+def test_a_frame_that_fails_before_its_slice_leaves_it_to_the_next(monkeypatch):
+    engine, images = make_engine(execution='amortised', slices=2), make_images(8)
+    run(engine, images[:5])
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._backend, 'encode_independent', fail)
+        with pytest.raises(RuntimeError, match='out of memory'):
+            engine.step(images[5], 5 * SLOW)
+    results = run(engine, images[6:], 6)
+    assert ages(results) == [2, 3]
 
 
 def test_a_frame_that_fails_after_its_keyframe_is_counted(monkeypatch):

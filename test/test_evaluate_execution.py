@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import count
 import json
 
 from command import dcfm
@@ -279,6 +280,21 @@ def test_hiccup_of_the_machine_drops_no_frame(live):
     assert times.medians() == {'ms_key': pytest.approx(42), 'ms_nonkey': 21}
     unknown = replace(results[4], keyframe_age=99)
     assert times.of(unknown) == 40
+
+
+def test_hiccup_in_a_live_run_drops_no_frame(net, clip, monkeypatch):
+    step, calls = SegmentationEngine.step, count()
+
+    def timed(self, image, stamp_ns):
+        result = step(self, image, stamp_ns)
+        # The live run comes after the pass of 16 frames.
+        result.stage_ms = {name: 5000.0 * (next(calls) == 20) for name in ('common',)}
+        return result
+
+    monkeypatch.setattr(SegmentationEngine, 'step', timed)
+    row = row_of(net, clip, Setting(interval=4, phases='first'), OPTIONS)
+    assert next(calls) > 21
+    assert (row['streaming_processed'], row['streaming_dropped']) == (16, 0)
 
 
 @pytest.mark.parametrize(
