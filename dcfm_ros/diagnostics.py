@@ -291,11 +291,14 @@ def model_status(state: str, failure: str, requested_device: str, model: dict[st
         state: Lifecycle state in words.
         failure: Why the last transition failed; '' if it did not.
         requested_device: Parameter `device`.
-        model: Facts of the loaded network, `device` among them; empty if none is loaded.
+        model: Facts of the loaded network, `device` among them, and `backend_failure` if what was
+            to run it failed; empty if none is loaded.
     """
     level, message = Level.OK, state
     if failure:
         level, message = Level.ERROR, failure
+    elif backend_failure := model.get('backend_failure'):
+        level, message = Level.WARN, f'{state}, but {backend_failure}'
     elif requested_device == 'auto' and model.get('device') == 'cpu':
         level = Level.WARN
         message = f'{state}, on the CPU: no CUDA device found (device:=cpu accepts that)'

@@ -43,6 +43,7 @@ def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> Segme
         FileNotFoundError: If there is no such checkpoint.
         CheckpointError: If the file cannot be used.
         ValueError: If the device is absent.
+        ImportError: If the backend is not installed.
     """
     path = parameters.checkpoint
     _limit_threads(parameters.cpu_threads)
@@ -50,32 +51,28 @@ def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> Segme
     height = parameters.inference_height or read_metadata(path).image_height
     net = load_checkpoint(path)
     log(f'loaded {path} ({net.config.backbone}, {net.config.num_classes} classes)')
-
-    def build() -> SegmentationEngine:
-        return SegmentationEngine(
-            net,
-            device=parameters.device,
-            backend=parameters.backend,
-            schedule=parameters.keyframe_interval,
-            inference_height=height or None,
-            execution=parameters.execution,
-            slices=parameters.execution_slices or None,
-            max_age=parameters.max_feature_age or None,
-        )
-
     loaded = time.perf_counter()
-    engine = build()
+    engine = SegmentationEngine(
+        net,
+        device=parameters.device,
+        backend=parameters.backend,
+        schedule=parameters.keyframe_interval,
+        inference_height=height or None,
+        execution=parameters.execution,
+        slices=parameters.execution_slices or None,
+        max_age=parameters.max_feature_age or None,
+    )
     rows = height or _WARM_UP_HEIGHT
     blank = np.zeros((rows, rows * 4 // 3, 3), np.uint8)
-    for stamp_ns in (0, 1):
-        engine.step(blank, stamp_ns)
+    # As a clip: the first image of the camera is no successor of blanks.
+    for _ in engine.segment_clip([blank, blank]):
+        pass
     ready = time.perf_counter()
     log(
         f'ready on {engine.device} ({engine.backend}): loading {loaded - start:.2f} s, '
         f'warm-up at {blank.shape[1]} x {rows} {ready - loaded:.2f} s'
     )
-    # The first image of the camera is the first this engine sees, not a successor of blanks.
-    return build()
+    return engine
 
 
 def describe(engine: SegmentationEngine, parameters: NodeParameters) -> dict[str, str]:
@@ -88,6 +85,8 @@ def describe(engine: SegmentationEngine, parameters: NodeParameters) -> dict[str
         'execution': engine.execution,
         'inference_height': str(engine.inference_height or 'camera'),
     }
+    if engine.backend_failure:
+        facts['backend_failure'] = engine.backend_failure
     if engine.device != 'cpu':
         facts['gpu_memory_mb'] = f'{torch.cuda.memory_reserved(engine.device) / 1e6:.0f}'
     return facts

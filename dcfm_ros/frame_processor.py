@@ -34,7 +34,8 @@ class FrameProcessor:
         engine: Used by nobody else while frames are processed.
         outputs: Publishers of the node by the names of `messages.OUTPUTS`.
         statistics: Told what became of each frame.
-        log_error: Given a line for a frame that could not be used, once per second at most.
+        log_error: Given a line for a frame that could not be used, once per second at most, and
+            one if the backend fails.
         clock_ns: The node's clock, which the header stamps are compared with.
         overlay_alpha: Gives the weight of the class colours in the overlay, in [0, 1].
         node_name: Fully qualified, for the names in diagnostics.
@@ -60,6 +61,7 @@ class FrameProcessor:
         self._node_name = node_name
         self._throttle = LogThrottle()
         self._reset_requested = False
+        self._told_backend_failure = ''
         self._last_start_s: float | None = None
 
     def request_reset(self) -> None:
@@ -85,6 +87,9 @@ class FrameProcessor:
                 raise
             self._refuse(str(error))
             return
+        if (failure := self._engine.backend_failure) != self._told_backend_failure:
+            self._told_backend_failure = failure
+            self._log_error(failure)
         convert_ms = (converted_s - start_s) * 1e3
         self._answer(frame, image, result, start_s, convert_ms)
 

@@ -59,7 +59,12 @@ class NodeParameters:
         pattern=r'cuda:\d{1,3}',
         pattern_text='cuda:N',
     )
-    backend: str = _parameter('auto', 'What runs the network.', choices=('auto', 'torch'))
+    backend: str = _parameter(
+        'auto',
+        'What runs the network; auto takes OpenVINO on the CPU where it is installed, '
+        'else PyTorch (torch).',
+        choices=('auto', 'torch', 'openvino', 'onnxruntime'),
+    )
     keyframe_interval: int = _parameter(
         4,
         'A keyframe every so many frames; 1 makes every frame a keyframe.',

@@ -162,6 +162,14 @@ def test_model_status_level(failure: str, requested: str, device: str, level: Le
     assert status.level is level
 
 
+def test_a_backend_that_failed_is_a_warning() -> None:
+    model = {'device': 'cpu', 'backend': 'torch', 'backend_failure': 'openvino failed: no memory'}
+    status = model_status('active', '', 'cpu', model)
+    assert status.level is Level.WARN
+    assert status.message == 'active, but openvino failed: no memory'
+    assert model.items() <= status.values.items()
+
+
 def test_memory_is_that_of_a_python_process() -> None:
     assert 5.0 < resident_mb() < 100_000.0
 

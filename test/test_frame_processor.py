@@ -23,6 +23,7 @@ class FakeEngine:
     """Answers with an empty mask, or raises what it was told to."""
 
     device = 'cpu'
+    backend_failure = ''
     net = type('Net', (), {'palette': [(0, 0, 0), (255, 255, 255)]})
 
     def __init__(self) -> None:
@@ -128,6 +129,16 @@ def test_cuda_error_is_not_survived(bench: Bench, peer: Peer) -> None:
     bench.engine.error = RuntimeError('CUDA error: device-side assert triggered')
     with pytest.raises(RuntimeError, match='device-side assert'):
         bench.processor.process(Frame(peer.image(), 0.0))
+
+
+def test_a_backend_that_failed_is_told_once(bench: Bench, peer: Peer) -> None:
+    bench.processor.process(Frame(peer.image(), 0.0))
+    assert bench.errors == []
+    bench.engine.backend_failure = 'openvino failed, PyTorch goes on: no memory'
+    for _ in range(3):
+        bench.processor.process(Frame(peer.image(), 0.0))
+    assert bench.errors == ['openvino failed, PyTorch goes on: no memory']
+    assert bench.statistics.snapshot(0.0).answered == 4
 
 
 def test_bad_image_is_survived_on_cuda(bench: Bench, peer: Peer) -> None:

@@ -294,7 +294,7 @@ def test_diagnostics_describe_the_node(camera: Camera) -> None:
     masks = camera.status('masks', seen)
     assert model.hardware_id
     assert model.level == DiagnosticStatus.WARN  # on the CPU, and nobody asked for that
-    assert {'state': 'active', 'device': 'cpu', 'backend': 'torch'}.items() <= values_of(
+    assert {'state': 'active', 'device': 'cpu', 'backend': 'openvino'}.items() <= values_of(
         model
     ).items()
     assert values_of(model)['checkpoint'].endswith('tiny.safetensors')
