@@ -13,6 +13,7 @@ import typer
 from dcfm_ros import (
     cli_bench,
     cli_evaluation,
+    cli_export,
     cli_figures,
     cli_pseudo_labels,
     cli_training,
@@ -214,6 +215,7 @@ app.command()(cli_training.ablate)
 app.command()(cli_figures.figures)
 app.command()(cli_weights.convert)
 app.command()(cli_weights.pack)
+app.command()(cli_export.export)
 app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})(
     cli_training.train
 )
@@ -225,7 +227,7 @@ def main() -> None:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     try:
         app()
-    except (ValueError, OSError, RuntimeError, TimeoutError) as error:
+    except (ValueError, OSError, RuntimeError, TimeoutError, ImportError) as error:
         # CheckpointError and SourceError are RuntimeErrors; what torch raises at run time is too.
         typer.echo(f'dcfm: {error}', err=True)
         sys.exit(1)

@@ -154,6 +154,25 @@ def decode_stage(backend: TorchBackend, *, is_keyframe: bool) -> Stage:
     return run
 
 
+def frame_stage(backend: TorchBackend, *, is_keyframe: bool) -> Stage:
+    """All of a frame, from the image to logits on the grid.
+
+    A keyframe's gives its projected common feature too; a non-key frame's takes one.
+    """
+    shallow = shallow_stage(backend)
+    decode = decode_stage(backend, is_keyframe=is_keyframe)
+
+    def run(image: Tensor, *cached: Tensor) -> list[Tensor]:
+        outputs = shallow(image)
+        independent = Independent(outputs[0], outputs[-1])
+        if not is_keyframe:
+            return [*decode(independent.feature, *cached)]
+        common = backend.encode_common(independent)
+        return [*decode(independent.feature, common), common.contiguous()]
+
+    return run
+
+
 class _Traceable(nn.Module):
     """A stage as a module that holds the weights, which the exporter then shares between uses."""
 

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import sys
+
+from command import dcfm
+import numpy as np
+import pytest
+from small_net import make_images, make_net
+import torch
+
+from dcfm_ros import export
+from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.mask import class_mask
+from dcfm_ros.models.checkpoint import save_checkpoint
+
+onnxruntime = pytest.importorskip('onnxruntime')
+openvino = pytest.importorskip('openvino')
+pytest.importorskip('onnx')
+FILES = {
+    'onnx': ['keyframe.onnx', 'model.json', 'nonkey_frame.onnx'],
+    'openvino': [
+        *('keyframe.bin', 'keyframe.xml', 'model.json', 'nonkey_frame.bin', 'nonkey_frame.xml'),
+    ],
+}
+
+
+@pytest.fixture(scope='module')
+def net():
+    return make_net(fuse_channels=32)
+
+
+@pytest.fixture
+def checkpoint(net, tmp_path):
+    path = tmp_path / 'net.safetensors'
+    save_checkpoint(path, net, {'image_height': 48})
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def run_onnx(path, **inputs):
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    outputs = [output.name for output in session.get_outputs()]
+    return dict(zip(outputs, session.run(None, inputs), strict=True))
+
+
+def run_openvino(path, **inputs):
+    options = {'INFERENCE_PRECISION_HINT': 'f32'}
+    given = openvino.Core().compile_model(path, 'CPU', options)(inputs)
+    return {output.any_name: array for output, array in given.items()}
+
+
+@pytest.mark.parametrize(
+    ('kind', 'run', 'suffix'), [('onnx', run_onnx, '.onnx'), ('openvino', run_openvino, '.xml')]
+)
+def test_written_models_give_the_masks_of_the_engine(kind, run, suffix, net, checkpoint, tmp_path):
+    output = tmp_path / 'new' / 'models'
+    done = dcfm('export', checkpoint, '--format', kind, '--output', output, '--size', '67x91')
+    assert done.returncode == 0, done.stderr
+    assert names(output) == FILES[kind]
+    engine = SegmentationEngine(net, device='cpu', backend='torch', schedule=9)
+    first, second = make_images(2, (67, 91))
+    expected = [engine.step(image, index) for index, image in enumerate((first, second))]
+    key = run(output / f'keyframe{suffix}', image=first[None])
+    nonkey = run(output / f'nonkey_frame{suffix}', image=second[None], common=key['common'])
+    assert set(key) == {'logits', 'common'}
+    assert set(nonkey) == {'logits'}
+    for found, result in zip((key, nonkey), expected, strict=True):
+        logits = torch.tensor(found['logits'])
+        assert (logits - result.logits).abs().max() < 1e-4 * result.logits.abs().max()
+        assert np.mean(class_mask(logits, (67, 91)) == result.mask) >= 0.995
+
+
+def test_figures_and_classes_are_told(net, checkpoint, tmp_path):
+    done = dcfm('export', checkpoint, '--output', tmp_path / 'out', '--json', tmp_path / 'f.json')
+    facts = json.loads((tmp_path / 'out' / 'model.json').read_text())
+    assert facts == json.loads((tmp_path / 'f.json').read_text())
+    assert facts['size'] == [48, 64]  # as trained
+    assert facts['class_names'] == list(net.class_names)
+    assert facts['models'] == {'keyframe': 'keyframe.onnx', 'nonkey_frame': 'nonkey_frame.onnx'}
+    assert facts['equal_pixels'] >= 0.995
+    assert 0 < facts['largest_logit_difference'] < 1e-4
+    assert 'equal pixels: ' in done.stdout
+
+
+def test_models_of_another_network_do_not_agree(net, tmp_path):
+    other = make_net(fuse_channels=32, head='mlp')
+    library = export._library('onnx')
+    models = export._make_models(other, (64, 96))
+    files = [library.write(onnx, tmp_path / name) for name, onnx in zip('ab', models, strict=True)]
+    runs = list(map(library.load, files))
+    images = make_images(2, (64, 96))
+    assert export._compare(other, images, *runs)[0] >= 0.995
+    agreement, difference = export._compare(net, images, *runs)
+    assert agreement < 0.9
+    assert difference > 1e-2
+
+
+def test_models_that_do_not_agree_are_not_written(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, 'LEAST_AGREEMENT', 1.01)
+    done = dcfm('export', checkpoint, '--output', tmp_path / 'out')
+    assert done.returncode == 1
+    assert 'of the pixels are those of PyTorch, at least 101.0% are needed' in done.stderr
+    assert names(tmp_path / 'out') == []
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('--format', 'tensorrt'), '`format` must be one of onnx, openvino'),
+        (('--size', '360'), '`size` must be HEIGHTxWIDTH'),
+        (('--size', '16x480'), '`height` must be a whole number in [32, 4096], got 16'),
+    ],
+)
+def test_odd_arguments_are_refused(arguments, message, checkpoint, tmp_path):
+    done = dcfm('export', checkpoint, '--output', tmp_path / 'out', *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(('kind', 'module'), [('onnx', 'onnx'), ('openvino', 'openvino')])
+def test_a_library_that_is_missing_is_named(kind, module, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    done = dcfm('export', checkpoint, '--output', tmp_path / 'out', '--format', kind)
+    assert done.returncode == 1
+    assert f'`format` {kind} needs: pip install dcfm_ros[speed]' in done.stderr
+    assert not (tmp_path / 'out').exists()
