@@ -69,13 +69,13 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last, so an install that broke off halfway is taken up again.
-.venv/demo.installed: extras := ros
+.venv/demo.installed: extras := ros,speed
 .venv/demo.installed: setup.py constraints.txt
 	@$(create_venv)
 	$(install)
 	touch $@
 
-.venv/test.installed: extras := ros,train,cluster,test,dev
+.venv/test.installed: extras := ros,speed,train,cluster,test,dev
 .venv/test.installed: setup.py constraints.txt
 	@$(create_venv)
 	$(install)

@@ -8,7 +8,7 @@ The parts, in the order in which a frame meets them; calls and imports point dow
 - ``node`` (with ``messages``, ``parameters``): the ROS 2 node; ``player`` is its peer.
 - ``engine``: one public verb per frame, ``SegmentationEngine.step``. State between frames lives
   in the ``scheduler`` (when is a keyframe due) and the ``feature_cache`` (what the last one left).
-- ``backends``: how the network is computed (PyTorch on CPU or CUDA).
+- ``backends``: how the network is computed (PyTorch, OpenVINO, ONNX Runtime).
 - ``models``: the network and its checkpoints; knows neither ROS nor the engine.
 
 ``training`` stands beside the node and uses the same models and the same engine. The tools on top
