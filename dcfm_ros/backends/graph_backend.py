@@ -190,7 +190,8 @@ class GraphBackend(Backend):
         )
 
     def _compiled(self, graph: Graph, threads: int) -> _Compiled:
-        return _Compiled(graph, self.compile(graph.onnx, threads))
+        model = self.compile(graph.onnx, threads)
+        return _Compiled(graph._replace(onnx=b''), model)  # the library has its own copy
 
 
 class _Compiled(NamedTuple):
