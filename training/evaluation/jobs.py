@@ -11,6 +11,7 @@ from typing import Any
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.clips import Clip
+from dcfm_ros.training.datasets import read_frame
 from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_passes import score_label_hold, score_pass
 from dcfm_ros.training.evaluation.frame_times import FrameTimes, MeasuredTimes
@@ -125,7 +126,7 @@ class ClipWork:
         num_classes = clip.labels.num_classes
         if job.plan is None:
             return score_label_hold(clip, num_classes)
-        setting, engine = job.plan.setting, self._engine(job.plan)
+        setting, engine = job.plan.setting, self._engine(job.plan, clip)
         if job.start is not None:
             scores = score_pass(engine, clip, setting, job.start, num_classes)
             self._times[job.plan].merge(scores.times)
@@ -136,12 +137,15 @@ class ClipWork:
             frame_ms = partial(assumed.of, num_slices=setting.num_slices)
         return score_stream(engine, clip, num_classes, frame_ms, self._options.rate_hz)
 
-    def _engine(self, plan: Plan) -> SegmentationEngine:
+    def _engine(self, plan: Plan, clip: Clip) -> SegmentationEngine:
         name, setting = plan.network, plan.setting
         key = (name, setting.execution, setting.num_slices)
         if key not in self._engines:
             net, height = self._nets[name], self._heights[name]
-            self._engines[key] = self._options.engine(net, height, setting)
+            engine = self._engines[key] = self._options.engine(net, height, setting)
+            image, _ = read_frame(clip.frames[0], clip.labels)
+            for stamp_ns in (0, 1):  # warm-up, lest the first frames measured be the slowest
+                engine.step(image, stamp_ns)
         return self._engines[key]
 
 
