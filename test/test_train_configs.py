@@ -165,6 +165,15 @@ def test_second_stage_of_the_packaged_networks_goes_on_from_the_first(read):
     assert full.data.train == half.data.train
 
 
+def test_last_stage_of_the_packaged_networks_trains_fusion_on_pairs(read):
+    full = read('default', 'half_size', 'full_size')
+    pairs = read('default', 'pairs')
+    assert pairs.model.initial_weights == f'{full.export.folder}/best.safetensors'
+    assert pairs.model.net == full.model.net
+    assert LossOptions(**pairs.model.loss).needs_reference
+    assert 'none' not in {source.motion for source in pairs.data.train}
+
+
 def test_every_file_writes_into_a_folder_of_its_own():
     folders = {}
     for path in FOLDER.glob('*.yaml'):
