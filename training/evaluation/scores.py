@@ -146,8 +146,9 @@ class PassScores:
         """Times of a row, in ms, and its frames of every age with theirs."""
         timed = [row | {'ms': round(self.times.at_age(row['age']), 3)} for row in by_age]
         count = sum(row['frames'] for row in timed)
-        mean = sum(row['frames'] * row['ms'] for row in timed) / count if count else None
-        return self.times.medians() | {'ms_mean': mean, 'by_age': timed}
+        total_ms = sum(row['frames'] * row['ms'] for row in timed)
+        mean_ms = round(total_ms / count, 3) if count else None
+        return self.times.medians() | {'ms_mean': mean_ms, 'by_age': timed}
 
 
 class LabelHold:
