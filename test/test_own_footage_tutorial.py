@@ -28,7 +28,9 @@ SMALL = {
     'synth': '--frames 16 --size 96x128',
     'train': '--data.augmentation.init_args.crop [96,128] --data.batch_size 4'
     ' --data.augmentation.init_args.scale [0.8,1.2] --data.pairs_per_epoch 16'
-    ' --data.num_workers 0 --average.decay 0.8 --trainer.enable_progress_bar false',
+    ' --data.num_workers 0 --average.decay 0.8 --trainer.enable_progress_bar false'
+    # So few steps must not all be warm-up: the head begins at random.
+    ' --model.optimisation.warmup_steps 4 --model.optimisation.decoder_lr 1e-2',
     'demo': '--rate 5',
 }
 """Options to add to a verb; they override those before them."""
