@@ -94,7 +94,7 @@ class TorchBackend(Backend):
         """See `Backend.decode`."""
         if self.is_plain:
             fused = [self.net.fuse(c, independent, is_keyframe=is_keyframe) for c in cached]
-            return torch.stack([self.net.classify(f) for f in fused]).mean(0)
+            return _mean([self.net.classify(f) for f in fused])
         # As it lies in memory: OpenVINO would rearrange it to slice its channels.
         feature = independent.feature.permute(0, 2, 3, 1)
         half = feature[..., : self.net.fusion.kept_channels] / _norm(feature, -1)
@@ -102,12 +102,12 @@ class TorchBackend(Backend):
         own = F.conv2d(half, self._weight_independent)
         fused = [(c + own).relu_() for c in cached]
         if self.net.config.head != 'linear':
-            return torch.stack([self.net.classify(normalise(f)) for f in fused]).mean(0)
+            return _mean([self.net.classify(normalise(f)) for f in fused])
         # A linear head commutes with the sum of two fused features, and with the normalisation of
         # one, which then divides K channels instead of C_F.
         if len(fused) == 1:
             return self.net.classify(fused[0]) / _norm(fused[0])
-        return self.net.classify(torch.stack([normalise(f) for f in fused]).mean(0))
+        return self.net.classify(_mean([normalise(f) for f in fused]))
 
     def _run_plain(self, tensor: Tensor) -> Tensor:
         independent = self.net.encode_independent(tensor)
@@ -116,6 +116,10 @@ class TorchBackend(Backend):
 
 
 _FEATURES = ('common', 'independent')
+
+
+def _mean(maps: Sequence[Tensor]) -> Tensor:
+    return maps[0] if len(maps) == 1 else torch.stack(tuple(maps)).mean(0)
 
 
 def _norm(feature: Tensor, dim: int = 1) -> Tensor:
