@@ -32,9 +32,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
-from dcfm_ros import diagnostics, messages, parameters
+from dcfm_ros import diagnostics, messages
 from dcfm_ros.frame_processor import Frame, FrameProcessor
 from dcfm_ros.frame_worker import FrameWorker, repeated
+from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
+from dcfm_ros.parameter_rules import refusal
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -52,7 +54,7 @@ class SegmentationNode(LifecycleNode):
             namespace='segmentation',
             automatically_declare_parameters_from_overrides=True,
         )
-        for warning in parameters.declare(self):
+        for warning in declare_parameters(self):
             self.get_logger().warning(warning)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.exit_code = 0
@@ -135,7 +137,7 @@ class SegmentationNode(LifecycleNode):
         # and a package that is missing is a failed transition with a reason.
         from dcfm_ros import engine_loader
 
-        values = engine_loader.settle_checkpoint(parameters.read(self))
+        values = engine_loader.settle_checkpoint(read_parameters(self))
         # The executor is kept waiting; the diagnostics must not be.
         with repeated(self._publish_diagnostics, 1.0):
             engine = engine_loader.load_engine(values, self.get_logger().info)
@@ -255,8 +257,8 @@ class SegmentationNode(LifecycleNode):
         return _answer(response, True, 'the next image will be a keyframe')
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
-        reasons = [parameters.refusal(c.name, c.value, self._state) for c in changes]
-        reason = '; '.join(filter(None, reasons))
+        values = {change.name: change.value for change in changes}
+        reason = refusal(values, read_parameters(self), self._state)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _on_timer(self) -> None:
@@ -265,7 +267,7 @@ class SegmentationNode(LifecycleNode):
         self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
-        values = parameters.read(self)
+        values = read_parameters(self)
         snapshot = self._statistics.snapshot(time.monotonic())
         camera, mask = self._subscription, self._outputs.get('mask')
         model = diagnostics.model_status(

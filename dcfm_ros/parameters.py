@@ -1,25 +1,18 @@
 """`NodeParameters`: the one table of the node's parameters.
 
 Declaration, descriptors, checks, `config/segmentation.yaml` and the table in `docs/node.md` all
-follow it; a test holds the last two to it.
+follow it; a test holds the last two to it. What is said of values here is applied by
+`parameter_rules`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
-import math
-import re
 from typing import Any
-
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.node import Node
 
 LIVE = 'any time'
 UNCONFIGURED = 'while unconfigured'
 START = 'at start only'
-_BUILT_IN = ('use_sim_time', 'start_type_description_service')
-_TYPE_NAMES = {bool: 'bool', int: 'int', float: 'double', str: 'string'}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +37,20 @@ def _parameter(default: Any, description: str, **spec: Any) -> Any:
     )
 
 
+def _number(default: float, maximum: float, unit: str, description: str, **spec: Any) -> Any:
+    """A number from 0, of the type of `default`."""
+    limits = {'minimum': type(default)(0), 'maximum': type(default)(maximum)}
+    return _parameter(default, description, unit=unit, **(limits | spec))
+
+
+def _live(default: float, maximum: float, unit: str, description: str, **spec: Any) -> Any:
+    return _number(default, maximum, unit, description, changeable=LIVE, **spec)
+
+
+def _output(description: str) -> Any:
+    return _parameter(True, description, changeable=LIVE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeParameters:
     """Values of all parameters; the defaults are the node's."""
@@ -65,12 +72,86 @@ class NodeParameters:
         'else PyTorch (torch).',
         choices=('auto', 'torch', 'openvino', 'onnxruntime'),
     )
-    keyframe_interval: int = _parameter(
+    cameras: tuple[str, ...] = _parameter(
+        (),
+        "Names of several cameras, which go before every topic's: front/image, front/mask, ...; "
+        "['']: one camera without a name.",
+        pattern=r'[A-Za-z][A-Za-z0-9_]*',
+        pattern_text='a letter, then letters, digits and _',
+    )
+    image_transport: str = _parameter(
+        'raw',
+        'Whether to take image, or image/compressed (JPEG, PNG).',
+        choices=('raw', 'compressed'),
+    )
+    schedule: str = _parameter(
+        'fixed',
+        'When keyframes are due: every keyframe_interval frames (fixed), or when the image has '
+        'changed by change_threshold (adaptive).',
+        choices=('fixed', 'adaptive'),
+        changeable=LIVE,
+    )
+    keyframe_interval: int = _live(
         4,
-        'A keyframe every so many frames; 1 makes every frame a keyframe.',
+        1000,
+        'frames',
+        'A keyframe every so many frames, if fixed; 1 makes every frame a keyframe.',
         minimum=1,
-        maximum=1000,
-        unit='frames',
+    )
+    keyframe_score: str = _parameter(
+        'image',
+        'What change is measured on, if adaptive: the image, or the feature of the shallow '
+        'encoder.',
+        choices=('image', 'feature'),
+        changeable=LIVE,
+    )
+    change_threshold: float = _live(
+        0.4,
+        100.0,
+        '',
+        'Change since the keyframe that makes the next one, if adaptive; on the scale of '
+        'keyframe_score.',
+    )
+    min_keyframe_interval: int = _live(
+        0, 1000, 'frames', 'From keyframe to keyframe at least, if adaptive; 0: no limit.'
+    )
+    max_keyframe_interval: int = _live(
+        0, 1000, 'frames', 'From keyframe to keyframe at most; 0: no limit.'
+    )
+    min_keyframe_interval_s: float = _live(
+        0.0,
+        3600.0,
+        's',
+        'From keyframe to keyframe at least, between header stamps, if adaptive; 0: no limit.',
+    )
+    max_keyframe_interval_s: float = _live(
+        0.0,
+        3600.0,
+        's',
+        'From keyframe to keyframe at most, between header stamps; 0: no limit.',
+    )
+    confidence_drop: float = _live(
+        0.0,
+        1.0,
+        '',
+        "A keyframe when the mean confidence has fallen by so much since the last keyframe's; "
+        '0: never for that.',
+    )
+    max_feature_age: int = _live(
+        0,
+        1000,
+        'frames',
+        'Oldest feature that a mask may be made with; before it gets older, the frame waits for '
+        'a new one. 0: no limit.',
+    )
+    max_feature_age_s: float = _live(
+        0.0, 3600.0, 's', 'The same between header stamps. 0: no limit.'
+    )
+    max_time_gap_s: float = _live(
+        1.0,
+        3600.0,
+        's',
+        'Header stamps of two frames farther apart than this make a keyframe; 0: never.',
     )
     execution: str = _parameter(
         'sync',
@@ -78,59 +159,61 @@ class NodeParameters:
         'in a thread of its own (async, CPU only).',
         choices=('sync', 'amortised', 'async'),
     )
-    execution_slices: int = _parameter(
+    execution_slices: int = _number(
         0,
+        1000,
+        'frames',
         'Frames that share the deep encoder of one keyframe, if amortised; '
         '0: as many as the keyframe interval has.',
-        minimum=0,
-        maximum=1000,
-        unit='frames',
     )
-    max_feature_age: int = _parameter(
+    inference_height: int = _number(
         0,
-        'Oldest feature that a mask may be made with; before it gets older, the frame waits for '
-        'a new one. 0: no limit.',
-        minimum=0,
-        maximum=1000,
-        unit='frames',
-    )
-    inference_height: int = _parameter(
-        0,
+        4320,
+        'px',
         'Rows that the network works at, never more than the camera has; '
         '0: what the weights were trained for.',
-        minimum=0,
-        maximum=4320,
-        unit='px',
     )
-    cpu_threads: int = _parameter(
+    cpu_threads: int = _number(
         0,
+        1024,
+        'threads',
         'Threads for network and image work, to leave cores to others; 0: the libraries decide.',
-        minimum=0,
-        maximum=1024,
-        unit='threads',
     )
-    overlay_alpha: float = _parameter(
-        0.5,
-        'Weight of the class colours in the overlay.',
-        minimum=0.0,
-        maximum=1.0,
-        changeable=LIVE,
+    output_width: int = _live(
+        0, 7680, 'px', "Columns of what is published, nearest neighbour; 0: the camera's."
     )
-    deadline_ms: float = _parameter(
+    output_height: int = _live(
+        0, 4320, 'px', "Rows of what is published, nearest neighbour; 0: the camera's."
+    )
+    publish_confidence: bool = _output('Publish confidence while somebody listens.')
+    publish_color_mask: bool = _output('Publish color_mask while somebody listens.')
+    publish_overlay: bool = _output('Publish overlay while somebody listens.')
+    publish_compressed_mask: bool = _output(
+        'Publish mask/compressed (PNG) while somebody listens.'
+    )
+    publish_timing: bool = _output('Publish ~/timing.')
+    publish_camera_info: bool = _parameter(
+        False, 'Take camera_info and publish it as mask/camera_info, scaled to the mask.'
+    )
+    overlay_alpha: float = _live(0.5, 1.0, '', 'Weight of the class colours in the overlay.')
+    deadline_ms: float = _live(
+        0.0, 60000.0, 'ms', 'Diagnostics warn when the p95 latency is above this; 0: never.'
+    )
+    no_image_warning_s: float = _live(
+        5.0, 3600.0, 's', 'Diagnostics warn when no image came for so long; 0: never.'
+    )
+    max_allowed_processing_time_ms: float = _live(
+        0.0, 60000.0, 'ms', 'Diagnostics warn when the last frame took longer; 0: never.'
+    )
+    max_acceptable_consecutive_delay_ms: float = _live(
         0.0,
-        'Diagnostics warn when the p95 latency is above this; 0: never.',
-        minimum=0.0,
-        maximum=60000.0,
-        unit='ms',
-        changeable=LIVE,
+        3600000.0,
+        'ms',
+        'Diagnostics report an error when frames have taken longer than '
+        'max_allowed_processing_time_ms for more than this; 0: never.',
     )
-    no_image_warning_s: float = _parameter(
-        5.0,
-        'Diagnostics warn when no image came for so long; 0: never.',
-        minimum=0.0,
-        maximum=3600.0,
-        unit='s',
-        changeable=LIVE,
+    validation_callback_interval_ms: float = _live(
+        100.0, 10000.0, 'ms', 'How often the two above are checked.', minimum=1.0
     )
     autostart: bool = _parameter(
         True, 'Configure and activate without being asked to.', changeable=START
@@ -139,115 +222,3 @@ class NodeParameters:
 
 SPECS: dict[str, ParameterSpec] = {f.name: f.metadata['spec'] for f in fields(NodeParameters)}
 TYPES: dict[str, type] = {f.name: type(f.default) for f in fields(NodeParameters)}
-
-
-def allowed_values(name: str) -> str:
-    """The values that a parameter takes, in words."""
-    spec, kind = SPECS[name], TYPES[name]
-    if kind is bool:
-        return 'true or false'
-    if kind is str:
-        options = [*spec.choices, *([spec.pattern_text] if spec.pattern_text else [])]
-        return f'one of {", ".join(options)}' if options else 'a text'
-    noun = 'a whole number' if kind is int else 'a number'
-    return f'{noun} from {spec.minimum} to {spec.maximum}'
-
-
-def type_name(name: str) -> str:
-    """The ROS type of a parameter: 'bool', 'int', 'double' or 'string'."""
-    return _TYPE_NAMES[TYPES[name]]
-
-
-def problem(name: str, value: object) -> str:
-    """What is wrong with a value, naming what is allowed; '' if nothing is."""
-    if _is_allowed(name, value):
-        return ''
-    return f'`{name}` must be {allowed_values(name)}, got {value!r}'
-
-
-def declare(node: Node) -> list[str]:
-    """Declare all parameters with the values given at start.
-
-    The node must have been made with `automatically_declare_parameters_from_overrides`: only so
-    all values given at start can be seen, also those with a name that nobody knows.
-
-    Returns:
-        One warning for each value given for a parameter that does not exist.
-
-    Raises:
-        ValueError: If values are not allowed; one line for each of them.
-    """
-    entries: dict[str, Any] = node.get_parameters_by_prefix('')
-    given = {name: entry.value for name, entry in entries.items()}
-    values = {f.name: given.get(f.name, f.default) for f in fields(NodeParameters)}
-    for name, value in values.items():
-        if TYPES[name] is float and type(value) is int:
-            values[name] = float(value)  # `overlay_alpha:=1` is no mistake
-    if problems := [text for name, value in values.items() if (text := problem(name, value))]:
-        raise ValueError('\n'.join(problems))
-    for name, value in values.items():
-        if name in given:
-            node.undeclare_parameter(name)
-        node.declare_parameter(name, value, _descriptor(name), ignore_override=True)
-    unknown = [name for name in given if name not in SPECS and name not in _BUILT_IN]
-    return [_unknown_text(name) for name in unknown]
-
-
-def read(node: Node) -> NodeParameters:
-    """The values of now."""
-    return NodeParameters(**{name: node.get_parameter(name).value for name in SPECS})
-
-
-def refusal(name: str, value: object, state: str) -> str:
-    """Why a parameter may not be set to a value in a lifecycle state; '' if it may.
-
-    A parameter that is used at configuration only is refused in other states, since it would read
-    as set without being in effect.
-    """
-    if name not in SPECS:
-        return ''
-    if text := problem(name, value):
-        return text
-    if SPECS[name].changeable == UNCONFIGURED and state != 'unconfigured':
-        how = 'deactivate and clean up the node first'
-        return f'`{name}` can be changed {UNCONFIGURED} only, and the node is {state}: {how}'
-    return ''
-
-
-def _is_allowed(name: str, value: object) -> bool:
-    spec, kind = SPECS[name], TYPES[name]
-    if type(value) is not kind:
-        return False
-    if isinstance(value, str):
-        is_free = not spec.choices and not spec.pattern
-        return is_free or value in spec.choices or bool(re.fullmatch(spec.pattern, value))
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return True
-    low = -math.inf if spec.minimum is None else spec.minimum
-    high = math.inf if spec.maximum is None else spec.maximum
-    return low <= value <= high
-
-
-def _descriptor(name: str) -> ParameterDescriptor:
-    spec, kind = SPECS[name], TYPES[name]
-    unit = f' Unit: {spec.unit}.' if spec.unit else ''
-    descriptor = ParameterDescriptor(
-        name=name,
-        description=f'{spec.description}{unit} Can be changed {spec.changeable}.',
-        additional_constraints=f'Must be {allowed_values(name)}.',
-        read_only=spec.changeable == START,
-    )
-    if kind is int:
-        limits = IntegerRange(from_value=spec.minimum, to_value=spec.maximum, step=1)
-        descriptor.integer_range = [limits]
-    elif kind is float:
-        # step 0: any value between; with a step, sliders and sums of it are refused.
-        limits = FloatingPointRange(from_value=spec.minimum, to_value=spec.maximum, step=0.0)
-        descriptor.floating_point_range = [limits]
-    return descriptor
-
-
-def _unknown_text(name: str) -> str:
-    close = get_close_matches(name, SPECS, n=1)
-    hint = f'; did you mean `{close[0]}`?' if close else ''
-    return f'`{name}` is not a parameter of this node and is ignored{hint}'

@@ -5,71 +5,38 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytest.importorskip('rclpy')
-
-from dcfm_ros.parameters import (
-    SPECS,
-    TYPES,
-    NodeParameters,
-    allowed_values,
-    problem,
-    refusal,
-    type_name,
-)
+from dcfm_ros import parameter_table
+from dcfm_ros.parameter_rules import problem, refusal, settle, unknown
+from dcfm_ros.parameters import SPECS, TYPES, NodeParameters
 
 ROOT = Path(__file__).resolve().parents[1]
-YAML = (ROOT / 'config' / 'segmentation.yaml').read_text(encoding='utf-8')
+NOW = NodeParameters()
+CAMERAS = 'a list of different names (a letter, then letters, digits and _)'
 
 
-def expected_table() -> list[str]:
-    """The rows that docs/node.md must have."""
-    defaults = NodeParameters()
-    rows = []
-    for name, spec in SPECS.items():
-        default = getattr(defaults, name)
-        text = str(default).lower() if isinstance(default, bool) else default
-        unit = f' ({spec.unit})' if spec.unit else ''
-        kind = type_name(name)
-        cells = [f'`{name}`', kind, f'`{text}`' if text != '' else '(empty)']
-        cells += [f'{allowed_values(name)}{unit}', spec.changeable, spec.description]
-        rows.append(f'| {" | ".join(cells)} |')
-    return rows
+@pytest.mark.parametrize('name', ['docs/node.md', 'README.md', 'config/segmentation.yaml'])
+def test_file_holds_the_declared_parameters(name: str) -> None:
+    expected = parameter_table.files(ROOT)[ROOT / name]
+    told = 'run python -m dcfm_ros.parameter_table'
+    assert (ROOT / name).read_text(encoding='utf-8') == expected, told
 
 
-def yaml_comment(name: str) -> str:
-    """The comment above a parameter in the file, in one line."""
-    lines = YAML.splitlines()
-    index = next(i for i, line in enumerate(lines) if line.strip().startswith(f'{name}:'))
-    words = []
-    while (line := lines[index - 1].strip()).startswith('#'):
-        words.insert(0, line.removeprefix('#').strip())
-        index -= 1
-    return ' '.join(words)
-
-
-def test_documented_table_is_the_declared_one() -> None:
-    text = (ROOT / 'docs' / 'node.md').read_text(encoding='utf-8')
-    rows = [line for line in text.splitlines() if line.startswith('| `')]
-    expected = expected_table()
-    assert [row for row in rows if row.split('`')[1] in SPECS] == expected, '\n'.join(expected)
+def test_table_without_marks_is_not_taken_for_written(tmp_path: Path) -> None:
+    (tmp_path / 'docs').mkdir()
+    (tmp_path / 'docs' / 'node.md').write_text('# segmentation_node')
+    with pytest.raises(ValueError, match=r'docs/node\.md must have a line'):
+        parameter_table.files(tmp_path)
 
 
 def test_yaml_has_every_parameter_with_its_default() -> None:
-    (nodes,) = yaml.safe_load(YAML).items()
-    assert nodes[0] == '/**', 'must hold in any namespace'
-    defaults = NodeParameters()
-    expected = {name: getattr(defaults, name) for name in SPECS}
-    given = nodes[1]['ros__parameters']
-    assert given == expected
-    assert {name: type(value) for name, value in given.items()} == TYPES
-
-
-@pytest.mark.parametrize('name', SPECS)
-def test_yaml_comments_every_parameter(name: str) -> None:
-    spec = SPECS[name]
-    unit = f' ({spec.unit})' if spec.unit else ''
-    expected = f'{spec.description} {allowed_values(name)}{unit}; can be changed {spec.changeable}'
-    assert yaml_comment(name) == expected
+    text = (ROOT / 'config' / 'segmentation.yaml').read_text(encoding='utf-8')
+    ((nodes, content),) = yaml.safe_load(text).items()
+    assert nodes == '/**', 'must hold in any namespace'
+    given = content['ros__parameters']
+    assert list(given) == list(SPECS)
+    assert settle(given) == NodeParameters()
+    kinds = TYPES | {'cameras': list}
+    assert {name: type(value) for name, value in given.items()} == kinds
 
 
 @pytest.mark.parametrize('name', SPECS)
@@ -93,6 +60,9 @@ def test_default_is_allowed(name: str) -> None:
         ('overlay_alpha', 0.0),
         ('overlay_alpha', 1.0),
         ('autostart', False),
+        ('cameras', ['']),
+        ('cameras', ['front', 'Rear_2']),
+        ('cameras', ()),
     ],
 )
 def test_value_is_allowed(name: str, value: object) -> None:
@@ -118,6 +88,13 @@ def test_value_is_allowed(name: str, value: object) -> None:
         ('overlay_alpha', float('nan'), 'a number from 0.0 to 1.0'),
         ('autostart', 'yes', 'true or false'),
         ('checkpoint', 3, 'a text'),
+        ('cameras', 'front', CAMERAS),
+        ('cameras', ['front', 'front'], CAMERAS),
+        ('cameras', ['front', ''], CAMERAS),
+        ('cameras', ['2nd'], CAMERAS),
+        ('cameras', ['front/left'], CAMERAS),
+        ('cameras', ['front\n'], CAMERAS),
+        ('cameras', [1, 2], CAMERAS),
     ],
 )
 def test_problem_names_value_and_allowed_values(name: str, value: object, allowed: str) -> None:
@@ -131,22 +108,88 @@ def test_executions_are_those_of_the_engine() -> None:
 
 
 def test_what_configuring_reads_can_be_changed_while_unconfigured() -> None:
-    assert refusal('keyframe_interval', 8, 'unconfigured') == ''
+    assert refusal({'device': 'cpu'}, NOW, 'unconfigured') == ''
 
 
 @pytest.mark.parametrize('state', ['inactive', 'active', 'finalized'])
 def test_what_configuring_reads_cannot_be_changed_later(state: str) -> None:
-    reason = refusal('keyframe_interval', 8, state)
+    reason = refusal({'device': 'cpu'}, NOW, state)
     assert f'while unconfigured only, and the node is {state}' in reason
 
 
 def test_live_parameter_can_be_changed_while_active() -> None:
-    assert refusal('overlay_alpha', 0.3, 'active') == ''
+    assert refusal({'overlay_alpha': 0.3, 'schedule': 'adaptive'}, NOW, 'active') == ''
 
 
 def test_refusal_names_the_range_first() -> None:
-    assert 'from 1 to 1000' in refusal('keyframe_interval', 0, 'active')
+    reason = refusal({'execution_slices': -1}, NOW, 'active')
+    assert reason == '`execution_slices` must be a whole number from 0 to 1000, got -1'
+
+
+def test_refusal_names_every_reason() -> None:
+    reason = refusal({'device': 'cpu', 'deadline_ms': -1.0}, NOW, 'active')
+    assert 'the node is active' in reason
+    assert '; `deadline_ms` must be a number from 0.0 to 60000.0, got -1.0' in reason
 
 
 def test_parameters_of_others_are_none_of_our_business() -> None:
-    assert refusal('use_sim_time', True, 'active') == ''
+    assert refusal({'use_sim_time': True}, NOW, 'active') == ''
+
+
+@pytest.mark.parametrize(
+    ('low', 'high', 'values', 'told'),
+    [
+        ('min_keyframe_interval', 'max_keyframe_interval', (5, 4), '(5), got 4'),
+        ('min_keyframe_interval_s', 'max_keyframe_interval_s', (0.5, 0.4), '(0.5), got 0.4'),
+    ],
+)
+def test_limits_must_be_in_order(
+    low: str, high: str, values: tuple[float, float], told: str
+) -> None:
+    changes = dict(zip((low, high), values, strict=True))
+    assert refusal(changes, NOW, 'active') == f'`{high}` must be 0 or at least `{low}` {told}'
+
+
+def test_change_is_held_against_the_values_of_now() -> None:
+    now = settle({'min_keyframe_interval': 5, 'max_keyframe_interval': 8})
+    assert '(5), got 4' in refusal({'max_keyframe_interval': 4}, now, 'active')
+    assert '(9), got 8' in refusal({'min_keyframe_interval': 9}, now, 'active')
+
+
+def test_limits_can_be_changed_together() -> None:
+    now = settle({'min_keyframe_interval': 5, 'max_keyframe_interval': 8})
+    both = {'min_keyframe_interval': 10, 'max_keyframe_interval': 20}
+    assert refusal(both, now, 'active') == ''
+
+
+def test_limits_may_be_equal_and_the_upper_one_off() -> None:
+    equal = {'min_keyframe_interval': 5, 'max_keyframe_interval': 5}
+    assert refusal(equal, NOW, 'active') == ''
+    assert refusal({'min_keyframe_interval': 5}, NOW, 'active') == ''
+
+
+def test_values_of_the_start_are_checked_together_too() -> None:
+    with pytest.raises(ValueError, match=r'`max_keyframe_interval` must be .* \(5\), got 4'):
+        settle({'min_keyframe_interval': 5, 'max_keyframe_interval': 4})
+
+
+def test_every_wrong_value_of_the_start_is_told() -> None:
+    with pytest.raises(ValueError, match='`device` must be .*tpu') as error:
+        settle({'device': 'tpu', 'overlay_alpha': 2})
+    assert '`overlay_alpha` must be a number from 0.0 to 1.0, got 2.0' in str(error.value)
+
+
+def test_whole_number_is_taken_for_a_number() -> None:
+    values = settle({'overlay_alpha': 1})
+    assert values.overlay_alpha == 1.0
+    assert isinstance(values.overlay_alpha, float)
+
+
+def test_cameras_of_ros_are_a_tuple_and_one_empty_name_is_none() -> None:
+    assert settle({'cameras': ['front', 'rear']}).cameras == ('front', 'rear')
+    assert settle({'cameras': ['']}).cameras == ()
+
+
+def test_unknown_name_is_told_with_a_close_one() -> None:
+    (told,) = unknown(['keyframe_intervall', 'use_sim_time', 'device'])
+    assert told.endswith('is ignored; did you mean `keyframe_interval`?')
