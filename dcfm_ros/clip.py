@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from dcfm_ros.preprocess import check_image
-from dcfm_ros.scheduler import Decision
+from dcfm_ros.backends.interface import Backend
+from dcfm_ros.frame_result import FrameResult
+from dcfm_ros.mask import class_mask
+from dcfm_ros.models.backbone import Independent
+from dcfm_ros.preprocess import check_image, shrink
+from dcfm_ros.scheduler import Decision, Observation, Schedule
+from dcfm_ros.timing import StageTimer
 
 
 class ClipReader:
@@ -74,3 +82,71 @@ def plan_clip(decisions: Iterable[Decision], mode: str = 'both') -> Iterator[Cli
         else:
             waiting.append((frame, decision))
     yield from (ClipStep(index, previous, None, other) for index, other in waiting)
+
+
+def segment_clip(
+    images: Sequence[NDArray[np.uint8]],
+    backend: Backend,
+    device: torch.device,
+    schedule: Schedule,
+    height: int = 0,
+    *,
+    start: int = 0,
+    mode: str = 'both',
+) -> Iterator[FrameResult]:
+    """Segment a clip; see `SegmentationEngine.segment_clip`.
+
+    Args:
+        images: RGB frames of one size, (H, W, 3).
+        backend: Runs the network.
+        device: Where it does.
+        schedule: Tells where keyframes lie; left as it is.
+        height: Rows that the network works at; 0: those of the images.
+        start: First keyframe.
+        mode: 'both' or 'past'.
+    """
+    reader = ClipReader(images)
+
+    def look(index: int) -> Observation:
+        image = shrink(reader.read(index), height)
+        if not schedule.uses_feature:
+            return Observation(image=image)
+        independent = backend.encode_independent(backend.to_input(image))
+        return Observation(image=image, feature=independent.feature)
+
+    cached: dict[int, Tensor] = {}  # at most the previous and the following keyframe
+    ahead: dict[int, tuple[StageTimer, Independent]] = {}
+    for plan in plan_clip(schedule.decide_clip(len(images), look, start), mode):
+        keyframes = [i for i in (plan.previous, plan.following) if i is not None]
+        cached = {index: common for index, common in cached.items() if index in keyframes}
+        for index in (*(i for i in keyframes if i not in cached), plan.frame):
+            if index in ahead:
+                continue
+            image = reader.read(index)
+            timer = StageTimer(device)
+            with timer.stage('preprocess'):
+                tensor = backend.to_input(shrink(image, height))
+            with timer.stage('independent'):
+                independent = backend.encode_independent(tensor)
+            if index in keyframes:
+                with timer.stage('common'):
+                    cached[index] = backend.encode_common(independent)
+            ahead[index] = timer, independent
+        timer, independent = ahead.pop(plan.frame)
+        assert reader.size is not None
+        common = [cached[index] for index in keyframes]
+        with timer.stage('decode'):
+            logits = backend.decode(common, independent, is_keyframe=plan.is_keyframe)
+        with timer.stage('mask'):
+            mask = class_mask(logits, reader.size)
+        yield FrameResult(
+            mask=mask,
+            is_keyframe=plan.is_keyframe,
+            reason=plan.decision.reason,
+            keyframe_age=min(abs(plan.frame - index) for index in keyframes),
+            feature_age_ms=math.nan,
+            change_score=plan.decision.change_score,
+            stage_ms=timer.stage_ms,
+            stamp_ns=plan.frame,
+            logits=logits,
+        )

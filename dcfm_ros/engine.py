@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 import copy
-from dataclasses import dataclass, field
-from functools import cached_property
 import math
 
 import numpy as np
@@ -13,54 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dcfm_ros.backends.choice import make_backend
-from dcfm_ros.clip import ClipReader, plan_clip
+from dcfm_ros.clip import segment_clip
 from dcfm_ros.deep_execution import DeepExecution, make_execution
 from dcfm_ros.device import resolve_device
 from dcfm_ros.feature_cache import FeatureCache, Keyframe
-from dcfm_ros.mask import class_mask, confidence_map
+from dcfm_ros.frame_result import FrameResult as FrameResult
+from dcfm_ros.mask import class_mask, mean_confidence
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.preprocess import check_image, shrink
-from dcfm_ros.scheduler import Decision, FixedScheduler, Schedule
+from dcfm_ros.scheduler import Decision, FixedScheduler, Observation, Schedule
 from dcfm_ros.timing import StageTimer
 
-CANNOT_WAIT = ('first', 'size_change', 'time_jump', 'reset', 'retry', 'max_age')
+CANNOT_WAIT = ('first', 'size_change', 'time_jump', 'time_gap', 'reset', 'retry', 'max_age')
 """Reasons for a keyframe whose own feature is needed on that very frame."""
 _SLICES = 4
-
-
-@dataclass(eq=False, kw_only=True)
-class FrameResult:
-    """What the engine found in one frame."""
-
-    mask: NDArray[np.uint8]
-    """Class of every pixel at camera resolution, (H, W)."""
-    is_keyframe: bool
-    """True if the deep encoder was begun on this frame; in execution 'sync' it is done too."""
-    reason: str
-    """Why it was a keyframe: 'first', 'size_change', 'time_jump', 'reset', the schedule's
-    'interval', 'change' or 'max_interval', 'max_age', 'retry' (the deep encoder had failed), or
-    'last' of a clip; '' if it was none."""
-    keyframe_age: int
-    """Frames since the keyframe whose common feature was used, 0 if it is this frame's own."""
-    feature_age_ms: float
-    """The same in ms between the stamps; in a clip, where stamps are numbers, nan."""
-    change_score: float
-    """How much the image differs from that of the keyframe before it, see `change_score`; nan
-    where the schedule does not ask, or had none to compare with: 'first', 'reset', ..."""
-    stage_ms: dict[str, float]
-    """Duration in ms of preprocess (with the schedule's decision), independent, common (where
-    the deep encoder worked on this frame), decode and mask."""
-    stamp_ns: int
-    """Acquisition time of the frame, as given."""
-    logits: Tensor = field(repr=False)
-    """Class logits on the feature grid, (1, K, h, w)."""
-
-    @cached_property
-    def confidence(self) -> NDArray[np.float32]:
-        """Probability of the chosen class, (H, W) in (0, 1]; computed when first asked for."""
-        height, width = self.mask.shape
-        return confidence_map(self.logits, (height, width))
 
 
 class SegmentationEngine:
@@ -115,7 +80,13 @@ class SegmentationEngine:
             FixedScheduler(schedule) if isinstance(schedule, int) else copy.copy(schedule)
         )
         self.inference_height = inference_height or 0
-        self.max_age = math.inf if max_age is None else max_age
+        self.max_age = max_age
+        """As given; may be changed between two frames, like the limits after it."""
+        self.max_age_s: float | None = None
+        """The same in seconds between the stamps; both hold. None: no limit."""
+        self.max_time_gap_s: float | None = None
+        """A frame whose stamp lies farther than this after the frame before it is a keyframe;
+        seconds. None: however far."""
         if slices is None:
             slices = getattr(self.schedule, 'interval', _SLICES)
         self._deep = make_execution(execution, slices) if isinstance(execution, str) else execution
@@ -133,6 +104,8 @@ class SegmentationEngine:
         self._begun = self._cache.keyframe
         self._frame = 0
         self._newest_ns = 0
+        self._first_confidence = math.nan, self._begun
+        self._confidence_drop = math.nan
 
     @property
     def device(self) -> str:
@@ -180,16 +153,22 @@ class SegmentationEngine:
         with timer.stage('preprocess'):
             shrunk = shrink(image, self.inference_height)
             tensor = self._backend.to_input(shrunk)
-            decision = self._decide(shrunk, frame)
         with timer.stage('independent'):
             independent = self._backend.encode_independent(tensor)
-        self._run_deep_encoder(timer, frame, decision, independent, shrunk)
+        with timer.stage('preprocess'):
+            seen = self._observe(shrunk, independent, frame)
+            decision = self._decide(seen, frame)
+        self._run_deep_encoder(timer, frame, decision, independent, seen)
         self._newest_ns = stamp_ns
         assert self._cache.common is not None
         is_keyframe, used = bool(decision.reason), self._cache.keyframe
-        logits, mask = self._decode(
-            timer, [self._cache.common], independent, frame.size, used == frame
-        )
+        with timer.stage('decode'):
+            logits = self._backend.decode(
+                [self._cache.common], independent, is_keyframe=used == frame
+            )
+        with timer.stage('mask'):
+            mask = class_mask(logits, frame.size)
+            self._confidence_drop = self._measure_confidence(logits, used)
         return FrameResult(
             mask=mask,
             is_keyframe=is_keyframe,
@@ -207,14 +186,26 @@ class SegmentationEngine:
         self._deep.cancel()
         self._cache.clear('reset')
 
+    def use_schedule(self, schedule: Schedule) -> None:
+        """Decide by another schedule from the next frame on, by a copy of it.
+
+        It is told what the present one knows of the last keyframe. An adaptive schedule after a
+        fixed one, or after one with another score, has nothing to compare with: the next frame
+        that its least interval allows is a keyframe.
+        """
+        schedule = copy.copy(schedule)
+        schedule.follow(self.schedule)
+        self.schedule = schedule
+
     def segment_clip(
         self, images: Sequence[NDArray[np.uint8]], start: int = 0, mode: str = 'both'
     ) -> Iterator[FrameResult]:
         """Segment a recorded clip offline, fusing with the following keyframe too (B mode).
 
         Needs the future, so it is not for a live camera. Where the next keyframe lies is the
-        schedule's to tell, see `decide_clip`; an adaptive one reads the images up to it ahead, so
-        that most are read twice. Leaves the stream state of `step` alone.
+        schedule's to tell, see `decide_clip`; an adaptive one looks at the frames up to it ahead,
+        so that most are read twice, and encoded twice if it compares features. Leaves the stream
+        state of `step` alone.
 
         Args:
             images: RGB frames of one size, (H, W, 3); anything with a length and an index.
@@ -227,45 +218,28 @@ class SegmentationEngine:
         Raises:
             ValueError: If an image is not uint8 RGB or differs in size, or an argument is wrong.
         """
-        reader = ClipReader(images)
-        decisions = self.schedule.decide_clip(
-            len(images), lambda index: shrink(reader.read(index), self.inference_height), start
+        return segment_clip(
+            images,
+            self._backend,
+            self._device,
+            self.schedule,
+            self.inference_height,
+            start=start,
+            mode=mode,
         )
-        cached: dict[int, Tensor] = {}  # at most the previous and the following keyframe
-        ahead: dict[int, tuple[StageTimer, Independent]] = {}
-        for plan in plan_clip(decisions, mode):
-            keyframes = [i for i in (plan.previous, plan.following) if i is not None]
-            cached = {index: common for index, common in cached.items() if index in keyframes}
-            for index in (*(i for i in keyframes if i not in cached), plan.frame):
-                if index in ahead:
-                    continue
-                image = reader.read(index)
-                timer = StageTimer(self._device)
-                with timer.stage('preprocess'):
-                    tensor = self._backend.to_input(shrink(image, self.inference_height))
-                with timer.stage('independent'):
-                    independent = self._backend.encode_independent(tensor)
-                if index in keyframes:
-                    with timer.stage('common'):
-                        cached[index] = self._backend.encode_common(independent)
-                ahead[index] = timer, independent
-            timer, independent = ahead.pop(plan.frame)
-            assert reader.size is not None
-            common = [cached[index] for index in keyframes]
-            logits, mask = self._decode(timer, common, independent, reader.size, plan.is_keyframe)
-            yield FrameResult(
-                mask=mask,
-                is_keyframe=plan.is_keyframe,
-                reason=plan.decision.reason,
-                keyframe_age=min(abs(plan.frame - index) for index in keyframes),
-                feature_age_ms=math.nan,
-                change_score=plan.decision.change_score,
-                stage_ms=timer.stage_ms,
-                stamp_ns=plan.frame,
-                logits=logits,
-            )
 
-    def _decide(self, image: NDArray[np.uint8], frame: Keyframe) -> Decision:
+    def _observe(
+        self, image: NDArray[np.uint8], independent: Independent, frame: Keyframe
+    ) -> Observation:
+        return Observation(
+            image=image,
+            feature=independent.feature,
+            age=frame.number - self._begun.number,
+            age_s=(frame.stamp_ns - self._begun.stamp_ns) / 1e9,
+            confidence_drop=self._confidence_drop,
+        )
+
+    def _decide(self, seen: Observation, frame: Keyframe) -> Decision:
         """Whether the cache may be used at all, else what the schedule says.
 
         A frame is a keyframe if its deep encoder is begun; while another one's is under way, that
@@ -278,12 +252,34 @@ class SegmentationEngine:
             return Decision('size_change')
         if frame.stamp_ns < self._newest_ns:
             return Decision('time_jump')
-        decision = self.schedule.decide(image, frame.number - self._begun.number)
+        gap_s = (frame.stamp_ns - self._newest_ns) / 1e9
+        if self.max_time_gap_s is not None and gap_s > self.max_time_gap_s:
+            return Decision('time_gap')
+        decision = self.schedule.decide(seen)
         if self._deep.is_busy:
             return decision._replace(reason='')
-        if not decision.reason and frame.number - cache.keyframe.number > self.max_age:
+        if not decision.reason and self._is_too_old(frame):
             return decision._replace(reason='max_age')
         return decision
+
+    def _is_too_old(self, frame: Keyframe) -> bool:
+        """Whether the cached feature is too old for a frame."""
+        used = self._cache.keyframe
+        if self.max_age is not None and frame.number - used.number > self.max_age:
+            return True
+        age_s = (frame.stamp_ns - used.stamp_ns) / 1e9
+        return self.max_age_s is not None and age_s > self.max_age_s
+
+    def _measure_confidence(self, logits: Tensor, used: Keyframe) -> float:
+        """See `Observation.confidence_drop`, of the frame after this one."""
+        if not self.schedule.uses_confidence:
+            return math.nan
+        confidence = mean_confidence(logits)
+        first, keyframe = self._first_confidence
+        if math.isnan(first) or keyframe != used:
+            first = confidence
+            self._first_confidence = first, used
+        return first - confidence
 
     def _run_deep_encoder(
         self,
@@ -291,7 +287,7 @@ class SegmentationEngine:
         frame: Keyframe,
         decision: Decision,
         independent: Independent,
-        image: NDArray[np.uint8],
+        seen: Observation,
     ) -> None:
         """Begin or go on with a keyframe; afterwards the cache holds what this frame may use."""
         deep, cache = self._deep, self._cache
@@ -301,8 +297,7 @@ class SegmentationEngine:
         if is_keyframe:
             deep.cancel()
             deep.begin(self._backend.deep_task(independent))
-        using = frame.number - cache.keyframe.number
-        cannot_wait = decision.reason in CANNOT_WAIT or using > self.max_age
+        cannot_wait = decision.reason in CANNOT_WAIT or self._is_too_old(frame)
         begun = frame if is_keyframe else self._begun
         try:
             with timer.stage('common'):
@@ -312,21 +307,7 @@ class SegmentationEngine:
                 cache.clear('retry')
             raise
         if is_keyframe:
-            self.schedule.set_keyframe(image)
+            self.schedule.set_keyframe(seen)
             self._begun = begun
         if common is not None:
             cache.store(common, begun)
-
-    def _decode(
-        self,
-        timer: StageTimer,
-        cached: list[Tensor],
-        independent: Independent,
-        size: tuple[int, int],
-        is_keyframe: bool,
-    ) -> tuple[Tensor, NDArray[np.uint8]]:
-        with timer.stage('decode'):
-            logits = self._backend.decode(cached, independent, is_keyframe=is_keyframe)
-        with timer.stage('mask'):
-            mask = class_mask(logits, size)
-        return logits, mask

@@ -74,6 +74,19 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
     return np.asarray(1.0 / total, np.float32)
 
 
+@torch.inference_mode()
+def mean_confidence(logits: Tensor) -> float:
+    """Softmax probability of the best class, in the mean over the feature grid, in (0, 1].
+
+    Args:
+        logits: (1, K, h, w), on any device.
+    """
+    # 1 / sum exp(x - max): the probability of the maximum without the other ones.
+    logits = logits[0].float()
+    best = logits.amax(dim=0)
+    return float((best - logits.logsumexp(dim=0)).exp_().mean())
+
+
 @cache
 def _cuda_kernel(device: torch.device) -> Any:
     """`resized_argmax`, or None where Triton is not installed or cannot compile."""

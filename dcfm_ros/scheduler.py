@@ -1,20 +1,36 @@
-"""When is the next keyframe: every so many frames, or when the image has changed (III-D)."""
+"""When is the next keyframe: what a schedule is, and the one with a fixed interval."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-import copy
+from dataclasses import dataclass
 import math
 from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 Image = NDArray[np.uint8]
 
-# The deviations that the network divides RGB in [0, 1] by.
-_STD = np.array([0.229, 0.224, 0.225])
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Observation:
+    """What is known of a frame when its schedule decides."""
+
+    image: Image
+    """RGB, (H, W, 3), at the size that the network works at."""
+    feature: Tensor | None = None
+    """Raw independent feature, (1, C_f, h, w); may be None for a schedule that `uses_feature`
+    not."""
+    age: int = 0
+    """Frames since the last keyframe."""
+    age_s: float = math.nan
+    """The same in s between the stamps; nan in a recorded clip, which has none."""
+    confidence_drop: float = math.nan
+    """How much less confident, in the mean over all pixels, the mask of the frame before was than
+    the first mask made with the feature in use; nan where there is none of the two, or for a
+    schedule that `uses_confidence` not."""
 
 
 class Decision(NamedTuple):
@@ -23,34 +39,49 @@ class Decision(NamedTuple):
     reason: str
     """Why it must be a keyframe, '' if it need not."""
     change_score: float = math.nan
-    """How much its image differs from the keyframe's; nan where nothing was compared."""
+    """How much the frame differs from the keyframe; nan where nothing was compared."""
 
 
 class Schedule(Protocol):
     """Tells which frames are keyframes and keeps what it must know of the last one.
 
-    First frame, size change, time going back and reset make a keyframe under every schedule: those
-    are the engine's rules. Images are RGB, (H, W, 3), at the size that the network works at.
+    First frame, size change, a time that goes back or leaps, and reset make a keyframe under every
+    schedule: those are the engine's rules.
     """
 
-    def decide(self, image: Image, age: int) -> Decision:
-        """Judge a frame that lies `age` frames, at least 1, after the last keyframe."""
+    @property
+    def uses_feature(self) -> bool:
+        """Whether `Observation.feature` must be given."""
         ...
 
-    def set_keyframe(self, image: Image) -> None:
-        """Take the image of a new keyframe, whoever made it one."""
+    @property
+    def uses_confidence(self) -> bool:
+        """Whether `Observation.confidence_drop` must be given."""
+        ...
+
+    def decide(self, seen: Observation) -> Decision:
+        """Judge a frame after the last keyframe, of age 1 at least."""
+        ...
+
+    def set_keyframe(self, seen: Observation) -> None:
+        """Take what was seen of a new keyframe, whoever made it one."""
+        ...
+
+    def follow(self, other: Schedule) -> None:
+        """Take from the schedule that it replaces what that one knows of the last keyframe."""
         ...
 
     def decide_clip(
-        self, num_frames: int, read: Callable[[int], Image], start: int = 0
+        self, num_frames: int, look: Callable[[int], Observation], start: int = 0
     ) -> Iterator[Decision]:
-        """Judge every frame of a recorded clip, in order, none read before it is asked for.
+        """Judge every frame of a recorded clip, in order, none looked at before it is asked for.
 
-        Leaves the schedule itself as it is.
+        Leaves the schedule itself as it is. Keyframes come first and masks later, and there are no
+        stamps: limits in seconds and confidence do not count.
 
         Args:
             num_frames: Length of the clip.
-            read: Gives the image of a frame; only called where the schedule looks at it.
+            look: Gives image and feature of a frame; only called where the schedule needs it.
             start: First keyframe, from 0 and inside the clip.
 
         Raises:
@@ -66,132 +97,74 @@ class Schedule(Protocol):
 class FixedScheduler:
     """A keyframe every `interval` frames (the paper's K); 1 makes every frame a keyframe."""
 
-    def __init__(self, interval: int = 2) -> None:
-        _check_interval('interval', interval)
+    uses_feature = False
+    uses_confidence = False
+
+    def __init__(self, interval: int = 2, *, max_interval_s: float | None = None) -> None:
+        """Set the rule.
+
+        Args:
+            interval: Frames from keyframe to keyframe.
+            max_interval_s: Seconds from keyframe to keyframe at most, by the stamps: where frames
+                are dropped, as many of them last longer. None: no limit.
+
+        Raises:
+            ValueError: If a value is outside these.
+        """
+        check_interval('interval', interval)
+        check_seconds('max_interval_s', max_interval_s)
         self.interval = interval
+        self.max_interval_s = max_interval_s
 
-    def decide(self, image: Image, age: int) -> Decision:
-        """See `Schedule.decide`; the reason is 'interval'."""
-        return Decision('interval' if age >= self.interval else '')
+    def decide(self, seen: Observation) -> Decision:
+        """See `Schedule.decide`; the reason is 'interval' or 'max_interval'."""
+        if seen.age >= self.interval:
+            return Decision('interval')
+        return Decision('max_interval' if is_longer(seen.age_s, self.max_interval_s) else '')
 
-    def set_keyframe(self, image: Image) -> None:
+    def set_keyframe(self, seen: Observation) -> None:
         """See `Schedule.set_keyframe`; the age is all that counts here."""
 
+    def follow(self, other: Schedule) -> None:
+        """See `Schedule.follow`."""
+
     def decide_clip(
-        self, num_frames: int, read: Callable[[int], Image], start: int = 0
+        self, num_frames: int, look: Callable[[int], Observation], start: int = 0
     ) -> Iterator[Decision]:
         """See `Schedule.decide_clip`; keyframes at `start`, `start` + `interval`, ..."""
-        _check_start(start, num_frames)
+        check_start(start, num_frames)
         for age in range(-start, num_frames - start):
             is_due = age >= 0 and age % self.interval == 0
             yield Decision('' if not is_due else 'interval' if age else 'first')
 
     def settings(self) -> dict[str, str | float | None]:
         """See `Schedule.settings`."""
-        return {'schedule': 'fixed', 'keyframe_interval': self.interval}
-
-
-class AdaptiveScheduler:
-    """A keyframe as soon as the image differs enough from the last keyframe's (paper III-D).
-
-    Causal: only the frame and the keyframe before it are looked at. Keeps a copy of the keyframe's
-    image.
-    """
-
-    def __init__(
-        self, threshold: float, min_interval: int = 1, max_interval: int | None = None
-    ) -> None:
-        """Set the rule.
-
-        Args:
-            threshold: `change_score` that makes a keyframe, at least 0; 0 makes every frame one.
-            min_interval: Frames from keyframe to keyframe at least, whatever the score (MinK).
-            max_interval: Frames from keyframe to keyframe at most; None: no limit, as the paper.
-
-        Raises:
-            ValueError: If a value is outside these, or `max_interval` is below `min_interval`.
-        """
-        if not threshold >= 0:
-            raise ValueError(f'`threshold` must be at least 0, got {threshold}')
-        _check_interval('min_interval', min_interval)
-        if max_interval is not None:
-            _check_interval('max_interval', max_interval)
-            if max_interval < min_interval:
-                raise ValueError(
-                    f'`max_interval` must be at least `min_interval` ({min_interval}), '
-                    f'got {max_interval}'
-                )
-        self.threshold = threshold
-        self.min_interval = min_interval
-        self.max_interval = max_interval
-        self._keyframe: Image | None = None
-
-    def decide(self, image: Image, age: int) -> Decision:
-        """See `Schedule.decide`; the reason is 'change' or 'max_interval'."""
-        assert self._keyframe is not None
-        score = change_score(image, self._keyframe)
-        reason = ''
-        if age >= self.min_interval and score >= self.threshold:
-            reason = 'change'
-        elif self.max_interval is not None and age >= self.max_interval:
-            reason = 'max_interval'
-        return Decision(reason, score)
-
-    def set_keyframe(self, image: Image) -> None:
-        """See `Schedule.set_keyframe`."""
-        self._keyframe = image.copy()  # a camera driver may write its next frame into this buffer
-
-    def decide_clip(
-        self, num_frames: int, read: Callable[[int], Image], start: int = 0
-    ) -> Iterator[Decision]:
-        """See `Schedule.decide_clip`; the last frame is a keyframe too, for the reason 'last'.
-
-        So says the paper: until the score exceeds the threshold or the video ends. Not so where
-        the last frame lies less than `min_interval` after a keyframe.
-        """
-        _check_start(start, num_frames)
-        yield from (Decision('') for _ in range(start))
-        schedule, keyframe = copy.copy(self), start
-        for frame in range(start, num_frames):
-            image = read(frame)
-            decision = Decision('first')
-            if frame > start:
-                age = frame - keyframe
-                decision = schedule.decide(image, age)
-                if not decision.reason and frame == num_frames - 1 and age >= self.min_interval:
-                    decision = decision._replace(reason='last')
-            if decision.reason:
-                schedule.set_keyframe(image)
-                keyframe = frame
-            yield decision
-
-    def settings(self) -> dict[str, str | float | None]:
-        """See `Schedule.settings`."""
         return {
-            'schedule': 'adaptive',
-            'change_threshold': self.threshold,
-            'min_interval': self.min_interval,
-            'max_interval': self.max_interval,
+            'schedule': 'fixed',
+            'keyframe_interval': self.interval,
+            'max_interval_s': self.max_interval_s,
         }
 
 
-def change_score(image: Image, keyframe: Image) -> float:
-    """How much two images differ to the network, at least 0.
-
-    The mean absolute difference, over pixels and channels, of what the network is given: RGB in
-    [0, 1] minus mean by deviation. Its means cancel and its deviations weigh the channels, so that
-    it is exact in whole numbers and the same on every device.
-    """
-    difference = cv2.mean(cv2.absdiff(image, keyframe))[:3]
-    return float(np.mean(difference / (255 * _STD)))
+def is_longer(age_s: float, limit_s: float | None) -> bool:
+    """Whether an age has reached a limit; no where there is no limit, or no age (nan)."""
+    return limit_s is not None and age_s >= limit_s
 
 
-def _check_interval(name: str, interval: int) -> None:
+def check_interval(name: str, interval: int) -> None:
+    """Raise ValueError unless it is a number of frames."""
     if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
         raise ValueError(f'`{name}` must be a whole number from 1, got {interval!r}')
 
 
-def _check_start(start: int, num_frames: int) -> None:
+def check_seconds(name: str, seconds: float | None) -> None:
+    """Raise ValueError unless it is None or a time above 0."""
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f'`{name}` must be above 0, got {seconds}')
+
+
+def check_start(start: int, num_frames: int) -> None:
+    """Raise ValueError unless a frame lies inside a clip."""
     if not 0 <= start < max(num_frames, 1):
         raise ValueError(
             f'`start` must be at least 0 and inside the clip of {num_frames} frames, got {start}'

@@ -18,9 +18,10 @@ class StageTimer:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure the body of a `with` statement."""
+        """Measure the body of a `with` statement; a stage in two parts is their sum."""
         start = time.perf_counter()
         yield
         if self._device.type == 'cuda':
             torch.cuda.synchronize(self._device)
-        self.stage_ms[name] = (time.perf_counter() - start) * 1e3
+        elapsed_ms = (time.perf_counter() - start) * 1e3
+        self.stage_ms[name] = self.stage_ms.get(name, 0.0) + elapsed_ms

@@ -17,10 +17,10 @@ import pytest
 from small_net import assert_same_mask, make_images, make_net, plain_logits
 import torch
 
+from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
 from dcfm_ros.deep_execution import Amortised, Beside, DeepTask, slice_ends
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
-from dcfm_ros.scheduler import AdaptiveScheduler
 
 SLOW = 33_000_000
 

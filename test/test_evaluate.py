@@ -14,11 +14,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.scheduler import AdaptiveScheduler
 from dcfm_ros.training.clips import Frame
 from dcfm_ros.training.datasets import find_clips
 from dcfm_ros.training.evaluate import (

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from dcfm_ros.adaptive_scheduler import AdaptiveScheduler, change_score
 from dcfm_ros.clip import plan_clip
 from dcfm_ros.models.config import DCFMConfig
-from dcfm_ros.scheduler import AdaptiveScheduler, FixedScheduler, change_score
+from dcfm_ros.scheduler import FixedScheduler, Observation
 
 pytestmark = golden.needs_golden
 
@@ -119,7 +120,8 @@ def decide(name):
     if adaptive:
         shortest, threshold, longest = adaptive.groups()
         schedule = AdaptiveScheduler(float(threshold), int(shortest), int(longest))
-        return schedule.decide_clip(20, constant_images().__getitem__)
+        seen = [Observation(image=image) for image in constant_images()]
+        return schedule.decide_clip(20, seen.__getitem__)
     interval, start = re.fullmatch(r'\w+ K=(\d+)(?: st=(\d+))?', name).groups('0')
     return FixedScheduler(int(interval)).decide_clip(20, constant_images().__getitem__, int(start))
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.preprocess import shrink
+from dcfm_ros.scheduler import Observation
 from dcfm_ros.training.clips import Clip, Frame
 from dcfm_ros.training.datasets import read_frame
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores, both_known
@@ -140,14 +141,14 @@ def score_pass(
 def _count_keyframes(clip: Clip, setting: Setting, start: int, height: int) -> int:
     """Keyframes of a whole clip; only an adaptive schedule looks at the images, at a height."""
 
-    def read(index: int) -> Image:
+    def look(index: int) -> Observation:
         image, _ = read_frame(Frame(clip.frames[index].image), clip.labels)
-        return shrink(image, height)
+        return Observation(image=shrink(image, height))
 
     num_frames = len(clip.frames)
     # Offline an adaptive schedule makes the last frame a keyframe; a live stream knows no last.
     known = num_frames + (setting.mode == 'past')
-    decisions = setting.scheduler().decide_clip(known, read, start)
+    decisions = setting.scheduler().decide_clip(known, look, start)
     return sum(bool(decision.reason) for decision in islice(decisions, num_frames))
 
 
