@@ -6,17 +6,15 @@ import pytest
 
 from dcfm_ros.diagnostics import (
     Level,
-    LogThrottle,
-    SequenceGaps,
     Status,
-    StreamSnapshot,
-    StreamStatistics,
     image_status,
     mask_status,
     model_status,
-    percentile,
     resident_mb,
 )
+from dcfm_ros.log_throttle import LogThrottle
+from dcfm_ros.sequence_gaps import SequenceGaps
+from dcfm_ros.stream_statistics import StreamSnapshot, StreamStatistics, percentile
 
 
 def stream(answers: int, interval_s: float = 0.1) -> StreamStatistics:

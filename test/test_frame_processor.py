@@ -14,9 +14,9 @@ from running_node import Peer, running_peer
 import torch
 
 from dcfm_ros import messages
-from dcfm_ros.diagnostics import StreamStatistics
 from dcfm_ros.engine import FrameResult
 from dcfm_ros.frame_processor import Frame, FrameProcessor, timing_status
+from dcfm_ros.stream_statistics import StreamStatistics
 
 
 class FakeEngine:

@@ -174,7 +174,7 @@ def test_values_of_the_start_are_checked_together_too() -> None:
 
 
 def test_every_wrong_value_of_the_start_is_told() -> None:
-    with pytest.raises(ValueError, match='`device` must be .*tpu') as error:
+    with pytest.raises(ValueError, match=r'`device` must be .*tpu') as error:
         settle({'device': 'tpu', 'overlay_alpha': 2})
     assert '`overlay_alpha` must be a number from 0.0 to 1.0, got 2.0' in str(error.value)
 
