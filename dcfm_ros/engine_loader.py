@@ -1,8 +1,8 @@
-"""From the node's parameters to an engine that is ready for its first frame."""
+"""From the node's parameters to engines that are ready for their first frames."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import torch
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
+from dcfm_ros.scheduler import FixedScheduler, Schedule
 
 if TYPE_CHECKING:
     from dcfm_ros.parameters import NodeParameters
@@ -32,8 +33,10 @@ def settle_checkpoint(parameters: NodeParameters) -> NodeParameters:
     return replace(parameters, checkpoint=str(find_checkpoint(parameters.checkpoint)))
 
 
-def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> SegmentationEngine:
-    """Load the checkpoint, build the engine and run it once.
+def load_engines(
+    parameters: NodeParameters, log: Callable[[str], None]
+) -> list[SegmentationEngine]:
+    """Load the checkpoint, build an engine for each camera and run what they share once.
 
     Args:
         parameters: The node's, with a `checkpoint` that is settled.
@@ -56,11 +59,10 @@ def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> Segme
         net,
         device=parameters.device,
         backend=parameters.backend,
-        schedule=parameters.keyframe_interval,
+        schedule=make_schedule(parameters),
         inference_height=height or None,
         execution=parameters.execution,
         slices=parameters.execution_slices or None,
-        max_age=parameters.max_feature_age or None,
     )
     rows = height or _WARM_UP_HEIGHT
     blank = np.zeros((rows, rows * 4 // 3, 3), np.uint8)
@@ -72,16 +74,36 @@ def load_engine(parameters: NodeParameters, log: Callable[[str], None]) -> Segme
         f'ready on {engine.device} ({engine.backend}): loading {loaded - start:.2f} s, '
         f'warm-up at {blank.shape[1]} x {rows} {ready - loaded:.2f} s'
     )
-    return engine
+    count = len(parameters.cameras) or 1
+    engines = [engine, *(engine.for_another_camera(i / count) for i in range(1, count))]
+    for engine in engines:
+        adjust(engine, parameters)
+    return engines
 
 
-def describe(engine: SegmentationEngine, parameters: NodeParameters) -> dict[str, str]:
-    """Facts of a loaded engine for the diagnostics."""
+def make_schedule(parameters: NodeParameters) -> Schedule:
+    """The schedule that the parameters ask for."""
+    return FixedScheduler(parameters.keyframe_interval)
+
+
+def adjust(engine: SegmentationEngine, parameters: NodeParameters) -> None:
+    """Give an engine, between two frames, what can change at any time and has changed."""
+    schedule = make_schedule(parameters)
+    if schedule.settings() != engine.schedule.settings():
+        engine.use_schedule(schedule)
+    engine.max_age = parameters.max_feature_age or None
+    engine.max_age_s = parameters.max_feature_age_s or None
+    engine.max_time_gap_s = parameters.max_time_gap_s or None
+
+
+def describe(engines: Sequence[SegmentationEngine], checkpoint: str) -> dict[str, str]:
+    """Facts of the loaded engines, which share a network, for the diagnostics."""
+    engine = next((engine for engine in engines if engine.backend_failure), engines[0])
     facts = {
         'device': engine.device,
         'backend': engine.backend,
-        'checkpoint': parameters.checkpoint,
-        'keyframe_interval': str(parameters.keyframe_interval),
+        'checkpoint': checkpoint,
+        **{name: str(value) for name, value in engine.schedule.settings().items()},
         'execution': engine.execution,
         'inference_height': str(engine.inference_height or 'camera'),
     }

@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros import messages
-from dcfm_ros.diagnostics import Level, LogThrottle, Status, StreamStatistics
+from dcfm_ros.diagnostics import Level, Status
+from dcfm_ros.log_throttle import LogThrottle
 from dcfm_ros.overlay import blend, colorize
+from dcfm_ros.stream_statistics import StreamStatistics
 
 if TYPE_CHECKING:
     from dcfm_ros.engine import FrameResult, SegmentationEngine
+    from dcfm_ros.parameters import NodeParameters
 
 
 class Frame(NamedTuple):
@@ -31,14 +34,16 @@ class FrameProcessor:
     """Works on frames one at a time, in the worker's thread.
 
     Args:
-        engine: Used by nobody else while frames are processed.
-        outputs: Publishers of the node by the names of `messages.OUTPUTS`.
+        engine: Used by nobody else.
+        outputs: Publishers of the camera by the names of `messages.OUTPUTS`.
         statistics: Told what became of each frame.
+        values: Gives the node's parameters of now; asked once per frame.
+        adjust: Called with new parameters before the first frame that they hold for.
         log_error: Given a line for a frame that could not be used, once per second at most, and
             one if the backend fails.
         clock_ns: The node's clock, which the header stamps are compared with.
-        overlay_alpha: Gives the weight of the class colours in the overlay, in [0, 1].
         node_name: Fully qualified, for the names in diagnostics.
+        task: What a frame is called in ~/timing, beside the node's name.
     """
 
     def __init__(
@@ -47,18 +52,23 @@ class FrameProcessor:
         outputs: Mapping[str, Any],
         statistics: StreamStatistics,
         *,
+        values: Callable[[], NodeParameters],
+        adjust: Callable[[NodeParameters], None],
         log_error: Callable[[str], None],
         clock_ns: Callable[[], int],
-        overlay_alpha: Callable[[], float],
         node_name: str,
+        task: str = 'frame',
     ) -> None:
         self._engine = engine
         self._outputs = outputs
         self._statistics = statistics
+        self._read_values = values
+        self._values = values()
+        self._adjust = adjust
         self._log_error = log_error
         self._clock_ns = clock_ns
-        self._overlay_alpha = overlay_alpha
         self._node_name = node_name
+        self._task = task
         self._throttle = LogThrottle()
         self._reset_requested = False
         self._told_backend_failure = ''
@@ -75,6 +85,9 @@ class FrameProcessor:
             RuntimeError: If CUDA failed, which cannot be survived.
         """
         start_s = time.monotonic()
+        if (values := self._read_values()) is not self._values:
+            self._values = values
+            self._adjust(values)
         if self._reset_requested:
             self._reset_requested = False
             self._engine.reset()
@@ -123,9 +136,10 @@ class FrameProcessor:
         times['convert_ms'] = convert_ms
         times['publish_ms'] = (end_s - publish_s) * 1e3
         times['latency_ms'] = latency_ms
-        status = timing_status(result, times, self._statistics.total_dropped)
-        timing = messages.statuses_to_diagnostics([status], header, self._node_name)
-        self._outputs['timing'].publish(timing)
+        if self._values.publish_timing:
+            status = timing_status(result, times, self._statistics.total_dropped, self._task)
+            timing = messages.statuses_to_diagnostics([status], header, self._node_name)
+            self._outputs['timing'].publish(timing)
         self._publish_number('processing_time_ms', (end_s - start_s) * 1e3)
         self._publish_number('pipeline_latency_ms', pipeline_ms)
         if self._last_start_s is not None:
@@ -135,17 +149,17 @@ class FrameProcessor:
     def _publish_pictures(
         self, image: NDArray[np.uint8], result: FrameResult, header: Any
     ) -> None:
-        """Compute and publish what somebody listens to."""
-        palette = self._engine.net.palette
-        if self._is_wanted('confidence'):
+        """Compute and publish what somebody listens to and the parameters allow."""
+        palette, values = self._engine.net.palette, self._values
+        if values.publish_confidence and self._is_wanted('confidence'):
             message = messages.confidence_to_image(result.confidence, header)
             self._outputs['confidence'].publish(message)
-        if self._is_wanted('color_mask'):
+        if values.publish_color_mask and self._is_wanted('color_mask'):
             picture = colorize(result.mask, palette)
             message = messages.array_to_image(picture, 'rgb8', header)
             self._outputs['color_mask'].publish(message)
-        if self._is_wanted('overlay'):
-            picture = blend(image, result.mask, palette, self._overlay_alpha())
+        if values.publish_overlay and self._is_wanted('overlay'):
+            picture = blend(image, result.mask, palette, values.overlay_alpha)
             message = messages.array_to_image(picture, 'rgb8', header)
             self._outputs['overlay'].publish(message)
 
@@ -157,7 +171,9 @@ class FrameProcessor:
         return bool(self._outputs[topic].get_subscription_count() > 0)
 
 
-def timing_status(result: FrameResult, times: Mapping[str, float], dropped: int) -> Status:
+def timing_status(
+    result: FrameResult, times: Mapping[str, float], dropped: int, task: str = 'frame'
+) -> Status:
     """What ~/timing says of a frame; `times` in ms, `dropped` frames since the node's start."""
     values = {
         'is_keyframe': 'true' if result.is_keyframe else 'false',
@@ -169,4 +185,4 @@ def timing_status(result: FrameResult, times: Mapping[str, float], dropped: int)
     values |= {name: f'{value:.3f}' for name, value in times.items()}
     values['frames_dropped'] = str(dropped)
     message = f'keyframe ({result.reason})' if result.is_keyframe else 'non-key frame'
-    return Status(task='frame', level=Level.OK, message=message, values=values)
+    return Status(task=task, level=Level.OK, message=message, values=values)

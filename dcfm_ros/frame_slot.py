@@ -1,4 +1,4 @@
-"""A place for exactly one frame: the newest."""
+"""A place for exactly one frame per camera: the newest."""
 
 from __future__ import annotations
 
@@ -9,25 +9,19 @@ T = TypeVar('T')
 
 
 class FrameSlot(Generic[T]):
-    """Hands the newest frame from the thread that receives to the thread that works.
+    """Hands the newest frames from the thread that receives to the thread that works.
 
-    What has not been taken when the next frame comes is replaced, so nothing ever queues up and a
-    slow worker is late by one frame at most. Keeps the number of replaced frames.
+    What has not been taken when the camera's next frame comes is replaced, so nothing ever queues
+    up and a slow worker is late by one frame per camera at most. Frames are handed out in the
+    order in which their cameras began to wait: a fast camera cannot keep a slow one waiting.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._frame: T | None = None
+        self._frames: dict[str, T] = {}  # by camera, in the order of waiting
         self._closed = False
-        self._replaced = 0
 
-    @property
-    def replaced(self) -> int:
-        """How many frames were put here and overwritten by a newer one."""
-        with self._changed:
-            return self._replaced
-
-    def put(self, frame: T) -> T | None:
+    def put(self, camera: str, frame: T) -> T | None:
         """Leave a frame; never waits.
 
         Returns:
@@ -37,30 +31,32 @@ class FrameSlot(Generic[T]):
         with self._changed:
             if self._closed:
                 return frame
-            replaced, self._frame = self._frame, frame
-            if replaced is not None:
-                self._replaced += 1
+            replaced = self._frames.get(camera)
+            self._frames[camera] = frame  # in the place of the one it replaces
             self._changed.notify()
             return replaced
 
-    def take(self) -> T | None:
-        """Wait for a frame and remove it; None once the slot is closed."""
+    def take(self) -> tuple[str, T] | None:
+        """Wait for a frame and remove it, with its camera; None once the slot is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._frame is not None)
-            return self._remove()
+            self._changed.wait_for(lambda: self._closed or self._frames)
+            if self._closed:
+                return None
+            camera = next(iter(self._frames))
+            return camera, self._frames.pop(camera)
 
-    def discard(self) -> T | None:
-        """Remove the frame that waits, if there is one, and return it."""
+    def discard(self) -> dict[str, T]:
+        """Remove the frames that wait and return them by camera."""
         with self._changed:
-            return self._remove()
+            return self._remove_all()
 
-    def close(self) -> T | None:
-        """Let `take` return None from now on; returns the frame that was still waiting."""
+    def close(self) -> dict[str, T]:
+        """Let `take` return None from now on; returns the frames that were still waiting."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            return self._remove()
+            return self._remove_all()
 
-    def _remove(self) -> T | None:
-        frame, self._frame = self._frame, None
-        return frame
+    def _remove_all(self) -> dict[str, T]:
+        frames, self._frames = self._frames, {}
+        return frames

@@ -16,6 +16,7 @@ import torch
 from dcfm_ros import messages
 from dcfm_ros.engine import FrameResult
 from dcfm_ros.frame_processor import Frame, FrameProcessor, timing_status
+from dcfm_ros.parameters import NodeParameters
 from dcfm_ros.stream_statistics import StreamStatistics
 
 
@@ -74,13 +75,16 @@ class Bench:
         self.engine = FakeEngine()
         self.statistics = StreamStatistics()
         self.errors: list[str] = []
+        self.values = NodeParameters()
+        self.adjusted: list[NodeParameters] = []
         self.processor = FrameProcessor(
             self.engine,  # type: ignore[arg-type]
             outputs,
             self.statistics,
             log_error=self.errors.append,
+            values=lambda: self.values,
+            adjust=self.adjusted.append,
             clock_ns=lambda: 0,
-            overlay_alpha=lambda: 0.5,
             node_name='/unheard/segmentation_node',
         )
 
@@ -110,6 +114,15 @@ def test_reset_is_left_to_the_worker(bench: Bench, peer: Peer) -> None:
     bench.processor.process(Frame(peer.image(), 0.0))
     bench.processor.process(Frame(peer.image(), 0.0))
     assert bench.engine.resets == 1
+
+
+def test_new_parameters_reach_the_engine_before_the_next_frame(bench: Bench, peer: Peer) -> None:
+    bench.processor.process(Frame(peer.image(), 0.0))
+    assert bench.adjusted == []
+    bench.values = NodeParameters(keyframe_interval=9)
+    for _ in range(2):
+        bench.processor.process(Frame(peer.image(), 0.0))
+    assert bench.adjusted == [bench.values]
 
 
 @pytest.mark.parametrize(

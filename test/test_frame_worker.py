@@ -15,14 +15,33 @@ def test_frames_are_worked_on_in_another_thread() -> None:
         names.append(threading.current_thread().name)
         is_done.set()
 
-    worker: FrameWorker[int] = FrameWorker(work, names.append)  # type: ignore[arg-type]
-    worker.slot.put(1)
+    worker: FrameWorker[int] = FrameWorker({'front': work}, lambda error: None)
+    worker.slot.put('front', 1)
     assert is_done.wait(10)
     worker.stop()
     assert names == ['segmentation']
 
 
-def test_stop_finishes_the_frame_under_way_and_returns_the_one_that_waited() -> None:
+def test_each_camera_has_work_of_its_own() -> None:
+    done: list[tuple[str, int]] = []
+    is_done = threading.Event()
+
+    def front(frame: int) -> None:
+        done.append(('front', frame))
+
+    def rear(frame: int) -> None:
+        done.append(('rear', frame))
+        is_done.set()
+
+    worker: FrameWorker[int] = FrameWorker({'front': front, 'rear': rear}, lambda error: None)
+    worker.slot.put('front', 1)
+    worker.slot.put('rear', 2)
+    assert is_done.wait(10)
+    worker.stop()
+    assert done == [('front', 1), ('rear', 2)]
+
+
+def test_stop_finishes_the_frame_under_way_and_returns_those_that_waited() -> None:
     has_begun, may_end = threading.Event(), threading.Event()
     finished: list[int] = []
 
@@ -31,12 +50,12 @@ def test_stop_finishes_the_frame_under_way_and_returns_the_one_that_waited() -> 
         may_end.wait(10)
         finished.append(frame)
 
-    worker: FrameWorker[int] = FrameWorker(work, lambda error: None)
-    worker.slot.put(1)
+    worker: FrameWorker[int] = FrameWorker({'front': work}, lambda error: None)
+    worker.slot.put('front', 1)
     assert has_begun.wait(10)
-    worker.slot.put(2)
+    worker.slot.put('front', 2)
     threading.Timer(0.05, may_end.set).start()
-    assert worker.stop() == 2
+    assert worker.stop() == {'front': 2}
     assert finished == [1]
 
 
@@ -51,11 +70,11 @@ def test_failure_is_reported_once_and_ends_the_work() -> None:
     def work(frame: int) -> None:
         raise RuntimeError(f'frame {frame}')
 
-    worker: FrameWorker[int] = FrameWorker(work, report)
-    worker.slot.put(1)
+    worker: FrameWorker[int] = FrameWorker({'front': work}, report)
+    worker.slot.put('front', 1)
     assert has_failed.wait(10)
-    worker.slot.put(2)
-    assert worker.stop() == 2
+    worker.slot.put('front', 2)
+    assert worker.stop() == {'front': 2}
     assert [str(error) for error in failures] == ['frame 1']
 
 

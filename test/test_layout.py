@@ -18,7 +18,10 @@ PACKAGES = {'dcfm_ros': ROOT / 'dcfm_ros'} | {
     for pattern in ('dcfm_ros/*/__init__.py', 'dcfm_ros/*/*/__init__.py')
     for path in ROOT.glob(pattern)
 }
-ROS_MODULES = {f'dcfm_ros.{name}' for name in ('node', 'messages', 'parameter_declaration', 'player')}
+ROS_MODULES = {
+    f'dcfm_ros.{name}'
+    for name in ('node', 'camera', 'messages', 'parameter_declaration', 'player')
+}
 ROS_PACKAGES = {'ament_index_python', 'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros'}
 ROS_PACKAGES |= {'message_filters', 'rclpy', 'rpyutils', 'sensor_msgs_py', 'tf2_ros'}
 ROS_SUFFIXES = ('_msgs', '_srvs', '_interfaces')
