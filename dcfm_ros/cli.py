@@ -200,7 +200,8 @@ def bag(
     label_topic: Annotated[str, typer.Option(help='Mask topic.')] = '/camera/label',
 ) -> None:
     """Record an image folder (with masks, if there are any) or a video as a rosbag."""
-    from dcfm_ros.sources import open_source, write_bag
+    from dcfm_ros.bags import write_bag
+    from dcfm_ros.sources import open_source
 
     frames = with_progress(open_source(str(images), labels=labels, rate_hz=rate), 'recording')
     count = write_bag(output, frames, topic=topic, label_topic=label_topic)

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros.sources import SourceError, SourceFrame, open_source, write_bag
+from dcfm_ros.bags import write_bag
+from dcfm_ros.sources import SourceError, SourceFrame, open_source
 from dcfm_ros.video import VideoWriter
 
 
