@@ -13,7 +13,7 @@ from setuptools import setup
 NAME = 'dcfm_ros'
 VERBS = (
     'segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate', 'extract',
-    'pseudo-label', 'figures', 'ablate', 'pack', 'export',
+    'pseudo-label', 'figures', 'ablate', 'pack', 'export', 'replay',
 )  # fmt: skip
 
 
@@ -50,6 +50,7 @@ setup(
         'dcfm_ros.backends',
         'dcfm_ros.benchmark',
         'dcfm_ros.models',
+        'dcfm_ros.replay',
         'dcfm_ros.synthetic',
         'dcfm_ros.training',
         'dcfm_ros.training.layouts',
@@ -69,6 +70,9 @@ setup(
     zip_safe=False,
     install_requires=[
         'av',
+        # What rosbags reads whole recordings with, for those that are cut off.
+        'backports.zstd',
+        'lz4',
         'matplotlib',
         'numpy',
         # The headless build: opencv-python needs libGL.so.1, which a bare machine does not have.

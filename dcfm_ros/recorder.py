@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 import math
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.overlay import blend, draw_caption
-from dcfm_ros.sources import SourceFrame
+from dcfm_ros.source_frame import SourceFrame
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.video import VideoWriter
 
@@ -35,6 +37,22 @@ class FrameEntry:
     stage_ms: Mapping[str, float]
     class_shares: NDArray[np.float64] | None
     """Share of the mask's pixels per class, (K,)."""
+    stamp_ns: int = 0
+    """Header stamp."""
+    reason: str = ''
+    """Why it is a keyframe, '' if it is none."""
+    feature_age_ms: float = math.nan
+    """Age of the feature in use, between header stamps."""
+    change_score: float = math.nan
+    """What an adaptive schedule made of it."""
+    sent_s: float = math.nan
+    """When it was sent, s of a steady clock; nan where nothing was sent."""
+    received_s: float = math.nan
+    """When its mask was there, s of the same clock."""
+    drop_cause: str = ''
+    """Why it was dropped, where that is known."""
+    quality: Mapping[str, float] = field(default_factory=dict)
+    """What `replay.quality` found in it."""
 
     @property
     def is_deep(self) -> bool:
@@ -77,6 +95,7 @@ class RunRecorder:
         self._held: NDArray[np.uint8] | None = None
         self._num_labelled = 0
         self._first_stamp_ns: int | None = None
+        self._size: tuple[int, int] | None = None  # width and height of the video
 
     def add(
         self,
@@ -87,8 +106,9 @@ class RunRecorder:
         keyframe_age: int | None = None,
         latency_ms: float = math.nan,
         stage_ms: Mapping[str, float] | None = None,
+        **facts: Any,
     ) -> None:
-        """Take the next frame; `mask` is None if it was dropped."""
+        """Take the next frame; `mask` is None if it was dropped, `facts` are of its entry."""
         if self._first_stamp_ns is None:
             self._first_stamp_ns = frame.stamp_ns
         shares = None
@@ -104,6 +124,8 @@ class RunRecorder:
             latency_ms=latency_ms,
             stage_ms=dict(stage_ms or {}),
             class_shares=shares,
+            stamp_ns=frame.stamp_ns,
+            **facts,
         )
         self._draw(frame, mask, entry)
         self.entries.append(entry)
@@ -127,9 +149,9 @@ class RunRecorder:
         ages = [entry.keyframe_age for entry in answered if entry.keyframe_age is not None]
         return {
             'keyframe_share': keyframes / len(answered) if answered else None,
-            'latency_ms': _percentiles([entry.latency_ms for entry in answered]),
-            'latency_ms_key': _percentiles([e.latency_ms for e in answered if e.is_deep]),
-            'latency_ms_nonkey': _percentiles([e.latency_ms for e in answered if not e.is_deep]),
+            'latency_ms': percentiles([entry.latency_ms for entry in answered]),
+            'latency_ms_key': percentiles([e.latency_ms for e in answered if e.is_deep]),
+            'latency_ms_nonkey': percentiles([e.latency_ms for e in answered if not e.is_deep]),
             'keyframe_age': {'mean': float(np.mean(ages)), 'max': max(ages)} if ages else None,
             'stage_ms': self._stage_means(answered),
             'miou': self.miou(),
@@ -156,7 +178,11 @@ class RunRecorder:
             role = 'KEYFRAME' if entry.is_keyframe else 'non-key '
             age = '' if entry.keyframe_age is None else f'age {entry.keyframe_age:2d}   '
             text = f'{entry.time_s:6.2f} s   {role}   {age}{entry.latency_ms:5.1f} ms'
-        picture = draw_caption(np.hstack([frame.image, picture]), text)
+        picture = np.hstack([frame.image, picture])
+        self._size = self._size or (picture.shape[1], picture.shape[0])
+        if picture.shape[1::-1] != self._size:  # a video has one size, whatever the camera does
+            picture = np.asarray(cv2.resize(picture, self._size), np.uint8)
+        picture = draw_caption(picture, text)
         self._video.write(picture)
         if mask is not None and len(self.entries) % self._every == self._every // 2:
             self.snapshots = [*self.snapshots, picture][:NUM_SNAPSHOTS]
@@ -181,7 +207,8 @@ class RunRecorder:
         self._video.__exit__(kind, error, traceback)
 
 
-def _percentiles(values: list[float]) -> dict[str, float | None]:
+def percentiles(values: Iterable[float]) -> dict[str, float | None]:
+    """Percentiles p50, p95, p99 and the maximum of what is not nan; None where nothing is."""
     names = {'p50': 50, 'p95': 95, 'p99': 99, 'max': 100}
     known = [value for value in values if not math.isnan(value)]
     if not known:
