@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
 from dcfm_ros.parameter_rules import allowed_values, settle, unknown
-from dcfm_ros.parameters import SPECS, START, TYPES, NodeParameters
+from dcfm_ros.parameters import START, NodeParameters, specs_of, types_of
+
+P = TypeVar('P')
 
 
-def declare_parameters(node: Node) -> list[str]:
-    """Declare all parameters with the values given at start.
+def declare_parameters(node: Node, table: type = NodeParameters) -> list[str]:
+    """Declare all parameters of a table with the values given at start.
 
     The node must have been made with `automatically_declare_parameters_from_overrides`: only so
     all values given at start can be seen, also those with a name that nobody knows.
@@ -25,29 +27,37 @@ def declare_parameters(node: Node) -> list[str]:
     """
     entries: dict[str, Any] = node.get_parameters_by_prefix('')
     given = {name: entry.value for name, entry in entries.items()}
-    parameters = settle(given)
-    for name in SPECS:
+    parameters = settle(given, table)
+    for name in specs_of(table):
         if name in given:
             node.undeclare_parameter(name)
         value = getattr(parameters, name)
         # ROS could not tell what an empty list is a list of.
         ros_value = (list(value) or ['']) if isinstance(value, tuple) else value
-        node.declare_parameter(name, ros_value, _descriptor(name), ignore_override=True)
-    return unknown(list(given))
+        node.declare_parameter(name, ros_value, _descriptor(name, table), ignore_override=True)
+    return unknown(list(given), table)
 
 
-def read_parameters(node: Node) -> NodeParameters:
+@overload
+def read_parameters(node: Node) -> NodeParameters: ...
+
+
+@overload
+def read_parameters(node: Node, table: type[P]) -> P: ...
+
+
+def read_parameters(node: Node, table: type[Any] = NodeParameters) -> Any:
     """The values of now."""
-    return settle({name: node.get_parameter(name).value for name in SPECS})
+    return settle({name: node.get_parameter(name).value for name in specs_of(table)}, table)
 
 
-def _descriptor(name: str) -> ParameterDescriptor:
-    spec, kind = SPECS[name], TYPES[name]
+def _descriptor(name: str, table: type) -> ParameterDescriptor:
+    spec, kind = specs_of(table)[name], types_of(table)[name]
     unit = f' Unit: {spec.unit}.' if spec.unit else ''
     descriptor = ParameterDescriptor(
         name=name,
         description=f'{spec.description}{unit} Can be changed {spec.changeable}.',
-        additional_constraints=f'Must be {allowed_values(name)}.',
+        additional_constraints=f'Must be {allowed_values(name, table)}.',
         read_only=spec.changeable == START,
     )
     if kind is int:

@@ -220,5 +220,15 @@ class NodeParameters:
     )
 
 
-SPECS: dict[str, ParameterSpec] = {f.name: f.metadata['spec'] for f in fields(NodeParameters)}
-TYPES: dict[str, type] = {f.name: type(f.default) for f in fields(NodeParameters)}
+def specs_of(table: Any) -> dict[str, ParameterSpec]:
+    """What a table like `NodeParameters` says of its parameters, by name."""
+    return {f.name: f.metadata['spec'] for f in fields(table)}
+
+
+def types_of(table: Any) -> dict[str, type]:
+    """The Python types of the parameters of a table, by name."""
+    return {f.name: type(f.default) for f in fields(table)}
+
+
+SPECS = specs_of(NodeParameters)
+TYPES = types_of(NodeParameters)
