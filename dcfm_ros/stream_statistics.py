@@ -22,7 +22,7 @@ class StreamSnapshot:
     received: int
     answered: int
     dropped: dict[str, int]
-    """Frames without a mask by cause, one entry for each of `DROP_CAUSES`."""
+    """Frames without an answer by cause, one entry for each of the causes there are."""
     rate_in_hz: float
     rate_out_hz: float
     keyframe_share: float
@@ -44,12 +44,12 @@ class StreamStatistics:
     is under way.
     """
 
-    def __init__(self, window_s: float = 10.0) -> None:
+    def __init__(self, window_s: float = 10.0, causes: tuple[str, ...] = DROP_CAUSES) -> None:
         self._window_s = window_s
         self._lock = threading.Lock()
         self._received = 0
         self._answered = 0
-        self._dropped = dict.fromkeys(DROP_CAUSES, 0)
+        self._dropped = dict.fromkeys(causes, 0)
         self._arrivals: deque[float] = deque()
         self._answers: deque[tuple[float, float, bool]] = deque()  # time, latency_ms, is_keyframe
         self._last_image_s = 0.0
@@ -81,7 +81,7 @@ class StreamStatistics:
             self._last_outcome_bad = False
 
     def dropped(self, cause: str, count: int = 1) -> None:
-        """Count frames that will have no mask; `cause` is one of `DROP_CAUSES`."""
+        """Count frames that will have no answer; `cause` is one of `causes`."""
         with self._lock:
             self._dropped[cause] += count
 
