@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from dcfm_ros.backends.interface import Backend
 from dcfm_ros.frame_result import FrameResult
 from dcfm_ros.mask import class_mask
 from dcfm_ros.models.backbone import Independent
+from dcfm_ros.motion import OpticalFlow, Picture
 from dcfm_ros.preprocess import check_image, shrink
 from dcfm_ros.scheduler import Decision, Observation, Schedule
 from dcfm_ros.timing import StageTimer
@@ -84,6 +86,14 @@ def plan_clip(decisions: Iterable[Decision], mode: str = 'both') -> Iterator[Cli
     yield from (ClipStep(index, previous, None, other) for index, other in waiting)
 
 
+class _Encoded(NamedTuple):
+    """A frame that waits to be decoded."""
+
+    timer: StageTimer
+    independent: Independent
+    picture: Picture | None
+
+
 def segment_clip(
     images: Sequence[NDArray[np.uint8]],
     backend: Backend,
@@ -93,6 +103,7 @@ def segment_clip(
     *,
     start: int = 0,
     mode: str = 'both',
+    motion: OpticalFlow | None = None,
 ) -> Iterator[FrameResult]:
     """Segment a clip; see `SegmentationEngine.segment_clip`.
 
@@ -104,6 +115,7 @@ def segment_clip(
         height: Rows that the network works at; 0: those of the images.
         start: First keyframe.
         mode: 'both' or 'past'.
+        motion: Moves the keyframes' features; None: they stay where they are.
     """
     reader = ClipReader(images)
 
@@ -114,27 +126,32 @@ def segment_clip(
         independent = backend.encode_independent(backend.to_input(image))
         return Observation(image=image, feature=independent.feature)
 
-    cached: dict[int, Tensor] = {}  # at most the previous and the following keyframe
-    ahead: dict[int, tuple[StageTimer, Independent]] = {}
+    cached: dict[int, tuple[Tensor, Picture | None]] = {}  # of two keyframes at most
+    ahead: dict[int, _Encoded] = {}
     for plan in plan_clip(schedule.decide_clip(len(images), look, start), mode):
         keyframes = [i for i in (plan.previous, plan.following) if i is not None]
-        cached = {index: common for index, common in cached.items() if index in keyframes}
+        cached = {index: held for index, held in cached.items() if index in keyframes}
         for index in (*(i for i in keyframes if i not in cached), plan.frame):
             if index in ahead:
                 continue
             image = reader.read(index)
             timer = StageTimer(device)
             with timer.stage('preprocess'):
-                tensor = backend.to_input(shrink(image, height))
+                shrunk = shrink(image, height)
+                tensor = backend.to_input(shrunk)
+                picture = motion.picture(shrunk) if motion else None
             with timer.stage('independent'):
                 independent = backend.encode_independent(tensor)
             if index in keyframes:
                 with timer.stage('common'):
-                    cached[index] = backend.encode_common(independent)
-            ahead[index] = timer, independent
-        timer, independent = ahead.pop(plan.frame)
+                    cached[index] = backend.encode_common(independent), picture
+            ahead[index] = _Encoded(timer, independent, picture)
+        timer, independent, picture = ahead.pop(plan.frame)
         assert reader.size is not None
-        common = [cached[index] for index in keyframes]
+        common = [cached[index][0] for index in keyframes]
+        if motion and not plan.is_keyframe:
+            with timer.stage('motion'):
+                common = [motion.align(*cached[index], picture) for index in keyframes]
         with timer.stage('decode'):
             logits = backend.decode(common, independent, is_keyframe=plan.is_keyframe)
         with timer.stage('mask'):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from dcfm_ros.motion import Picture
 
-class Keyframe(NamedTuple):
+
+@dataclass(frozen=True)
+class Keyframe:
     """The frame that a common feature belongs to."""
 
     number: int
@@ -16,6 +19,8 @@ class Keyframe(NamedTuple):
     """(H, W) of its image."""
     stamp_ns: int
     """Its acquisition time."""
+    picture: Picture | None = field(default=None, compare=False, repr=False)
+    """What motion since then is found by; None if nobody asks."""
 
 
 class FeatureCache:

@@ -11,6 +11,7 @@ MIT_BACKBONES = ('mit_b0', 'mit_b1', 'mit_b2', 'mit_b3', 'mit_b4', 'mit_b5')
 RESNET_BACKBONES = ('resnet18', 'resnet50', 'resnet101')
 HEADS = ('linear', 'mlp', 'conv')
 INDEPENDENT_STAGES = ('patch', 'block', 'stage')
+MOTIONS = ('none', 'flow')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,9 @@ class DCFMConfig:
     """Ablation: False feeds a non-key frame's head the independent feature alone."""
     nonkey_uses_independent: bool = True
     """Ablation: False feeds a non-key frame's head the keyframe's common feature alone."""
+    motion: str = 'none'
+    """What the engine does about motion since the keyframe: 'none' (the paper) or 'flow' (its
+    common feature is moved along the optical flow). The network itself is the same."""
     class_names: tuple[str, ...] = ()
     """One name per class; empty: 'class 0', 'class 1', ..."""
     palette: tuple[tuple[int, int, int], ...] = ()
@@ -90,6 +94,8 @@ class DCFMConfig:
             allowed = ', '.join(INDEPENDENT_STAGES)
             got = repr(self.independent_stage)
             raise ValueError(f'`independent_stage` must be one of {allowed}, got {got}')
+        if self.motion not in MOTIONS:
+            raise ValueError(f'`motion` must be one of {", ".join(MOTIONS)}, got {self.motion!r}')
         for field in ('head_channels', 'fuse_channels'):
             if getattr(self, field) < 1:
                 raise ValueError(f'`{field}` must be at least 1, got {getattr(self, field)}')
