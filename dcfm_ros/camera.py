@@ -20,6 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from dcfm_ros import messages
+from dcfm_ros.deadline import ProcessingDeadline
 from dcfm_ros.diagnostics import Status, image_status, mask_status
 from dcfm_ros.frame_processor import Frame, FrameProcessor
 from dcfm_ros.frame_slot import FrameSlot
@@ -57,6 +58,7 @@ class Camera:
         self._subscription: Any = None
         self._gaps = SequenceGaps()
         self._statistics = StreamStatistics()
+        self._deadline = ProcessingDeadline()
 
     def advertise(
         self, engine: SegmentationEngine, adjust: Callable[[NodeParameters], None]
@@ -99,6 +101,7 @@ class Camera:
         """Subscribe; images go to the slot from now on."""
         self.slot = slot
         self._statistics.restart(time.monotonic())
+        self._deadline.restart()
         self._subscribe(ReliabilityPolicy.RELIABLE)
         self.match_publishers()
 
@@ -112,7 +115,9 @@ class Camera:
     def process(self, frame: Frame) -> None:
         """Answer a frame, in the worker's thread; see `FrameProcessor.process`."""
         assert self._processor is not None
+        self._deadline.begin(time.monotonic())
         self._processor.process(frame)
+        self._deadline.end(time.monotonic(), self._values().max_allowed_processing_time_ms)
 
     def request_reset(self) -> None:
         """Make the next frame a keyframe."""
@@ -138,14 +143,15 @@ class Camera:
             )
             self._subscribe(wanted)
 
-    def statuses(self) -> list[Status]:
-        """What the diagnostics say of its images and masks."""
+    def statuses(self, clock_running_s: float) -> list[Status]:
+        """What the diagnostics say of its images and masks; see `image_status`."""
         values = self._values()
         snapshot = self._statistics.snapshot(time.monotonic())
         subscription, mask = self._subscription, self._outputs.get('mask')
         images = image_status(
             snapshot,
             is_waiting=self.slot is not None,
+            clock_running_s=clock_running_s,
             no_image_warning_s=values.no_image_warning_s,
             topic=self._node.resolve_topic_name(self._topic('image')),
             publishers=subscription.get_publisher_count() if subscription else 0,
@@ -154,6 +160,16 @@ class Camera:
         subscribers = mask.get_subscription_count() if mask else 0
         masks = mask_status(snapshot, values.deadline_ms, subscribers)
         return [replace(status, task=self._task(status.task)) for status in (images, masks)]
+
+    def deadline_status(self) -> Status:
+        """Whether its frames since the last call were worked on in time."""
+        values = self._values()
+        status = self._deadline.check(
+            time.monotonic(),
+            values.max_allowed_processing_time_ms,
+            values.max_acceptable_consecutive_delay_ms,
+        )
+        return replace(status, task=self._task(status.task))
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
         topic = self._topic('image')

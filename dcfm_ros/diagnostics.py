@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+import math
 from pathlib import Path
 import resource
 
@@ -37,6 +38,7 @@ def image_status(
     topic: str,
     publishers: int,
     reliability: str,
+    clock_running_s: float = math.inf,
 ) -> Status:
     """What is known of the input.
 
@@ -47,8 +49,10 @@ def image_status(
         topic: Fully qualified.
         publishers: How many the node is connected to.
         reliability: 'reliable' or 'best_effort', as asked for; '' while the node does not listen.
+        clock_running_s: Seconds for which the node's clock has been running, 0 while it stands: a
+            bag that is paused is no camera that is silent.
     """
-    silent = 0 < no_image_warning_s <= snapshot.since_image_s
+    silent = 0 < no_image_warning_s <= min(snapshot.since_image_s, clock_running_s)
     level, message = Level.OK, f'{snapshot.rate_in_hz:.1f} images per second'
     if snapshot.bad_frame:
         level, message = Level.ERROR, f'bad image: {snapshot.last_error}'
@@ -58,6 +62,8 @@ def image_status(
         message += f' ({publishers} publishers connected)'
     elif not is_waiting:
         message = 'not listening'
+    elif not clock_running_s:
+        message = 'the clock stands'
     values = {
         'topic': topic,
         'publishers': str(publishers),

@@ -127,7 +127,8 @@ class FrameProcessor:
         self._outputs['mask'].publish(messages.array_to_image(result.mask, 'mono8', header))
         now_s = time.monotonic()
         latency_ms = (now_s - frame.received_s) * 1e3
-        pipeline_ms = (self._clock_ns() - result.stamp_ns) / 1e6
+        # Simulated time may lag behind the stamps, and jump back.
+        pipeline_ms = max((self._clock_ns() - result.stamp_ns) / 1e6, 0.0)
         self._statistics.answered(now_s, latency_ms, result.is_keyframe)
         self._publish_pictures(image, result, header)
         end_s = time.monotonic()

@@ -7,6 +7,7 @@ from functools import partial
 import os
 import signal
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -24,10 +25,12 @@ from std_srvs.srv import SetBool, Trigger
 
 from dcfm_ros import diagnostics, messages
 from dcfm_ros.camera import Camera
+from dcfm_ros.diagnostics import Status
 from dcfm_ros.frame_processor import Frame
 from dcfm_ros.frame_worker import FrameWorker, repeated
 from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
 from dcfm_ros.parameter_rules import refusal
+from dcfm_ros.running_clock import RunningClock
 
 
 class SegmentationNode(LifecycleNode):
@@ -58,8 +61,12 @@ class SegmentationNode(LifecycleNode):
         self._cameras: dict[str, Camera] = {}
         self._name_cameras()
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._clock_watch = RunningClock(time.monotonic())
         # Steady: with the node's own clock a paused simulation would silence the diagnostics.
-        self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._on_timer, clock=steady)
+        self._deadline_timer = self.create_timer(1.0, self._on_deadline_timer, clock=steady)
+        self._set_deadline_timer()
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
         for service in self.services:
@@ -204,6 +211,20 @@ class SegmentationNode(LifecycleNode):
         self._values = read_parameters(self)
         if tuple(self._cameras) != (self._values.cameras or ('',)):
             self._name_cameras()
+        self._set_deadline_timer()
+
+    def _set_deadline_timer(self) -> None:
+        """Have deadlines checked as often as asked for, if there are any."""
+        timer, values = self._deadline_timer, self._values
+        period_ns = round(values.validation_callback_interval_ms * 1e6)
+        if not values.max_allowed_processing_time_ms:
+            timer.cancel()
+        elif timer.is_canceled() or timer.timer_period_ns != period_ns:
+            timer.timer_period_ns = period_ns
+            timer.reset()
+
+    def _on_deadline_timer(self) -> None:
+        self._publish([camera.deadline_status() for camera in self._cameras.values()])
 
     def _on_timer(self) -> None:
         for camera in self._cameras.values():
@@ -216,8 +237,16 @@ class SegmentationNode(LifecycleNode):
                 self._state, self._failure, self._values.device, self._describe_model()
             )
         ]
+        running_s = self._clock_watch.running_s(
+            self.get_clock().now().nanoseconds, time.monotonic()
+        )
         for camera in self._cameras.values():
-            statuses += camera.statuses()
+            statuses += camera.statuses(running_s)
+            if self._deadline_timer.is_canceled():  # otherwise it tells, more often
+                statuses.append(camera.deadline_status())
+        self._publish(statuses)
+
+    def _publish(self, statuses: list[Status]) -> None:
         header, name = self._header_of_now(), self.get_fully_qualified_name()
         self._diagnostics.publish(messages.statuses_to_diagnostics(statuses, header, name))
 

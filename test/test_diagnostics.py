@@ -142,6 +142,17 @@ def test_deadline_is_held_against_p95(deadline_ms: float, level: Level) -> None:
     assert mask_status(stream(100).snapshot(10.0), deadline_ms, 1).level is level
 
 
+def test_silence_while_the_clock_stands_is_no_warning() -> None:
+    status = images(stream(1).snapshot(600.0), clock_running_s=0.0)
+    assert (status.level, status.message) == (Level.OK, 'the clock stands')
+
+
+def test_silence_counts_from_when_the_clock_went_on() -> None:
+    snapshot = stream(1).snapshot(600.0)
+    assert images(snapshot, clock_running_s=4.9).level == Level.OK
+    assert images(snapshot, clock_running_s=5.0).level == Level.WARN
+
+
 def test_deadline_is_not_missed_by_no_frames() -> None:
     assert mask_status(stream(0).snapshot(1.0), 1.0, 1).level is Level.OK
 

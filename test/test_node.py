@@ -320,7 +320,7 @@ def test_parameter_out_of_range_is_refused_with_the_range(camera: Camera) -> Non
 
 
 def test_parameter_of_a_configured_node_is_refused_with_the_way_out(camera: Camera) -> None:
-    result = set_parameter(camera.peer, NODE, 'keyframe_interval', 8)
+    result = set_parameter(camera.peer, NODE, 'device', 'cpu')
     assert not result.successful
     assert 'clean up the node first' in result.reason
 
