@@ -96,6 +96,10 @@ class DeepExecution(ABC):
         """Drop the task, if there is one."""
         self._task = None
 
+    def for_another_camera(self) -> DeepExecution:
+        """One of the same kind without a task."""
+        return type(self)()
+
 
 class AtOnce(DeepExecution):
     """The paper's order: a keyframe takes as long as its deep encoder."""
@@ -160,6 +164,10 @@ class Amortised(DeepExecution):
         else:
             self._guarded(self._task.run_measured)
         return self._take()
+
+    def for_another_camera(self) -> DeepExecution:
+        """See `DeepExecution.for_another_camera`."""
+        return Amortised(self.num_slices)
 
     def _run_to(self, end: int) -> None:
         task = self._task
@@ -235,6 +243,10 @@ class Beside(DeepExecution):
             self._future.cancel()
         self._future = None
         super().cancel()
+
+    def for_another_camera(self) -> DeepExecution:
+        """See `DeepExecution.for_another_camera`; they share the thread and take turns in it."""
+        return Beside(self._pool)
 
 
 def make_execution(name: str, num_slices: int) -> DeepExecution:

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 import copy
-import math
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dcfm_ros.backends.choice import make_backend
 from dcfm_ros.clip import segment_clip
 from dcfm_ros.deep_execution import DeepExecution, make_execution
 from dcfm_ros.device import resolve_device
-from dcfm_ros.feature_cache import FeatureCache, Keyframe
+from dcfm_ros.feature_cache import Keyframe
 from dcfm_ros.frame_result import FrameResult as FrameResult
-from dcfm_ros.mask import class_mask, mean_confidence
+from dcfm_ros.keyframe_stream import KeyframeStream
+from dcfm_ros.mask import class_mask
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.motion import make_motion
 from dcfm_ros.preprocess import check_image, shrink
-from dcfm_ros.scheduler import Decision, FixedScheduler, Observation, Schedule
+from dcfm_ros.scheduler import FixedScheduler, Schedule
 from dcfm_ros.timing import StageTimer
 
-CANNOT_WAIT = ('first', 'size_change', 'time_jump', 'time_gap', 'reset', 'retry', 'max_age')
-"""Reasons for a keyframe whose own feature is needed on that very frame."""
 _SLICES = 4
 
 
-class SegmentationEngine:
+class SegmentationEngine(KeyframeStream):
     """Segments a stream of images with the deep encoder on keyframes only.
 
-    What is remembered from frame to frame is the schedule's own state, the `FeatureCache`, and the
-    keyframe whose deep encoder is under way. One engine serves one camera; it is not thread-safe.
+    What is remembered from frame to frame is in `KeyframeStream`. One engine serves one camera
+    (see `for_another_camera`); it is not thread-safe.
     """
 
     def __init__(
@@ -45,6 +43,7 @@ class SegmentationEngine:
         execution: str | DeepExecution = 'sync',
         slices: int | None = None,
         max_age: int | None = None,
+        motion: str = 'auto',
     ) -> None:
         """Prepare a copy of `net` for inference.
 
@@ -63,6 +62,8 @@ class SegmentationEngine:
             slices: Of an amortised keyframe; None: the fixed keyframe interval, or 4.
             max_age: Oldest feature in frames that may be used, at least 0; before one gets older
                 the frame computes its own, or waits for one that is under way. None: no limit.
+            motion: What is done about motion since the keyframe: 'none' (as in the paper) or
+                'flow' (its feature is moved along the optical flow); 'auto': as `net.config` says.
 
         Raises:
             ValueError: If an argument is outside these, or a CUDA device is asked for and absent.
@@ -75,21 +76,15 @@ class SegmentationEngine:
         if slices is not None and slices < 1:
             raise ValueError(f'`slices` must be at least 1, got {slices}')
         self._device = resolve_device(device)
+        self._motion = make_motion(net.config.motion if motion == 'auto' else motion)
         self.net = net
-        self.schedule: Schedule = (
-            FixedScheduler(schedule) if isinstance(schedule, int) else copy.copy(schedule)
-        )
+        if isinstance(schedule, int):
+            schedule = FixedScheduler(schedule)
         self.inference_height = inference_height or 0
-        self.max_age = max_age
-        """As given; may be changed between two frames, like the limits after it."""
-        self.max_age_s: float | None = None
-        """The same in seconds between the stamps; both hold. None: no limit."""
-        self.max_time_gap_s: float | None = None
-        """A frame whose stamp lies farther than this after the frame before it is a keyframe;
-        seconds. None: however far."""
         if slices is None:
-            slices = getattr(self.schedule, 'interval', _SLICES)
-        self._deep = make_execution(execution, slices) if isinstance(execution, str) else execution
+            slices = getattr(schedule, 'interval', _SLICES)
+        deep = make_execution(execution, slices) if isinstance(execution, str) else execution
+        super().__init__(schedule, deep, max_age)
         if self.execution == 'async' and self._device.type != 'cpu':
             # Thread and frames would share a stream, and every frame would wait for the thread.
             raise ValueError(f"`execution` must not be 'async' on {self._device}, only on the CPU")
@@ -97,15 +92,9 @@ class SegmentationEngine:
             backend,
             net,
             self._device,
-            num_slices=getattr(self._deep, 'num_slices', 1),
+            num_slices=getattr(deep, 'num_slices', 1),
             is_beside=self.execution == 'async',
         )
-        self._cache = FeatureCache()
-        self._begun = self._cache.keyframe
-        self._frame = 0
-        self._newest_ns = 0
-        self._first_confidence = math.nan, self._begun
-        self._confidence_drop = math.nan
 
     @property
     def device(self) -> str:
@@ -132,7 +121,40 @@ class SegmentationEngine:
         """What the network is computed in: 'fp32' or 'bf16'."""
         return self._backend.precision
 
-    def step(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
+    def for_another_camera(self, phase: float = 0.0) -> SegmentationEngine:
+        """An engine for another camera: it shares network and graphs, and has a state of its own.
+
+        Engines that share must not work at the same time, since their backend is not thread-safe.
+        Deep encoders beside the frames ('async') are, and share one thread, in which they wait for
+        each other.
+
+        Args:
+            phase: Share of a fixed keyframe interval, in [0, 1), by which keyframes come later
+                than a first camera's, so that they do not fall on one frame, nor do slices pile
+                up: of N cameras, i / N. After the first keyframe, or another that nothing before
+                counts for (a reset, ...), the second one comes earlier.
+
+        Raises:
+            ValueError: If `phase` is outside that.
+        """
+        if not 0 <= phase < 1:
+            raise ValueError(f'`phase` must be at least 0 and below 1, got {phase}')
+        other = copy.copy(self)
+        other._backend = self._backend.for_another_camera()
+        other._begin_anew(self.schedule, self._deep.for_another_camera(), phase)
+        return other
+
+    def encode_shallow(self, images: Sequence[NDArray[np.uint8]]) -> list[Independent]:
+        """Encode images of one size, one of each camera, for `step`; as a batch where possible."""
+        shrunk = [shrink(image, self.inference_height) for image in images]
+        return self._backend.encode_together([self._backend.to_input(image) for image in shrunk])
+
+    def step(
+        self,
+        image: NDArray[np.uint8],
+        stamp_ns: int,
+        independent: Independent | None = None,
+    ) -> FrameResult:
         """Segment the next frame of the stream.
 
         A keyframe runs both encoders and refills the cache; a non-key frame runs only the
@@ -142,19 +164,23 @@ class SegmentationEngine:
         Args:
             image: RGB, (H, W, 3). A change of H or W makes this frame a keyframe.
             stamp_ns: Acquisition time in nanoseconds; a step back in time makes a keyframe.
+            independent: Of this image, if it was encoded before, see `encode_shallow`.
 
         Raises:
             ValueError: If the image is not uint8 RGB with at least one pixel.
         """
         check_image(image)
-        frame = Keyframe(self._frame, (image.shape[0], image.shape[1]), stamp_ns)
+        number = self._frame
         self._frame += 1  # a frame that fails makes the feature older, too
         timer = StageTimer(self._device)
         with timer.stage('preprocess'):
             shrunk = shrink(image, self.inference_height)
-            tensor = self._backend.to_input(shrunk)
-        with timer.stage('independent'):
-            independent = self._backend.encode_independent(tensor)
+            tensor = self._backend.to_input(shrunk) if independent is None else None
+            picture = self._motion.picture(shrunk) if self._motion else None
+        frame = Keyframe(number, (image.shape[0], image.shape[1]), stamp_ns, picture)
+        if independent is None:
+            with timer.stage('independent'):
+                independent = self._backend.encode_independent(tensor)
         with timer.stage('preprocess'):
             seen = self._observe(shrunk, independent, frame)
             decision = self._decide(seen, frame)
@@ -162,10 +188,12 @@ class SegmentationEngine:
         self._newest_ns = stamp_ns
         assert self._cache.common is not None
         is_keyframe, used = bool(decision.reason), self._cache.keyframe
+        common = self._cache.common
+        if self._motion and used != frame:
+            with timer.stage('motion'):
+                common = self._motion.align(common, used.picture, frame.picture)
         with timer.stage('decode'):
-            logits = self._backend.decode(
-                [self._cache.common], independent, is_keyframe=used == frame
-            )
+            logits = self._backend.decode([common], independent, is_keyframe=used == frame)
         with timer.stage('mask'):
             mask = class_mask(logits, frame.size)
             self._confidence_drop = self._measure_confidence(logits, used)
@@ -180,22 +208,6 @@ class SegmentationEngine:
             stamp_ns=stamp_ns,
             logits=logits,
         )
-
-    def reset(self) -> None:
-        """Forget the cached feature: the next frame becomes a keyframe."""
-        self._deep.cancel()
-        self._cache.clear('reset')
-
-    def use_schedule(self, schedule: Schedule) -> None:
-        """Decide by another schedule from the next frame on, by a copy of it.
-
-        It is told what the present one knows of the last keyframe. An adaptive schedule after a
-        fixed one, or after one with another score, has nothing to compare with: the next frame
-        that its least interval allows is a keyframe.
-        """
-        schedule = copy.copy(schedule)
-        schedule.follow(self.schedule)
-        self.schedule = schedule
 
     def segment_clip(
         self, images: Sequence[NDArray[np.uint8]], start: int = 0, mode: str = 'both'
@@ -226,88 +238,5 @@ class SegmentationEngine:
             self.inference_height,
             start=start,
             mode=mode,
+            motion=self._motion,
         )
-
-    def _observe(
-        self, image: NDArray[np.uint8], independent: Independent, frame: Keyframe
-    ) -> Observation:
-        return Observation(
-            image=image,
-            feature=independent.feature,
-            age=frame.number - self._begun.number,
-            age_s=(frame.stamp_ns - self._begun.stamp_ns) / 1e9,
-            confidence_drop=self._confidence_drop,
-        )
-
-    def _decide(self, seen: Observation, frame: Keyframe) -> Decision:
-        """Whether the cache may be used at all, else what the schedule says.
-
-        A frame is a keyframe if its deep encoder is begun; while another one's is under way, that
-        has to wait.
-        """
-        cache = self._cache
-        if cache.common is None:
-            return Decision(cache.reason_cleared)
-        if cache.keyframe.size != frame.size:
-            return Decision('size_change')
-        if frame.stamp_ns < self._newest_ns:
-            return Decision('time_jump')
-        gap_s = (frame.stamp_ns - self._newest_ns) / 1e9
-        if self.max_time_gap_s is not None and gap_s > self.max_time_gap_s:
-            return Decision('time_gap')
-        decision = self.schedule.decide(seen)
-        if self._deep.is_busy:
-            return decision._replace(reason='')
-        if not decision.reason and self._is_too_old(frame):
-            return decision._replace(reason='max_age')
-        return decision
-
-    def _is_too_old(self, frame: Keyframe) -> bool:
-        """Whether the cached feature is too old for a frame."""
-        used = self._cache.keyframe
-        if self.max_age is not None and frame.number - used.number > self.max_age:
-            return True
-        age_s = (frame.stamp_ns - used.stamp_ns) / 1e9
-        return self.max_age_s is not None and age_s > self.max_age_s
-
-    def _measure_confidence(self, logits: Tensor, used: Keyframe) -> float:
-        """See `Observation.confidence_drop`, of the frame after this one."""
-        if not self.schedule.uses_confidence:
-            return math.nan
-        confidence = mean_confidence(logits)
-        first, keyframe = self._first_confidence
-        if math.isnan(first) or keyframe != used:
-            first = confidence
-            self._first_confidence = first, used
-        return first - confidence
-
-    def _run_deep_encoder(
-        self,
-        timer: StageTimer,
-        frame: Keyframe,
-        decision: Decision,
-        independent: Independent,
-        seen: Observation,
-    ) -> None:
-        """Begin or go on with a keyframe; afterwards the cache holds what this frame may use."""
-        deep, cache = self._deep, self._cache
-        is_keyframe = bool(decision.reason)
-        if not is_keyframe and not deep.is_busy:
-            return
-        if is_keyframe:
-            deep.cancel()
-            deep.begin(self._backend.deep_task(independent))
-        cannot_wait = decision.reason in CANNOT_WAIT or self._is_too_old(frame)
-        begun = frame if is_keyframe else self._begun
-        try:
-            with timer.stage('common'):
-                common = deep.finish() if cannot_wait else deep.advance()
-        except Exception:
-            if not is_keyframe:  # a frame later than that which it belongs to
-                cache.clear('retry')
-            raise
-        if is_keyframe:
-            self.schedule.set_keyframe(seen)
-            self._begun = begun
-        if common is not None:
-            cache.store(common, begun)

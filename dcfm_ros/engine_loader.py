@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 
+from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
 from dcfm_ros.scheduler import FixedScheduler, Schedule
@@ -83,7 +85,20 @@ def load_engines(
 
 def make_schedule(parameters: NodeParameters) -> Schedule:
     """The schedule that the parameters ask for."""
-    return FixedScheduler(parameters.keyframe_interval)
+    max_interval = parameters.max_keyframe_interval or None
+    max_interval_s = parameters.max_keyframe_interval_s or None
+    if parameters.schedule == 'fixed':
+        interval = min(parameters.keyframe_interval, max_interval or math.inf)
+        return FixedScheduler(int(interval), max_interval_s=max_interval_s)
+    return AdaptiveScheduler(
+        parameters.change_threshold,
+        parameters.min_keyframe_interval or 1,
+        max_interval,
+        score=parameters.keyframe_score,
+        min_interval_s=parameters.min_keyframe_interval_s,
+        max_interval_s=max_interval_s,
+        confidence_drop=parameters.confidence_drop or None,
+    )
 
 
 def adjust(engine: SegmentationEngine, parameters: NodeParameters) -> None:

@@ -31,6 +31,9 @@ class Observation:
     """How much less confident, in the mean over all pixels, the mask of the frame before was than
     the first mask made with the feature in use; nan where there is none of the two, or for a
     schedule that `uses_confidence` not."""
+    phase: float = 0.0
+    """Share of a fixed interval, in [0, 1), after which the next keyframe is due, 0: all of it.
+    Only after a keyframe that several cameras may have had at once, to have them take turns."""
 
 
 class Decision(NamedTuple):
@@ -118,7 +121,7 @@ class FixedScheduler:
 
     def decide(self, seen: Observation) -> Decision:
         """See `Schedule.decide`; the reason is 'interval' or 'max_interval'."""
-        if seen.age >= self.interval:
+        if seen.age >= (round(seen.phase * self.interval) or self.interval):
             return Decision('interval')
         return Decision('max_interval' if is_longer(seen.age_s, self.max_interval_s) else '')
 

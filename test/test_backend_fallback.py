@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 import time
 import warnings
 
@@ -40,7 +41,7 @@ def break_stage(engine, net, stage):
         if stage == 'deep':  # a slice in the middle: those after it find the work done
             broken = [*size.deep]
             broken[len(broken) // 2] = wrong.deep[0]
-        sizes[shape] = size._replace(**{stage: broken})
+        sizes[shape] = replace(size, **{stage: broken})
 
 
 @pytest.mark.parametrize('stage', ['shallow', 'deep', 'decoders'])

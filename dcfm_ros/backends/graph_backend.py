@@ -6,11 +6,14 @@ Shapes: H W image.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import copy
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeVar
 import warnings
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,9 +72,20 @@ class GraphBackend(Backend):
         self.net = self._torch.net
         self._num_slices = num_slices
         self._is_beside = is_beside
-        self._sizes: dict[torch.Size, _Size] = {}  # the oldest first
+        self._sizes: dict[torch.Size, _Size] = {}  # of this camera, the oldest first
+        self._all_sizes: MutableMapping[torch.Size, _Size] = WeakValueDictionary()
         self._last_shape = torch.Size()
         self._in_a_row = 0
+
+    def for_another_camera(self) -> GraphBackend:
+        """See `Backend.for_another_camera`; cameras of one size share its graphs.
+
+        Each keeps the graphs of its own sizes, however many cameras of other sizes there are, and
+        falls back to PyTorch by itself.
+        """
+        other = copy.copy(self)
+        other._sizes, other._last_shape, other._in_a_row = {}, torch.Size(), 0
+        return other
 
     @abstractmethod
     def compile(self, onnx: bytes, threads: int) -> Model:
@@ -168,7 +182,8 @@ class GraphBackend(Backend):
                 if self._in_a_row < _PATIENCE:
                     return None
                 del self._sizes[next(iter(self._sizes))]
-            self._sizes[shape] = self._make_size(image)
+            size = self._all_sizes.get(shape) or self._make_size(image)
+            self._sizes[shape] = self._all_sizes[shape] = size
         return self._sizes[shape]
 
     def _size_with(self, independent: Independent) -> _Size | None:
@@ -204,7 +219,8 @@ class _Compiled(NamedTuple):
         return self.graph.to_tensors(self.model(self.graph.to_arrays(tensors)))
 
 
-class _Size(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Size:
     """The stages for one size of image."""
 
     shapes: tuple[torch.Size, torch.Size]

@@ -34,6 +34,10 @@ class Backend(ABC):
     net: DCFM
     """The network, prepared for inference."""
 
+    def for_another_camera(self) -> Backend:
+        """A backend with the same network for the images of another camera; not both at once."""
+        return self
+
     @abstractmethod
     def to_input(self, image: NDArray[np.uint8]) -> Any:
         """RGB (H, W, 3) uint8, contiguous -> what `encode_independent` takes."""
@@ -41,6 +45,10 @@ class Backend(ABC):
     @abstractmethod
     def encode_independent(self, image: Any) -> Independent:
         """Shallow encoder; on every frame."""
+
+    def encode_together(self, images: Sequence[Any]) -> list[Independent]:
+        """Shallow encoder, for images of several cameras and of one size; here one by one."""
+        return [self.encode_independent(image) for image in images]
 
     @abstractmethod
     def deep_task(self, independent: Independent) -> DeepTask:

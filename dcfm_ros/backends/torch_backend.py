@@ -67,6 +67,13 @@ class TorchBackend(Backend):
         """See `Backend.encode_independent`."""
         return self.net.encode_independent(image)
 
+    @torch.inference_mode()
+    def encode_together(self, images: Sequence[Tensor]) -> list[Independent]:
+        """See `Backend.encode_together`; as a batch."""
+        feature, state = self.net.encode_independent(torch.cat(tuple(images)))
+        features, states = feature.split(1), state.split(1)
+        return [Independent(*both) for both in zip(features, states, strict=True)]
+
     def deep_task(self, independent: Independent) -> DeepTask:
         """See `Backend.deep_task`: a step per block of the encoder, then the fusion's."""
         state = self.net.encoder.start(independent.state)
