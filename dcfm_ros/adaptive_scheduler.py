@@ -130,8 +130,8 @@ class AdaptiveScheduler:
 
     def follow(self, other: Schedule) -> None:
         """See `Schedule.follow`; one with another score knows nothing of use."""
-        if isinstance(other, AdaptiveScheduler) and other.score == self.score:
-            self._keyframe = other._keyframe
+        is_alike = isinstance(other, AdaptiveScheduler) and other.score == self.score
+        self._keyframe = other._keyframe if is_alike else None
 
     def decide_clip(
         self, num_frames: int, look: Callable[[int], Observation], start: int = 0
@@ -208,7 +208,7 @@ def digest(feature: Tensor) -> Tensor:
 @torch.inference_mode()
 def feature_change(cells: Tensor, keyframe: Tensor) -> float:
     """How much two digests differ: 1 minus the mean cosine of the cells, in [0, 2]."""
-    return 1 - float((cells * keyframe).sum(1).mean())
+    return max(0.0, 1 - float((cells * keyframe).sum(1).mean()))  # 0 but for rounding
 
 
 def _check_order(

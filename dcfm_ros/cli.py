@@ -21,6 +21,7 @@ from dcfm_ros import (
 )
 from dcfm_ros.cli_options import (
     Checkpoint,
+    ConfidenceDrop,
     Device,
     Interval,
     Json,
@@ -29,6 +30,7 @@ from dcfm_ros.cli_options import (
     OptionalFloat,
     OptionalInt,
     OptionalPath,
+    OptionalText,
     Rate,
     Slices,
     Topic,
@@ -65,6 +67,10 @@ def segment(
     max_interval: Annotated[
         OptionalInt, typer.Option(min=1, help='With --adaptive: longest interval, frames.')
     ] = None,
+    score: Annotated[
+        OptionalText, typer.Option(help='With --adaptive: compare image (default) or feature.')
+    ] = None,
+    confidence_drop: ConfidenceDrop = None,
     execution: Annotated[
         str, typer.Option(help='When the deep encoder works: sync, amortised or async.')
     ] = 'sync',
@@ -87,7 +93,7 @@ def segment(
     from dcfm_ros.segment import choose_schedule, segment_frames
     from dcfm_ros.sources import open_source
 
-    schedule = choose_schedule(interval, adaptive, max_interval)
+    schedule = choose_schedule(interval, adaptive, max_interval, score, confidence_drop)
     if execution != 'amortised':
         refuse_unused({'slices': slices}, '--execution amortised')
     path = find_checkpoint(checkpoint)

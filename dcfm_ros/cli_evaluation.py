@@ -9,6 +9,7 @@ import typer
 
 from dcfm_ros.cli_options import (
     Checkpoint,
+    ConfidenceDrop,
     Device,
     Json,
     OptionalFloat,
@@ -24,7 +25,8 @@ from dcfm_ros.cli_options import (
 OptionalPaths = Optional[list[Path]]  # noqa: UP045 - as in cli_options
 
 TABLE = (
-    'checkpoint', 'schedule', 'execution', 'slices', 'interval', 'threshold', 'mode', 'miou',
+    'checkpoint', 'schedule', 'keyframe_score', 'execution', 'slices', 'interval', 'threshold',
+    'confidence_drop', 'mode', 'miou',
     'miou_key', 'miou_nonkey', 'wiou', 'mvc8', 'mvc16', 'keyframe_share', 'streaming_miou',
     'ms_key', 'ms_nonkey', 'ms_mean',
 )  # fmt: skip
@@ -47,6 +49,10 @@ def evaluate(
         OptionalInt, typer.Option(min=1, help='Frames, adaptive; default: 1.')
     ] = None,
     max_interval: Annotated[OptionalInt, typer.Option(min=1, help='Frames, adaptive.')] = None,
+    score: Annotated[
+        OptionalText, typer.Option(help='What is compared, adaptive: image (default) or feature.')
+    ] = None,
+    confidence_drop: ConfidenceDrop = None,
     execution: Annotated[
         str,
         typer.Option(help='When the deep encoder works: sync, amortised or both with a comma.'),
@@ -66,6 +72,10 @@ def evaluate(
         OptionalFloat,
         typer.Option(help='Only what a training with this data.hold_out_share validates on.'),
     ] = None,
+    motion: Annotated[
+        str,
+        typer.Option(help="Of a keyframe's feature: none, flow or auto (as its network says)."),
+    ] = 'auto',
     height: Annotated[
         int, typer.Option(min=0, help='Rows to work at; 0: each network as it was trained.')
     ] = 0,
@@ -111,8 +121,9 @@ def evaluate(
     from dcfm_ros.training.evaluation.jobs import Options
 
     if schedule == 'fixed':
+        rules = {'thresholds': thresholds, 'score': score, 'confidence-drop': confidence_drop}
         limits = {'min-interval': min_interval, 'max-interval': max_interval}
-        refuse_unused({'thresholds': thresholds, **limits}, '--schedule adaptive')
+        refuse_unused(rules | limits, '--schedule adaptive')
     elif schedule == 'adaptive':
         refuse_unused({'intervals': intervals}, '--schedule fixed')
         if not thresholds:
@@ -140,6 +151,8 @@ def evaluate(
         phases,
         min_interval=min_interval or 1,
         max_interval=max_interval,
+        score=score or 'image',
+        confidence_drop=confidence_drop,
         executions=executions,
         slices=slices,
         classes=classes,
@@ -154,6 +167,7 @@ def evaluate(
             streaming=streaming,
             frame_times=times,
             rate_hz=rate,
+            motion=motion,
         ),
         jobs=jobs,
         threads=threads,

@@ -31,6 +31,10 @@ Slices = Annotated[
     OptionalInt,
     typer.Option(min=1, help='Frames that share a keyframe, amortised; default: its interval.'),
 ]
+ConfidenceDrop = Annotated[
+    OptionalFloat,
+    typer.Option(help='Also a keyframe where the mean confidence falls by more, adaptive.'),
+]
 Json = Annotated[OptionalPath, typer.Option('--json', help='Also write the figures here.')]
 Topic = Annotated[OptionalText, typer.Option(help='Image topic of a bag with several.')]
 LabelTopic = Annotated[OptionalText, typer.Option(help='Mask topic of a bag, for the mIoU.')]

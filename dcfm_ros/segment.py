@@ -18,7 +18,11 @@ from dcfm_ros.sources import SourceFrame
 
 
 def choose_schedule(
-    interval: int | None, adaptive: float | None, max_interval: int | None
+    interval: int | None,
+    adaptive: float | None,
+    max_interval: int | None,
+    score: str | None = None,
+    confidence_drop: float | None = None,
 ) -> Schedule:
     """The schedule that the options of the command line mean.
 
@@ -26,6 +30,8 @@ def choose_schedule(
         interval: Keyframe interval, frames; None: not given.
         adaptive: Threshold of an adaptive schedule; None: not given.
         max_interval: Longest interval of an adaptive schedule, frames; None: no limit.
+        score: What an adaptive schedule compares; None: not given, the image.
+        confidence_drop: Of an adaptive schedule; None: not given.
 
     Raises:
         ValueError: If the options exclude each other or a value is not allowed.
@@ -33,9 +39,20 @@ def choose_schedule(
     if adaptive is not None:
         if interval is not None:
             raise ValueError(f'name one of --interval ({interval}) and --adaptive ({adaptive})')
-        return AdaptiveScheduler(adaptive, max_interval=max_interval)
-    if max_interval is not None:
-        raise ValueError(f'--max-interval ({max_interval}) needs --adaptive')
+        return AdaptiveScheduler(
+            adaptive,
+            max_interval=max_interval,
+            score=score or 'image',
+            confidence_drop=confidence_drop,
+        )
+    options = {
+        'max-interval': max_interval,
+        'score': score,
+        'confidence-drop': confidence_drop,
+    }
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f'--{name} ({value}) needs --adaptive')
     return FixedScheduler(4 if interval is None else interval)
 
 

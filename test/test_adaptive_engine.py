@@ -172,8 +172,18 @@ def test_clip_keeps_at_most_two_common_features(schedule, monkeypatch):
 def test_options_of_the_command_line_give_the_schedule():
     assert choose_schedule(None, None, None).settings()['keyframe_interval'] == 4
     assert choose_schedule(6, None, None).settings()['keyframe_interval'] == 6
-    settings = {'change_threshold': 0.5, 'min_interval': 1, 'max_interval': 8}
-    assert choose_schedule(None, 0.5, 8).settings() == {'schedule': 'adaptive', **settings}
+    settings = choose_schedule(None, 0.5, 8, 'feature', 0.1).settings()
+    assert settings == {
+        'schedule': 'adaptive',
+        'keyframe_score': 'feature',
+        'change_threshold': 0.5,
+        'min_interval': 1,
+        'max_interval': 8,
+        'min_interval_s': 0.0,
+        'max_interval_s': None,
+        'confidence_drop': 0.1,
+    }
+    assert choose_schedule(None, 0.5, None).settings()['keyframe_score'] == 'image'
 
 
 @pytest.mark.parametrize(
@@ -181,6 +191,8 @@ def test_options_of_the_command_line_give_the_schedule():
     [
         ((4, 0.5, None), r'name one of --interval \(4\) and --adaptive \(0.5\)'),
         ((4, None, 8), r'--max-interval \(8\) needs --adaptive'),
+        ((4, None, None, 'image'), r'--score \(image\) needs --adaptive'),
+        ((4, None, None, None, 0.1), r'--confidence-drop \(0.1\) needs --adaptive'),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(options, message):

@@ -184,6 +184,9 @@ def test_sparse_label_in_both_mode_is_as_in_the_whole_clip(net, clip, images, la
         ([2, 4, 10], {}, 0, [(0, 5), (9, 11)]),
         ([19], {'threshold': 0.1}, 0, [(0, 20)]),
         ([19], {'threshold': 0.1, 'mode': 'both'}, 0, [(0, 30)]),
+        ([19], {'threshold': 0.1, 'score': 'feature'}, 0, [(0, 30)]),
+        ([19], {'threshold': 0.1, 'confidence_drop': 0.1}, 0, [(0, 30)]),
+        ([], {'threshold': 0.1, 'score': 'feature'}, 0, []),
     ],
 )
 def test_only_what_labels_depend_on_is_run(labelled, options, start, spans):
@@ -205,6 +208,36 @@ def test_adaptive_row_is_what_the_engine_says(net, clip, images, labels):
     assert told == ['adaptive', None, 0.3, 2, 'first']
 
 
+@pytest.mark.parametrize('mode', ['past', 'both'])
+def test_row_of_a_schedule_that_compares_features(net, clip, images, labels, mode):
+    seen = SegmentationEngine(net, device='cpu', schedule=AdaptiveScheduler(9.0, score='feature'))
+    scores = [seen.step(image, index).change_score for index, image in enumerate(images)]
+    setting = Setting(threshold=scores[3], interval=1, score='feature', mode=mode)
+    row = row_of(net, [clip], setting)
+    engine = SegmentationEngine(net, device='cpu', schedule=setting.scheduler())
+    results = list(engine.segment_clip(images, mode=mode))
+    keys = [result.is_keyframe for result in results]
+    if mode == 'past':
+        results = [engine.step(image, index) for index, image in enumerate(images)]
+        keys = [result.is_keyframe for result in results]
+    assert 1 < 20 / sum(keys) < 7
+    assert row['miou'] == miou_of([result.mask for result in results], labels)
+    assert row['keyframe_share'] == sum(keys) / 20
+    assert (row['keyframe_score'], row['confidence_drop']) == ('feature', None)
+
+
+def test_row_of_a_schedule_that_asks_for_confidence(net, clip, images, labels):
+    rules = {'threshold': 99.0, 'interval': 1, 'confidence_drop': 1e-6}
+    row = row_of(net, [clip], Setting(**rules))
+    schedule = AdaptiveScheduler(99.0, confidence_drop=1e-6)
+    engine = SegmentationEngine(net, device='cpu', schedule=schedule)
+    results = [engine.step(image, index) for index, image in enumerate(images)]
+    assert {result.reason for result in results} == {'first', '', 'confidence'}
+    assert row['keyframe_share'] == sum(result.is_keyframe for result in results) / 20
+    assert row['miou'] == miou_of([result.mask for result in results], labels)
+    assert row['confidence_drop'] == 1e-6
+
+
 def test_adaptive_keyframe_share_is_of_all_frames_run(net, clip, images):
     whole = row_of(net, [clip], Setting(threshold=0.3))
     row = row_of(net, [keep_labels(clip, 19)], Setting(threshold=0.3))
@@ -220,6 +253,17 @@ def test_adaptive_keyframe_share_is_of_all_frames_run(net, clip, images):
         ({'interval': 3, 'mode': 'both'}, 60 / 20),
         ({'threshold': 99.0, 'interval': 1, 'max_interval': 3}, 20 / 7),
         ({'threshold': 99.0, 'interval': 1, 'max_interval': 3, 'mode': 'both'}, 20 / 8),
+        ({'threshold': 99.0, 'interval': 1, 'max_interval': 3, 'score': 'feature'}, 20 / 7),
+        (
+            {
+                'threshold': 99.0,
+                'interval': 1,
+                'max_interval': 3,
+                'score': 'feature',
+                'mode': 'both',
+            },
+            20 / 8,
+        ),
     ],
 )
 def test_average_interval_is_that_of_the_schedule_whatever_is_labelled(
@@ -335,6 +379,12 @@ def test_flip_averages_with_the_mirrored_clip(net, clip, images, mode):
     for result, plain, mirrored in zip(flipped, *logits, strict=True):
         expected = (plain + mirrored.flip(-1)) / 2
         torch.testing.assert_close(result.logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_mirrored_views_of_a_clip_cannot_compare_features(net, clip):
+    setting = Setting(threshold=0.1, score='feature', mode='both')
+    with pytest.raises(ValueError, match='`flip` must be off where features are compared'):
+        row_of(net, [clip], setting, replace(FAST, flip=True))
 
 
 @pytest.mark.parametrize('flip', [False, True])
@@ -557,6 +607,16 @@ def test_share_that_holds_nothing_out_is_refused(camvid, share, message):
         ({'interval': 0}, r'`interval` must be a whole number from 1, got 0'),
         ({'threshold': -1.0}, r'`threshold` must be at least 0, got -1'),
         ({'max_interval': 3}, r'`max_interval` must be None for a fixed schedule'),
+        ({'score': 'feature'}, r'`score` must be image for a fixed schedule'),
+        ({'confidence_drop': 0.1}, r'`confidence_drop` must be None for a fixed schedule'),
+        (
+            {'threshold': 1.0, 'score': 'flow'},
+            '`score` must be one of image, feature',
+        ),
+        (
+            {'threshold': 1.0, 'confidence_drop': 0.1, 'mode': 'both'},
+            r"`confidence_drop` must be None in mode 'both'",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(options, message):
@@ -589,7 +649,7 @@ def test_command_writes_json_and_prints_a_table(camvid, net, tmp_path):
         *('evaluate', '--root', camvid, '--device', 'cpu'),
         *('--checkpoint', tmp_path / 'net.safetensors', '--json', tmp_path / 'figures.json'),
         *('--schedule', 'adaptive', '--thresholds', '0.1,0.3', '--max-interval', '6'),
-        *('--key-ms', '100', '--nonkey-ms', '30'),
+        *('--score', 'image', '--confidence-drop', '0.9', '--key-ms', '100', '--nonkey-ms', '30'),
     )
     assert run.returncode == 0, run.stderr
     figures = json.loads((tmp_path / 'figures.json').read_text())

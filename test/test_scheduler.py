@@ -6,40 +6,45 @@ import numpy as np
 import pytest
 from small_net import make_images, make_net
 
+from dcfm_ros.adaptive_scheduler import AdaptiveScheduler, change_score
 from dcfm_ros.clip import plan_clip
-from dcfm_ros.scheduler import AdaptiveScheduler, Decision, FixedScheduler, change_score
+from dcfm_ros.scheduler import Decision, FixedScheduler, Observation
 
 
 def grey(level):
     return np.full((6, 8, 3), level, np.uint8)
 
 
+def seen(image, age=1, **values):
+    return Observation(image=image, age=age, **values)
+
+
 def stream_keyframes(schedule, images):
     """Keyframes as a robot would take them: one image at a time, the first is one."""
-    schedule.set_keyframe(images[0])
+    schedule.set_keyframe(seen(images[0]))
     keyframes = [0]
     for frame, image in enumerate(images[1:], 1):
-        if schedule.decide(image, frame - keyframes[-1]).reason:
-            schedule.set_keyframe(image)
+        if schedule.decide(seen(image, frame - keyframes[-1])).reason:
+            schedule.set_keyframe(seen(image))
             keyframes.append(frame)
     return keyframes
 
 
 def clip_keyframes(schedule, images, start=0):
-    decisions = list(schedule.decide_clip(len(images), images.__getitem__, start))
+    decisions = list(schedule.decide_clip(len(images), CountingClip(images).look, start))
     assert len(decisions) == len(images)
     return [frame for frame, decision in enumerate(decisions) if decision.reason]
 
 
 class CountingClip:
-    """Remembers which images were read."""
+    """Remembers which images were looked at."""
 
     def __init__(self, images):
         self.images, self.seen = images, []
 
-    def read(self, index):
+    def look(self, index):
         self.seen.append(index)
-        return self.images[index]
+        return seen(self.images[index])
 
 
 @pytest.mark.parametrize('size', [(67, 91), (1, 1), (360, 480)])
@@ -70,8 +75,8 @@ def test_keyframe_where_the_score_equals_the_threshold():
     score = change_score(image, keyframe)
     for threshold, reason in ((score, 'change'), (np.nextafter(score, 9), '')):
         schedule = AdaptiveScheduler(threshold)
-        schedule.set_keyframe(keyframe)
-        assert schedule.decide(image, 1) == (reason, score)
+        schedule.set_keyframe(seen(keyframe))
+        assert schedule.decide(seen(image, 1)) == (reason, score)
 
 
 def test_score_is_taken_against_the_keyframe_and_so_adds_up():
@@ -94,9 +99,9 @@ def test_keyframe_after_the_maximum_interval():
 
 def test_reason_tells_change_from_the_maximum_interval():
     schedule = AdaptiveScheduler(0.5, max_interval=4)
-    schedule.set_keyframe(grey(0))
-    assert schedule.decide(grey(0), 4) == ('max_interval', 0.0)
-    assert schedule.decide(grey(200), 4).reason == 'change'
+    schedule.set_keyframe(seen(grey(0)))
+    assert schedule.decide(seen(grey(0), 4)) == ('max_interval', 0.0)
+    assert schedule.decide(seen(grey(200), 4)).reason == 'change'
 
 
 def test_threshold_zero_makes_every_frame_a_keyframe():
@@ -106,9 +111,9 @@ def test_threshold_zero_makes_every_frame_a_keyframe():
 def test_keyframe_image_survives_its_buffer():
     buffer = grey(0)
     schedule = AdaptiveScheduler(0.5)
-    schedule.set_keyframe(buffer)
+    schedule.set_keyframe(seen(buffer))
     buffer[:] = 200
-    assert schedule.decide(buffer, 1).change_score == pytest.approx(3.4707, abs=1e-4)
+    assert schedule.decide(seen(buffer, 1)).change_score == pytest.approx(3.4707, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +167,7 @@ def test_last_frame_is_no_keyframe_before_the_minimum_interval():
 def test_clip_reasons_and_scores():
     images = [grey(level) for level in (0, 9, 0, 60, 60, 60, 60)]
     schedule = AdaptiveScheduler(1.0, max_interval=2)
-    decisions = list(schedule.decide_clip(7, images.__getitem__, start=1))
+    decisions = list(schedule.decide_clip(7, CountingClip(images).look, start=1))
     reasons = ['', 'first', '', 'max_interval', '', 'max_interval', 'last']
     assert [decision.reason for decision in decisions] == reasons
     scores = [decision.change_score for decision in decisions]
@@ -174,37 +179,37 @@ def test_clip_reasons_and_scores():
 @pytest.mark.parametrize('schedule', [FixedScheduler(2), AdaptiveScheduler(1.0)])
 def test_start_outside_the_clip_is_refused(schedule, start):
     with pytest.raises(ValueError, match=f'inside the clip of 3 frames, got {start}'):
-        list(schedule.decide_clip(3, [grey(0)] * 3, start))
+        list(schedule.decide_clip(3, CountingClip([grey(0)] * 3).look, start))
 
 
 @pytest.mark.parametrize('schedule', [FixedScheduler(2), AdaptiveScheduler(1.0)])
 def test_clip_without_frames_has_no_decisions(schedule):
-    assert list(schedule.decide_clip(0, [].__getitem__)) == []
+    assert list(schedule.decide_clip(0, CountingClip([]).look)) == []
 
 
 def test_deciding_a_clip_leaves_the_schedule_alone():
     schedule = AdaptiveScheduler(0.5)
-    schedule.set_keyframe(grey(0))
+    schedule.set_keyframe(seen(grey(0)))
     clip_keyframes(schedule, [grey(200), grey(100), grey(150)])
-    assert schedule.decide(grey(0), 1).change_score == 0
+    assert schedule.decide(seen(grey(0), 1)).change_score == 0
 
 
 def test_fixed_schedule_reads_no_image():
     clip = CountingClip([])
-    assert len(list(FixedScheduler(2).decide_clip(5, clip.read))) == 5
+    assert len(list(FixedScheduler(2).decide_clip(5, clip.look))) == 5
     assert clip.seen == []
 
 
 def test_plan_reads_no_further_than_the_following_keyframe():
     clip = CountingClip([grey(level) for level in (0, 0, 0, 200, 200, 0)])
-    plan = plan_clip(AdaptiveScheduler(1.0).decide_clip(6, clip.read))
+    plan = plan_clip(AdaptiveScheduler(1.0).decide_clip(6, clip.look))
     reads = {step.frame: max(clip.seen) for step in plan}
     assert reads == {0: 0, 1: 3, 2: 3, 3: 3, 4: 5, 5: 5}
 
 
 def test_plan_for_the_past_reads_nothing_ahead():
     clip = CountingClip([grey(level) for level in (0, 0, 0, 200, 200, 0)])
-    plan = plan_clip(AdaptiveScheduler(1.0).decide_clip(6, clip.read), 'past')
+    plan = plan_clip(AdaptiveScheduler(1.0).decide_clip(6, clip.look), 'past')
     assert [(step.previous, max(clip.seen)) for step in plan] == [
         *((0, 0), (0, 1), (0, 2), (3, 3), (3, 4), (5, 5))
     ]

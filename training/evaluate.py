@@ -53,6 +53,8 @@ def evaluate_dataset(
     *,
     min_interval: int = 1,
     max_interval: int | None = None,
+    score: str = 'image',
+    confidence_drop: float | None = None,
     executions: Sequence[str] = ('sync',),
     slices: int | None = None,
     classes: str | None = None,
@@ -77,6 +79,8 @@ def evaluate_dataset(
         phases: 'all', 'first' or 'video-index', see `Setting`.
         min_interval: Of adaptive schedules, frames.
         max_interval: Of adaptive schedules, frames; None: no limit.
+        score: What adaptive schedules compare, 'image' or 'feature'.
+        confidence_drop: Of adaptive schedules, see `Setting`.
         executions: 'sync', 'amortised' or both; every schedule gets a row for each.
         slices: See `Setting`; of the amortised ones.
         classes: Label set, by name or path, in whose classes the dataset's labels are read.
@@ -99,8 +103,16 @@ def evaluate_dataset(
     if slices is not None and 'amortised' not in executions:
         raise ValueError(f'`slices` ({slices}) needs `executions` with amortised')
     schedules: list[dict[str, Any]] = [{'interval': interval} for interval in intervals]
-    limits = {'interval': min_interval, 'max_interval': max_interval}
-    schedules += [limits | {'threshold': threshold} for threshold in thresholds]
+    schedules += [
+        {
+            'interval': min_interval,
+            'max_interval': max_interval,
+            'score': score,
+            'confidence_drop': confidence_drop,
+            'threshold': threshold,
+        }
+        for threshold in thresholds
+    ]
     settings = [
         Setting(
             **schedule,
@@ -226,6 +238,7 @@ def evaluate_clips(
     times = asdict(options.frame_times) if options.frame_times else 'measured'
     return {
         'flip': options.flip,
+        'motion': options.motion,
         'scales': list(options.scales) or None,
         'streaming_times': times if is_streaming else None,
         'streaming_rate_hz': options.rate_hz if is_streaming else None,
@@ -262,5 +275,12 @@ def _check(
             '`scales` must be empty unless every interval is 1: a cached feature belongs to one '
             'size, so there is no multi-scale video mode'
         )
-    if options.flip and any(plan.setting.execution != 'sync' for plan in plans):
+    if not options.flip:
+        return
+    if any(plan.setting.execution != 'sync' for plan in plans):
         raise ValueError("`flip` must be off unless every `execution` is 'sync'")
+    if any(plan.setting.score == 'feature' and plan.setting.mode == 'both' for plan in plans):
+        raise ValueError(
+            "`flip` must be off where features are compared in mode 'both': those of the mirrored "
+            'images ask for other keyframes'
+        )

@@ -37,6 +37,8 @@ def needed_spans(
         setting: The schedule.
         start: First keyframe.
     """
+    if setting.needs_network and labelled:  # to count the keyframes, if for nothing else
+        return [range(start if setting.mode == 'past' else 0, num_frames)]
     if setting.mode == 'past':
         labelled = [index for index in labelled if index >= start + setting.delay]
     if not labelled:
@@ -90,7 +92,7 @@ def segment_clip(
         results = engine.segment_clip(images, keyframe - span.start, 'both')
         for index, result in zip(span, results, strict=True):
             yield images.labels.pop(index), result
-            if index == clip.labelled[-1]:
+            if index == clip.labelled[-1] and not setting.needs_network:
                 return
 
 
@@ -139,7 +141,7 @@ def score_pass(
 
 
 def _count_keyframes(clip: Clip, setting: Setting, start: int, height: int) -> int:
-    """Keyframes of a whole clip; only an adaptive schedule looks at the images, at a height."""
+    """Keyframes of a whole clip, which the images alone tell, at a height, or nothing at all."""
 
     def look(index: int) -> Observation:
         image, _ = read_frame(Frame(clip.frames[index].image), clip.labels)

@@ -44,6 +44,8 @@ class Options:
     """What frames take in the streaming accuracy; None: what the engine took."""
     rate_hz: float | None = None
     """Of the camera in the streaming accuracy, frames per second; None: that of each clip."""
+    motion: str = 'auto'
+    """As in `SegmentationEngine`; averages over views go by the network's own."""
 
     def engine(
         self, net: DCFM, height: int | None = None, setting: Setting = PER_FRAME
@@ -60,6 +62,7 @@ class Options:
             inference_height=height,
             execution=setting.execution,
             slices=setting.num_slices,
+            motion=self.motion,
         )
 
 
@@ -187,6 +190,8 @@ class PlanScores:
             'threshold': setting.threshold,
             'min_interval': setting.interval if is_adaptive else None,
             'max_interval': setting.max_interval,
+            'keyframe_score': setting.score if is_adaptive else None,
+            'confidence_drop': setting.confidence_drop,
             'average_interval': passes.average_interval(),
             'phases': setting.phases,
             'checkpoint': network,

@@ -23,6 +23,10 @@ class Setting:
     """Change score that makes a keyframe; None: the schedule is fixed."""
     max_interval: int | None = None
     """Frames from keyframe to keyframe at most, of an adaptive schedule; None: no limit."""
+    score: str = 'image'
+    """What an adaptive schedule compares, see `AdaptiveScheduler`, like the next."""
+    confidence_drop: float | None = None
+    """Fall of the mean confidence that makes a keyframe too; None: none does."""
     mode: str = 'past'
     """'past' (P mode, live) or 'both' (B mode: the following keyframe too, offline)."""
     phases: str = 'all'
@@ -54,8 +58,19 @@ class Setting:
                 "`phases` must be 'first' or 'all' in mode 'past': frames before the first "
                 "keyframe have no past, and the paper's code starts P mode with the first frame"
             )
-        if self.threshold is None and self.max_interval is not None:
-            raise ValueError('`max_interval` must be None for a fixed schedule')
+        if self.threshold is None:
+            for name, unset in (
+                ('max_interval', None),
+                ('score', 'image'),
+                ('confidence_drop', None),
+            ):
+                if getattr(self, name) != unset:
+                    raise ValueError(f'`{name}` must be {unset} for a fixed schedule')
+        if self.mode == 'both' and self.confidence_drop is not None:
+            raise ValueError(
+                "`confidence_drop` must be None in mode 'both', where the next keyframe is known "
+                'before the masks'
+            )
         self.scheduler()
         self._check_slices()
         if self.delay == 0:
@@ -68,6 +83,11 @@ class Setting:
     def schedule(self) -> str:
         """'fixed' or 'adaptive'."""
         return 'fixed' if self.threshold is None else 'adaptive'
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether the network has a say in what is a keyframe."""
+        return self.score == 'feature' or self.confidence_drop is not None
 
     @property
     def num_slices(self) -> int:
@@ -85,7 +105,13 @@ class Setting:
         """A new schedule for the engine."""
         if self.threshold is None:
             return FixedScheduler(self.interval)
-        return AdaptiveScheduler(self.threshold, self.interval, self.max_interval)
+        return AdaptiveScheduler(
+            self.threshold,
+            self.interval,
+            self.max_interval,
+            score=self.score,
+            confidence_drop=self.confidence_drop,
+        )
 
     def starts(self, num_frames: int, clip_index: int) -> Sequence[int]:
         """First keyframes of the passes over a clip."""

@@ -31,6 +31,8 @@ class EvaluatedRow:
     """MinK of an adaptive schedule."""
     max_interval: int | None
     """Its longest interval; None: no limit."""
+    keyframe_score: str | None
+    """What it compares: 'image', which None means too, or 'feature'."""
     average_interval: float
     """Frames per keyframe as run, at least 1; below K where a clip ends early."""
     miou: float
@@ -122,6 +124,7 @@ def _row(content: Mapping[str, Any], row: Mapping[str, Any]) -> EvaluatedRow:
         threshold=row.get('threshold'),
         min_interval=row.get('min_interval'),
         max_interval=row.get('max_interval'),
+        keyframe_score=row.get('keyframe_score'),
         average_interval=row['average_interval'],
         miou=row['miou'],
         mvc8=row.get('mvc8'),

@@ -68,7 +68,8 @@ def group_curves(rows: Sequence[EvaluatedRow]) -> dict[str, dict[str, Curve]]:
 def _curve_name(row: EvaluatedRow) -> str:
     if row.schedule == 'fixed':
         return FIXED
-    name = f'AKS, MinK {1 if row.min_interval is None else row.min_interval}'
+    kind = 'AKS of features' if row.keyframe_score == 'feature' else 'AKS'
+    name = f'{kind}, MinK {1 if row.min_interval is None else row.min_interval}'
     return name if row.max_interval is None else f'{name}, MaxK {row.max_interval}'
 
 
