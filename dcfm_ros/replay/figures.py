@@ -1,0 +1,182 @@
+"""The figures of replayed recordings: of one, or of many taken together.
+
+A recording is a sequence of its frames. Percentiles of many are over all of their frames; what
+compares neighbours never compares the last frame of one with the first of the next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.recorder import FrameEntry, percentiles
+
+Recordings = Sequence[Sequence[FrameEntry]]
+
+GAP = 1.5
+"""A step between stamps that is so many times the usual one misses a frame."""
+_NUM_GAPS = 20
+"""Gaps that the report lists; the rest is counted."""
+
+
+def run_figures(recordings: Recordings) -> dict[str, Any]:
+    """Figures of the frames; fractions in [0, 1], times in ms, None where undefined.
+
+    'key' is of frames on which the deep encoder was at work, 'nonkey' of the others.
+    """
+    frames = [frame for recording in recordings for frame in recording]
+    answered = [frame for frame in frames if frame.is_answered]
+    keyframes = [frame for frame in answered if frame.is_keyframe]
+    causes = Counter(frame.drop_cause or 'unknown' for frame in frames if not frame.is_answered)
+    return {
+        'frames_sent': len(frames),
+        'masks_received': len(answered),
+        'frames_dropped': len(frames) - len(answered),
+        'dropped_by_cause': dict(causes),
+        'latency_ms': _spread(frame.latency_ms for frame in answered),
+        'latency_ms_key': _spread(f.latency_ms for f in answered if f.is_deep),
+        'latency_ms_nonkey': _spread(f.latency_ms for f in answered if not f.is_deep),
+        'jitter_ms': _spread(_joined(_jitter_ms(recording) for recording in recordings)),
+        'keyframes': len(keyframes),
+        'keyframe_share': len(keyframes) / len(answered) if answered else None,
+        'keyframe_reasons': dict(Counter(frame.reason or 'unknown' for frame in keyframes)),
+        'deep_share': _mean([float(frame.is_deep) for frame in answered]),
+        'keyframe_age': _spread(
+            float(f.keyframe_age) for f in answered if f.keyframe_age is not None
+        ),
+        'feature_age_ms': _spread(frame.feature_age_ms for frame in answered),
+        'stage_ms': _stages(answered),
+        'stamps': stamp_figures(recordings),
+        'temporal': _temporal(answered),
+    }
+
+
+def benchmark_figures(recordings: Recordings) -> dict[str, Any]:
+    """The same run under the keys of ros2_benchmark, by its formulas (times in ms, rates in Hz).
+
+    Of many recordings, durations add up, so that rates are those of one long run.
+    """
+    frames = [frame for recording in recordings for frame in recording]
+    answered = [frame for frame in frames if frame.is_answered]
+    latencies = [f.latency_ms for f in answered if not math.isnan(f.latency_ms)]
+    sent_ms = sum(_duration_ms([f.sent_s for f in r]) for r in recordings)
+    received_ms = sum(_duration_ms(_received_s(r)) for r in recordings)
+    jitter = _joined(_jitter_ms(recording) for recording in recordings)
+    first, last = (frames[0], frames[-1]) if frames else (None, None)
+    figures = {
+        'RECEIVED_DURATION': received_ms or None,
+        'MEAN_PLAYBACK_FRAME_RATE': len(frames) / sent_ms * 1e3 if sent_ms else None,
+        'MEAN_FRAME_RATE': len(answered) / received_ms * 1e3 if received_ms else None,
+        'NUM_MISSED_FRAMES': len(frames) - len(answered),
+        'NUM_FRAMES_SENT': len(frames),
+        'FIRST_SENT_RECEIVED_LATENCY': _latency(answered[0], first) if answered else None,
+        'LAST_SENT_RECEIVED_LATENCY': _latency(answered[-1], last) if answered else None,
+        'FIRST_INPUT_LATENCY': latencies[0] if latencies else None,
+        'LAST_INPUT_LATENCY': latencies[-1] if latencies else None,
+        'MAX_LATENCY': max(latencies, default=None),
+        'MIN_LATENCY': min(latencies, default=None),
+        'MEAN_LATENCY': _mean(latencies),
+        'MAX_JITTER': max(jitter, default=None),
+        'MIN_JITTER': min(jitter, default=None),
+        'MEAN_JITTER': _mean(jitter),
+        'STD_DEV_JITTER': float(np.std(jitter)) if jitter else None,
+    }
+    return {f'BasicPerformanceMetrics.{name}': value for name, value in figures.items()}
+
+
+def stamp_figures(recordings: Recordings) -> dict[str, Any]:
+    """What the header stamps say: rate, and where the recording misses frames or goes back."""
+    steps = [np.diff([frame.stamp_ns for frame in recording]) for recording in recordings]
+    rising = _joined((step[step > 0] / 1e6).tolist() for step in steps)
+    usual_ms = float(np.median(rising)) if rising else math.nan
+    gaps: list[dict[str, Any]] = []
+    for recording, step_ns in zip(recordings, steps, strict=True):
+        for index in np.flatnonzero(step_ns > GAP * usual_ms * 1e6).tolist():
+            gap_ms = float(step_ns[index]) / 1e6
+            missing = max(1, round(gap_ms / usual_ms) - 1)
+            time_s = round(recording[index + 1].time_s, 3)
+            gaps.append({'time_s': time_s, 'gap_ms': round(gap_ms, 3), 'missing': missing})
+    duration_s = sum(_duration_ms([f.time_s for f in recording]) for recording in recordings) / 1e3
+    return {
+        'rate_hz': round(1e3 / usual_ms, 3) if rising else None,
+        'duration_s': round(duration_s, 3),
+        'steps_back': int(sum((step <= 0).sum() for step in steps)),
+        'gaps': len(gaps),
+        'frames_missing': sum(gap['missing'] for gap in gaps),
+        'longest_gaps': sorted(gaps, key=lambda gap: -gap['gap_ms'])[:_NUM_GAPS],
+    }
+
+
+def _stages(answered: Sequence[FrameEntry]) -> dict[str, dict[str, float | None]]:
+    """By stage: its spread, and its medians on frames with and without the deep encoder."""
+    names = dict.fromkeys(name for frame in answered for name in frame.stage_ms)
+    found = {}
+    for name in names:
+        timed = [frame for frame in answered if name in frame.stage_ms]
+        found[name] = _spread(frame.stage_ms[name] for frame in timed) | {
+            'key': _median(f.stage_ms[name] for f in timed if f.is_deep),
+            'nonkey': _median(f.stage_ms[name] for f in timed if not f.is_deep),
+        }
+    return found
+
+
+def _temporal(answered: Sequence[FrameEntry]) -> dict[str, Any]:
+    """Mean share of pixels whose class is another one than in the frame before.
+
+    Nothing is warped: what moves changes its pixels too, in the best of masks. Therefore the
+    figure is set beside that of the per-frame network, or of the labels, over the same frames.
+    """
+    found: dict[str, Any] = {}
+    for name in ('changed', 'reference_changed', 'label_changed'):
+        found[name] = _mean([f.quality[name] for f in answered if name in f.quality])
+    both = [f.quality for f in answered if {'changed', 'reference_changed'} <= f.quality.keys()]
+    reference = sum(quality['reference_changed'] for quality in both)
+    changed = sum(quality['changed'] for quality in both)
+    found['relative_to_reference'] = changed / reference if reference else None
+    return found
+
+
+def _spread(values: Iterable[float]) -> dict[str, float | None]:
+    known = [value for value in values if not math.isnan(value)]
+    return {'mean': _mean(known)} | percentiles(known)
+
+
+def _received_s(recording: Sequence[FrameEntry]) -> list[float]:
+    return [f.received_s for f in recording if f.is_answered and not math.isnan(f.received_s)]
+
+
+def _jitter_ms(recording: Sequence[FrameEntry]) -> list[float]:
+    """Absolute second differences of the times at which masks were there."""
+    received_ms: NDArray[np.float64] = np.array(_received_s(recording)) * 1e3
+    jitter: list[float] = np.abs(np.diff(received_ms, 2)).tolist()
+    return jitter
+
+
+def _duration_ms(times_s: Sequence[float]) -> float:
+    known = [time_s for time_s in times_s if not math.isnan(time_s)]
+    return (max(known) - min(known)) * 1e3 if known else 0.0
+
+
+def _latency(answer: FrameEntry, sent: FrameEntry | None) -> float | None:
+    """From sending a frame to having a mask, whichever frame it is of."""
+    assert sent is not None
+    latency_ms = (answer.received_s - sent.sent_s) * 1e3
+    return None if math.isnan(latency_ms) else latency_ms
+
+
+def _joined(parts: Iterable[Iterable[float]]) -> list[float]:
+    return [value for part in parts for value in part]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _median(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return float(np.median(known)) if known else None
