@@ -164,7 +164,7 @@ class NodeParameters:
         1000,
         'frames',
         'Frames that share the deep encoder of one keyframe, if amortised; '
-        '0: as many as the keyframe interval has.',
+        '0: as many as keyframe_interval says at configuration.',
     )
     inference_height: int = _number(
         0,
