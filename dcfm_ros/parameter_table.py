@@ -1,6 +1,7 @@
-"""The parameters as `config/segmentation.yaml` and as tables of `docs/node.md` and `README.md`.
+"""The parameters as files in `config` and as tables of the nodes' manuals and `README.md`.
 
-After a change of `parameters`, `python -m dcfm_ros.parameter_table` in a checkout writes them all.
+After a change of `parameters` or `cloud_parameters`, `python -m dcfm_ros.parameter_table` in a
+checkout writes them all.
 """
 
 from __future__ import annotations
@@ -8,17 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 import textwrap
 
+from dcfm_ros.cloud_parameters import CloudParameters
 from dcfm_ros.files import write_text
 from dcfm_ros.parameter_rules import allowed_values, type_name
-from dcfm_ros.parameters import LIVE, SPECS, NodeParameters
+from dcfm_ros.parameters import LIVE, SPECS, NodeParameters, specs_of
 
 MANUAL = 'docs/node.md'
 README = 'README.md'
 YAML = 'config/segmentation.yaml'
+CLOUD_MANUAL = 'docs/semantic_cloud.md'
+CLOUD_YAML = 'config/semantic_cloud.yaml'
 _BEGIN = '<!-- written by python -m dcfm_ros.parameter_table -->'
 _END = '<!-- end of what it writes -->'
 _YAML_HEAD = """\
-# Parameters of segmentation_node: all of them, with their defaults. docs/node.md has the table.
+# Parameters of {node}: all of them, with their defaults. {manual} has the table.
 # The name /** makes the file work in any namespace.
 /**:
   ros__parameters:
@@ -31,19 +35,24 @@ def files(root: Path) -> dict[Path, str]:
     Raises:
         ValueError: If the marks around a table are missing.
     """
-    tables = {MANUAL: manual_table(), README: readme_table()}
+    tables = {
+        MANUAL: manual_table(),
+        README: readme_table(),
+        CLOUD_MANUAL: manual_table(CloudParameters),
+    }
     texts = {root / name: _with_table(root / name, table) for name, table in tables.items()}
-    return texts | {root / YAML: yaml_text()}
+    clouds = yaml_text(CloudParameters, 'semantic_cloud_node', CLOUD_MANUAL)
+    return texts | {root / YAML: yaml_text(), root / CLOUD_YAML: clouds}
 
 
-def manual_table() -> str:
+def manual_table(table: type = NodeParameters) -> str:
     """All that is known of each parameter, Markdown."""
     lines = [
         '| Name | Type | Default | Allowed | Can be changed | Meaning |',
         '|---|---|---|---|---|---|',
     ]
-    for name, spec in SPECS.items():
-        cells = [f'`{name}`', type_name(name), _code(name), _allowed(name)]
+    for name, spec in specs_of(table).items():
+        cells = [f'`{name}`', type_name(name, table), _code(name, table), _allowed(name, table)]
         lines.append(f'| {" | ".join([*cells, spec.changeable, spec.description])} |')
     return '\n'.join(lines)
 
@@ -54,19 +63,23 @@ def readme_table() -> str:
     for name, spec in SPECS.items():
         mark = ' \\*' if spec.changeable == LIVE else ''
         unit = f' {spec.unit}' if spec.unit else ''
-        lines.append(f'| `{name}`{mark} | {_code(name)}{unit} | {spec.description} |')
+        lines.append(
+            f'| `{name}`{mark} | {_code(name, NodeParameters)}{unit} | {spec.description} |'
+        )
     return '\n'.join(lines)
 
 
-def yaml_text() -> str:
+def yaml_text(
+    table: type = NodeParameters, node: str = 'segmentation_node', manual: str = MANUAL
+) -> str:
     """A parameter file with every default and what may be put instead."""
     entries = []
-    for name, spec in SPECS.items():
-        limits = f'{_allowed(name)}; can be changed {spec.changeable}'
+    for name, spec in specs_of(table).items():
+        limits = f'{_allowed(name, table)}; can be changed {spec.changeable}'
         lines = [*textwrap.wrap(spec.description, 93), *textwrap.wrap(limits, 93)]
         comment = '\n'.join(f'    # {line}' for line in lines)
-        entries.append(f'{comment}\n    {name}: {_yaml_value(name)}\n')
-    return _YAML_HEAD + '\n'.join(entries)
+        entries.append(f'{comment}\n    {name}: {_yaml_value(name, table)}\n')
+    return _YAML_HEAD.format(node=node, manual=manual) + '\n'.join(entries)
 
 
 def _with_table(path: Path, table: str) -> str:
@@ -77,13 +90,13 @@ def _with_table(path: Path, table: str) -> str:
     return f'{before}{begin}\n{table}\n{end}{after}'
 
 
-def _allowed(name: str) -> str:
-    unit = SPECS[name].unit
-    return allowed_values(name) + (f' ({unit})' if unit else '')
+def _allowed(name: str, table: type) -> str:
+    unit = specs_of(table)[name].unit
+    return allowed_values(name, table) + (f' ({unit})' if unit else '')
 
 
-def _yaml_value(name: str) -> str:
-    value = getattr(NodeParameters(), name)
+def _yaml_value(name: str, table: type) -> str:
+    value = getattr(table(), name)
     if isinstance(value, tuple):
         return "['']"  # an empty list in a file has no type, and ROS would not start with it
     if isinstance(value, bool):
@@ -91,8 +104,8 @@ def _yaml_value(name: str) -> str:
     return str(value) or '""'
 
 
-def _code(name: str) -> str:
-    text = _yaml_value(name)
+def _code(name: str, table: type) -> str:
+    text = _yaml_value(name, table)
     return '(empty)' if text == '""' else f'`{text}`'
 
 
