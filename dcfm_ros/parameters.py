@@ -203,17 +203,22 @@ class NodeParameters:
         5.0, 3600.0, 's', 'Diagnostics warn when no image came for so long; 0: never.'
     )
     max_allowed_processing_time_ms: float = _live(
-        0.0, 60000.0, 'ms', 'Diagnostics warn when the last frame took longer; 0: never.'
+        0.0, 60000.0, 'ms', 'Diagnostics warn when the work on a frame takes longer; 0: never.'
     )
     max_acceptable_consecutive_delay_ms: float = _live(
         0.0,
         3600000.0,
         'ms',
-        'Diagnostics report an error when frames have taken longer than '
-        'max_allowed_processing_time_ms for more than this; 0: never.',
+        'Diagnostics report an error when frames in a row, each above '
+        'max_allowed_processing_time_ms, have taken more than this together; 0: never.',
     )
     validation_callback_interval_ms: float = _live(
-        100.0, 10000.0, 'ms', 'How often the two above are checked.', minimum=1.0
+        100.0,
+        10000.0,
+        'ms',
+        'How often processing times are checked and told, if max_allowed_processing_time_ms is '
+        'not 0.',
+        minimum=1.0,
     )
     autostart: bool = _parameter(
         True, 'Configure and activate without being asked to.', changeable=START
