@@ -1,0 +1,78 @@
+"""`ClassLabels`: what the topic `labels` tells of the ids in a mask; no ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.overlay import RGB
+
+_UNKNOWN_COLOUR: RGB = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class ClassLabels:
+    """Names and colours by class id; empty as long as nothing was told."""
+
+    names: dict[int, str] = field(default_factory=dict)
+    colours: dict[int, RGB] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> ClassLabels:
+        """Read {"0": {"name": "sky", "rgb": [128, 128, 128]}, ...}.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        try:
+            entries = {int(key): entry for key, entry in json.loads(text).items()}
+            names = {index: str(entry['name']) for index, entry in entries.items()}
+            colours = {index: _colour(entry['rgb']) for index, entry in entries.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            allowed = '{"0": {"name": "sky", "rgb": [128, 128, 128]}, ...}'
+            raise ValueError(f'`labels` must be {allowed}, got {text[:80]!r}') from error
+        if not all(0 <= index <= 255 for index in entries):
+            raise ValueError(f'`labels` must have ids from 0 to 255, got {sorted(entries)}')
+        return cls(names, colours)
+
+    def palette(self) -> NDArray[np.uint8]:
+        """Colours of all ids, (256, 3); grey where nothing is known."""
+        table = np.full((256, 3), _UNKNOWN_COLOUR, np.uint8)
+        for index, colour in self.colours.items():
+            table[index] = colour
+        return table
+
+    def keep(self, wanted: Sequence[str]) -> tuple[NDArray[np.bool_], list[str]]:
+        """Find classes by name or id.
+
+        Args:
+            wanted: Names or ids; none: every class there is a name for, or every id but 255
+                (unlabelled) as long as no names are known.
+
+        Returns:
+            Which ids are meant, (256,), and those of `wanted` that mean none.
+        """
+        is_kept = np.zeros(256, np.bool_)
+        if not wanted:
+            is_kept[list(self.names) or slice(255)] = True
+            return is_kept, []
+        unknown = []
+        for text in wanted:
+            found = [index for index, name in self.names.items() if name == text]
+            if not found and text.isascii() and text.isdigit() and int(text) <= 255:
+                found = [int(text)]
+            if not found:
+                unknown.append(text)
+            is_kept[found] = True
+        return is_kept, unknown
+
+
+def _colour(value: object) -> RGB:
+    red, green, blue = np.array(value, np.int64).tolist()
+    if not all(0 <= part <= 255 for part in (red, green, blue)):
+        raise ValueError(f'`rgb` must have values from 0 to 255, got {value}')
+    return red, green, blue

@@ -1,0 +1,139 @@
+"""What happens to a depth image that has found its mask: project, label, publish, count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros import messages
+from dcfm_ros.class_labels import ClassLabels
+from dcfm_ros.cloud_matching import Match
+from dcfm_ros.cloud_messages import points_to_cloud
+from dcfm_ros.cloud_parameters import CloudParameters
+from dcfm_ros.depth_messages import image_to_depth, image_to_ids, intrinsics_of
+from dcfm_ros.encodings import image_to_rgb
+from dcfm_ros.log_throttle import LogThrottle
+from dcfm_ros.point_cloud import build_points, keep_points, on_depth_grid, pack_rgb
+from dcfm_ros.stream_statistics import StreamStatistics
+
+
+class DepthFrame(NamedTuple):
+    """A depth image and when it came."""
+
+    message: Any
+    """sensor_msgs/Image."""
+    received_s: float
+    """Steady clock, s."""
+
+
+class CloudJob(NamedTuple):
+    """All that one cloud is made of."""
+
+    match: Match
+    """Its depth is a `DepthFrame`, the rest are sensor_msgs/Image."""
+    info: Any
+    """sensor_msgs/CameraInfo."""
+    labels: ClassLabels
+
+
+class _Layers(NamedTuple):
+    """What there is to know of each pixel of a depth image, each (H, W)."""
+
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.uint8] | None
+    rgb: NDArray[np.float32]
+
+
+class CloudProcessor:
+    """Makes clouds one at a time, in the worker's thread.
+
+    Args:
+        outputs: Publishers by topic: points, points/filtered, points/mask, points/confidence and
+            processing_time_ms.
+        statistics: Told what became of each depth image.
+        values: Gives the node's parameters of now.
+        log_error: Given a line for what could not be used, once per second at most.
+    """
+
+    def __init__(
+        self,
+        outputs: Mapping[str, Any],
+        statistics: StreamStatistics,
+        *,
+        values: Callable[[], CloudParameters],
+        log_error: Callable[[str], None],
+    ) -> None:
+        self._outputs = outputs
+        self._statistics = statistics
+        self._values = values
+        self._log_error = log_error
+        self._throttle = LogThrottle()
+
+    def process(self, job: CloudJob) -> None:
+        """Answer a depth image, or refuse it if something it needs is bad."""
+        start_s = time.monotonic()
+        frame, values = job.match.depth, self._values()
+        try:
+            depth = image_to_depth(frame.message, values.min_range, values.max_range)
+            size = (depth.shape[1], depth.shape[0])
+            intrinsics = intrinsics_of(job.info, *size)
+            layers = _layers(job, size)
+        except ValueError as error:
+            self._refuse(str(error))
+            return
+        points = build_points(
+            depth, intrinsics, layers.mask, layers.confidence, layers.rgb, values.stride
+        )
+        self._publish(points, job.labels, values, frame.message.header)
+        now_s = time.monotonic()
+        self._statistics.answered(now_s, (now_s - frame.received_s) * 1e3, is_keyframe=False)
+        if self._is_wanted('processing_time_ms'):
+            number = messages.number((now_s - start_s) * 1e3)
+            self._outputs['processing_time_ms'].publish(number)
+
+    def _publish(
+        self, points: NDArray[np.void], labels: ClassLabels, values: CloudParameters, header: Any
+    ) -> None:
+        """Publish what somebody listens to."""
+        if self._is_wanted('points/mask'):
+            mask = points['label'].astype(np.uint8)
+            message = messages.array_to_image(mask, 'mono8', header)
+            self._outputs['points/mask'].publish(message)
+        if self._is_wanted('points/confidence'):
+            message = messages.confidence_to_image(points['confidence'], header)
+            self._outputs['points/confidence'].publish(message)
+        if self._is_wanted('points/filtered'):
+            is_kept, _ = labels.keep(values.keep_labels)
+            kept = keep_points(points, is_kept, values.min_confidence)
+            self._outputs['points/filtered'].publish(points_to_cloud(kept, header, is_dense=True))
+        if self._is_wanted('points'):
+            self._outputs['points'].publish(points_to_cloud(points, header, is_dense=False))
+
+    def _refuse(self, reason: str) -> None:
+        self._statistics.refused(reason)
+        # The same complaint about another value is no news.
+        held_back = self._throttle.allow(reason.partition(', got ')[0], time.monotonic())
+        if held_back is not None:
+            more = f' ({held_back} more like it were not logged)' if held_back else ''
+            self._log_error(f'no cloud: {reason}{more}')
+
+    def _is_wanted(self, topic: str) -> bool:
+        return bool(self._outputs[topic].get_subscription_count() > 0)
+
+
+def _layers(job: CloudJob, size: tuple[int, int]) -> _Layers:
+    match = job.match
+    mask = on_depth_grid('mask', image_to_ids(match.mask, 'mask'), size)
+    confidence = None
+    if match.confidence is not None:
+        pixels = image_to_ids(match.confidence, 'confidence')
+        confidence = on_depth_grid('confidence', pixels, size)
+    if match.image is not None:
+        rgb = pack_rgb(on_depth_grid('image', image_to_rgb(match.image), size))
+    else:
+        rgb = pack_rgb(job.labels.palette())[mask]
+    return _Layers(mask, confidence, rgb)

@@ -1,0 +1,306 @@
+"""Depth, calibration and mask as points in space and as a message."""
+
+from __future__ import annotations
+
+import array
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+from dcfm_ros.class_labels import ClassLabels
+from dcfm_ros.depth_messages import image_to_depth, image_to_ids, intrinsics_of
+from dcfm_ros.point_cloud import (
+    POINT,
+    Intrinsics,
+    build_points,
+    keep_points,
+    on_depth_grid,
+    pack_rgb,
+)
+
+CAMERA = Intrinsics(width=4, height=3, fx=2.0, fy=4.0, cx=1.0, cy=0.5)
+LABELS = '{"0": {"name": "sky", "rgb": [1, 2, 3]}, "7": {"name": "car", "rgb": [64, 0, 255]}}'
+
+
+def image(pixels: NDArray[Any], encoding: str, **fields: Any) -> SimpleNamespace:
+    """A message with the pixels of an array, in its byte order."""
+    data = array.array('B', pixels.tobytes())
+    order = {'=': sys.byteorder == 'big', '|': False, '>': True, '<': False}
+    message = {'height': pixels.shape[0], 'width': pixels.shape[1], 'encoding': encoding}
+    message |= {'step': pixels.strides[0], 'is_bigendian': order[pixels.dtype.byteorder]}
+    return SimpleNamespace(**(message | {'data': data} | fields))
+
+
+def calibration(width: int, height: int, **fields: Any) -> SimpleNamespace:
+    """A camera with fx 300, fy 310, cx 160, cy 121 in P, and other numbers in K."""
+    none = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
+    info = {'width': width, 'height': height, 'binning_x': 0, 'binning_y': 0, 'roi': none}
+    info |= {'k': [290.0, 0, 150, 0, 291, 120, 0, 0, 1]}
+    info |= {'p': [300.0, 0, 160, -5, 0, 310, 121, 0, 0, 0, 1, 0]}
+    return SimpleNamespace(**(info | fields))
+
+
+def cloud(depth: NDArray[np.float32], **arguments: Any) -> NDArray[np.void]:
+    mask = np.arange(depth.size, dtype=np.uint8).reshape(depth.shape)
+    rgb = np.zeros(depth.shape, np.float32)
+    given = {'intrinsics': CAMERA, 'mask': mask, 'confidence': None, 'rgb': rgb} | arguments
+    return build_points(depth, **given)
+
+
+def test_each_pixel_is_projected_along_its_ray() -> None:
+    points = cloud(np.full((3, 4), 2.0, np.float32))
+    assert points.shape == (3, 4)
+    assert points[0, 0].tolist()[:3] == (-1.0, -0.25, 2.0)
+    assert points[2, 3].tolist()[:3] == (2.0, 0.75, 2.0)
+    assert points['label'].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_point_without_depth_keeps_its_label() -> None:
+    depth = np.full((3, 4), 2.0, np.float32)
+    depth[1, 2] = np.nan
+    points = cloud(depth)
+    assert np.isnan([points[1, 2][axis] for axis in 'xyz']).all()
+    assert points[1, 2]['label'] == 6
+    assert np.isnan(points['z']).sum() == 1
+
+
+def test_confidence_becomes_a_fraction() -> None:
+    confidence = np.full((3, 4), 51, np.uint8)
+    confidence[0, 0] = 255
+    points = cloud(np.ones((3, 4), np.float32), confidence=confidence)
+    assert points[0, 0]['confidence'] == 1.0
+    assert points[0, 1]['confidence'] == pytest.approx(0.2)
+
+
+def test_without_confidence_it_is_one() -> None:
+    assert (cloud(np.ones((3, 4), np.float32))['confidence'] == 1.0).all()
+
+
+def test_stride_takes_rows_and_columns_from_the_first() -> None:
+    points = cloud(np.full((3, 4), 2.0, np.float32), stride=2)
+    assert points['label'].tolist() == [[0, 2], [8, 10]]
+    assert points[1, 1].tolist()[:3] == (1.0, 0.75, 2.0)
+
+
+def test_gap_between_the_fields_is_zero() -> None:
+    points = cloud(np.ones((3, 4), np.float32))
+    assert POINT.itemsize == 28
+    raw = np.frombuffer(points.tobytes(), np.uint8).reshape(-1, 28)
+    assert not raw[:, 12:16].any()
+
+
+def test_colour_lies_in_the_bits_of_a_float() -> None:
+    packed = pack_rgb(np.array([[255, 128, 1]], np.uint8))
+    assert packed.view(np.uint32).tolist() == [0xFF8001]
+
+
+def test_points_are_kept_by_class_confidence_and_depth() -> None:
+    depth = np.ones((3, 4), np.float32)
+    depth[0, 1] = np.nan
+    confidence = np.full((3, 4), 255, np.uint8)
+    confidence[0, 2] = 127
+    points = cloud(depth, confidence=confidence)
+    is_kept = np.zeros(256, np.bool_)
+    is_kept[:4] = True
+    kept = keep_points(points, is_kept, min_confidence=0.5)
+    assert kept['label'].tolist() == [0, 3]
+
+
+def test_millimetres_become_metres_and_zero_nothing() -> None:
+    depth = image_to_depth(image(np.array([[0, 1, 1500, 65535]], np.uint16), '16UC1'))
+    assert np.isnan(depth[0, 0])
+    np.testing.assert_allclose(depth[0, 1:], [0.001, 1.5, 65.535], rtol=1e-6)
+
+
+def test_metres_lose_what_is_no_distance() -> None:
+    values = [[1.25, np.nan, np.inf, -np.inf, 0.0, -1.0]]
+    depth = image_to_depth(image(np.array(values, np.float32), '32FC1'))
+    assert depth[0, 0] == 1.25
+    assert np.isnan(depth[0, 1:]).all()
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
+@pytest.mark.parametrize('order', ['<', '>'])
+def test_either_byte_order_is_read(encoding: str, order: str) -> None:
+    kind = {'16UC1': 'u2', '32FC1': 'f4'}[encoding]
+    value = 2000 if encoding == '16UC1' else 2.0
+    pixels = np.full((2, 2), value, np.dtype(order + kind))
+    message = image(pixels, encoding, is_bigendian=order == '>')
+    np.testing.assert_allclose(image_to_depth(message), 2.0)
+
+
+def test_padded_rows_are_read() -> None:
+    padded = np.full((2, 5), 9999, np.uint16)
+    padded[:, :3] = [[1000, 2000, 3000], [4000, 5000, 6000]]
+    depth = image_to_depth(image(padded, '16UC1', width=3))
+    np.testing.assert_allclose(depth, [[1, 2, 3], [4, 5, 6]], rtol=1e-6)
+
+
+def test_range_limits_the_depth() -> None:
+    message = image(np.array([[100, 500, 2000, 3000]], np.uint16), '16UC1')
+    depth = image_to_depth(message, min_range=0.5, max_range=2.0)
+    assert np.isnan(depth).tolist() == [[True, False, False, True]]
+
+
+def test_what_is_read_can_be_written_to() -> None:
+    message = image(np.ones((2, 2), np.float32), '32FC1')
+    image_to_depth(message)[0, 0] = 5.0
+    assert message.data.tobytes() == np.ones((2, 2), np.float32).tobytes()
+
+
+@pytest.mark.parametrize(
+    ('fields', 'told'),
+    [
+        ({'encoding': 'rgb8'}, "`encoding` of depth must be one of 16UC1, .*got 'rgb8'"),
+        ({'step': 7}, '`step` of depth must be at least 8 bytes .4 pixels 16UC1., got 7'),
+        ({'height': 4}, '`data` of depth must be at least 32 bytes .*got 24'),
+        ({'width': 0}, '`width` x `height` must be at least 1 x 1, got 0 x 3'),
+    ],
+)
+def test_depth_that_is_no_image_is_refused(fields: dict[str, Any], told: str) -> None:
+    message = image(np.ones((3, 4), np.uint16), **({'encoding': '16UC1'} | fields))
+    with pytest.raises(ValueError, match=told):
+        image_to_depth(message)
+
+
+def test_mask_must_have_one_byte_per_pixel() -> None:
+    with pytest.raises(ValueError, match="`encoding` of mask must be mono8 or 8UC1, got 'mono16'"):
+        image_to_ids(image(np.ones((3, 4), np.uint16), 'mono16'), 'mask')
+
+
+def test_mask_of_another_size_is_taken_pixel_by_pixel() -> None:
+    mask = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.uint8)
+    assert on_depth_grid('mask', mask, (2, 1)).tolist() == [[6, 8]]
+    larger = on_depth_grid('mask', mask, (8, 4))
+    assert larger.tolist() == np.repeat(np.repeat(mask, 2, 0), 2, 1).tolist()
+
+
+def test_mask_of_another_view_is_refused() -> None:
+    told = '`mask` must have the aspect ratio of the depth image, 640 x 480, got 1280 x 720'
+    with pytest.raises(ValueError, match=told):
+        on_depth_grid('mask', np.zeros((720, 1280), np.uint8), (640, 480))
+
+
+def test_projection_matrix_counts() -> None:
+    camera = intrinsics_of(calibration(320, 240), 320, 240)
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (300, 310, 160, 121)
+
+
+def test_camera_matrix_counts_where_the_projection_is_empty() -> None:
+    camera = intrinsics_of(calibration(320, 240, p=[0.0] * 12), 320, 240)
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (290, 291, 150, 120)
+
+
+def test_calibration_of_another_size_is_scaled() -> None:
+    camera = intrinsics_of(calibration(320, 240), 640, 480)
+    assert camera == Intrinsics(640, 480, fx=600, fy=620, cx=320, cy=242)
+
+
+def test_window_and_binning_are_applied() -> None:
+    roi = SimpleNamespace(x_offset=20, y_offset=10, width=200, height=100)
+    camera = intrinsics_of(calibration(320, 240, roi=roi, binning_x=2, binning_y=2), 100, 50)
+    assert camera == Intrinsics(100, 50, fx=150, fy=155, cx=70, cy=55.5)
+
+
+def test_calibration_of_another_view_is_refused() -> None:
+    told = '`camera_info` must have the aspect ratio .*640 x 360, got 320 x 240'
+    with pytest.raises(ValueError, match=told):
+        intrinsics_of(calibration(320, 240), 640, 360)
+
+
+@pytest.mark.parametrize('focal', [0.0, -300.0, np.nan])
+def test_camera_without_calibration_is_refused(focal: float) -> None:
+    info = calibration(320, 240, p=[0.0] * 12, k=[focal, 0, 160, 0, focal, 120, 0, 0, 1])
+    with pytest.raises(ValueError, match='must have focal lengths above 0 in P or K, got fx'):
+        intrinsics_of(info, 320, 240)
+
+
+def test_calibration_without_size_is_refused() -> None:
+    with pytest.raises(ValueError, match='`camera_info` must have a size, got 0 x 0'):
+        intrinsics_of(calibration(0, 0), 320, 240)
+
+
+def test_labels_are_read() -> None:
+    labels = ClassLabels.from_json(LABELS)
+    assert labels.names == {0: 'sky', 7: 'car'}
+    assert labels.palette()[[0, 1, 7]].tolist() == [[1, 2, 3], [128, 128, 128], [64, 0, 255]]
+
+
+def test_classes_are_kept_by_name_or_id() -> None:
+    is_kept, unknown = ClassLabels.from_json(LABELS).keep(['car', '3', 'cat', '300'])
+    assert np.flatnonzero(is_kept).tolist() == [3, 7]
+    assert unknown == ['cat', '300']
+
+
+def test_without_a_wish_all_named_classes_are_kept() -> None:
+    assert np.flatnonzero(ClassLabels.from_json(LABELS).keep([])[0]).tolist() == [0, 7]
+    assert np.flatnonzero(ClassLabels().keep([])[0]).tolist() == list(range(255))
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        '[]',
+        '{"0": 1}',
+        '{"a": {"name": "a", "rgb": [1, 2, 3]}}',
+        '{"256": {"name": "a", "rgb": [1, 2, 3]}}',
+        '{"-1": {"name": "a", "rgb": [1, 2, 3]}}',
+        '{"0": {"name": "a", "rgb": [1, 2]}}',
+        '{"0": {"name": "a", "rgb": [1, 2, 300]}}',
+    ],
+)
+def test_other_labels_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match='`labels` must '):
+        ClassLabels.from_json(text)
+
+
+def test_message_holds_the_points() -> None:
+    pytest.importorskip('sensor_msgs')
+    from sensor_msgs.msg import PointField
+    from std_msgs.msg import Header
+
+    from dcfm_ros.cloud_messages import points_to_cloud
+
+    points = cloud(np.full((3, 4), 2.0, np.float32))
+    header = Header(frame_id='optical')
+    message = points_to_cloud(points, header, is_dense=False)
+    assert message.header == header
+    assert (message.height, message.width, message.is_dense) == (3, 4, False)
+    assert (message.point_step, message.row_step) == (28, 112)
+    assert message.data.tobytes() == points.tobytes()
+    described = [(field.name, field.offset, field.datatype) for field in message.fields]
+    FLOAT32, UINT32 = PointField.FLOAT32, PointField.UINT32
+    assert described == [
+        ('x', 0, FLOAT32),
+        ('y', 4, FLOAT32),
+        ('z', 8, FLOAT32),
+        ('rgb', 16, FLOAT32),
+        ('label', 20, UINT32),
+        ('confidence', 24, FLOAT32),
+    ]
+
+
+@pytest.mark.parametrize('shape', [(3, 4), (12,), (0,)])
+def test_message_is_the_same_as_of_sensor_msgs_py(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_cloud2 = pytest.importorskip(
+        'sensor_msgs_py.point_cloud2', reason='sensor_msgs_py is not installed'
+    )
+    from std_msgs.msg import Header
+
+    from dcfm_ros import cloud_messages
+
+    points = cloud(np.full((3, 4), 2.0, np.float32)).ravel()[: np.prod(shape)].reshape(shape)
+    header = Header(frame_id='optical')
+    made = cloud_messages.points_to_cloud(points, header, is_dense=True)
+    assert cloud_messages.create_cloud is point_cloud2.create_cloud
+    monkeypatch.setattr(cloud_messages, 'create_cloud', None)
+    assert cloud_messages.points_to_cloud(points, header, is_dense=True) == made
+    read = point_cloud2.read_points(made)
+    assert read['label'].tolist() == points['label'].ravel().tolist()
