@@ -16,6 +16,7 @@ from dcfm_ros import (
     cli_export,
     cli_figures,
     cli_pseudo_labels,
+    cli_replay,
     cli_training,
     cli_weights,
 )
@@ -216,6 +217,7 @@ def bag(
 
 app.command()(cli_bench.bench)
 app.command()(cli_evaluation.evaluate)
+app.command()(cli_replay.replay)
 app.command()(cli_training.extract)
 app.command()(cli_pseudo_labels.pseudo_label)
 app.command()(cli_training.ablate)

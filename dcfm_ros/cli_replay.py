@@ -1,0 +1,204 @@
+"""The verb `dcfm replay`; `dcfm_ros.cli` puts it beside the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from dcfm_ros.cli_options import (
+    Checkpoint,
+    ConfidenceDrop,
+    Device,
+    Json,
+    OptionalFloat,
+    OptionalInt,
+    OptionalPath,
+    OptionalText,
+    Slices,
+    Topic,
+    print_rows,
+    print_summary,
+    refuse_unused,
+    save_json,
+    with_progress,
+)
+
+if TYPE_CHECKING:
+    from dcfm_ros.replay.offline import ReplayOptions
+
+OptionalPaths = Optional[list[Path]]  # noqa: UP045 - as in cli_options
+OptionalPair = Optional[tuple[Path, Path]]  # noqa: UP045
+OptionalBool = Optional[bool]  # noqa: UP045
+
+_PRINTED = (
+    'frames_sent', 'masks_received', 'latency_ms', 'latency_ms_key', 'latency_ms_nonkey',
+    'jitter_ms', 'keyframe_share', 'keyframe_reasons', 'keyframe_age', 'temporal', 'losses',
+)  # fmt: skip
+"""Figures of a replay that are printed; report.json has them all."""
+
+
+def replay(
+    bags: Annotated[
+        OptionalPaths,
+        typer.Argument(help='Bags: rosbag2 folders, .mcap, .db3 or ROS 1 .bag files.'),
+    ] = None,
+    report: Annotated[
+        OptionalPath,
+        typer.Option(help='Folder for the report; default: out/replay.'),
+    ] = None,
+    topic: Topic = None,
+    truth_topic: Annotated[
+        OptionalText, typer.Option(help='Mask topic with the true classes, for the mIoU.')
+    ] = None,
+    compare: Annotated[
+        OptionalPair, typer.Option(help='Compare two reports instead of replaying.')
+    ] = None,
+    force: Annotated[
+        bool, typer.Option(help='Also compare reports of different recordings.')
+    ] = False,
+    checkpoint: Checkpoint = None,
+    interval: Annotated[
+        OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 4.')
+    ] = None,
+    adaptive: Annotated[
+        OptionalFloat, typer.Option(min=0.0, help='Change score that makes a keyframe instead.')
+    ] = None,
+    max_interval: Annotated[
+        OptionalInt, typer.Option(min=1, help='With --adaptive: longest interval, frames.')
+    ] = None,
+    score: Annotated[
+        OptionalText, typer.Option(help='With --adaptive: compare image (default) or feature.')
+    ] = None,
+    confidence_drop: ConfidenceDrop = None,
+    execution: Annotated[
+        str, typer.Option(help='When the deep encoder works: sync or amortised.')
+    ] = 'sync',
+    slices: Slices = None,
+    max_age: Annotated[
+        OptionalInt, typer.Option(min=0, help='Oldest feature to use, frames.')
+    ] = None,
+    fidelity: Annotated[
+        OptionalBool,
+        typer.Option(
+            '--fidelity/--no-fidelity',
+            help='Also run every frame by itself and compare; default: where there are no labels.',
+        ),
+    ] = None,
+    device: Device = 'auto',
+    backend: Annotated[str, typer.Option(help='auto, torch, openvino or onnxruntime.')] = 'auto',
+    height: Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help='Bags at a time, in processes.')] = 1,
+    threads: Annotated[
+        OptionalInt, typer.Option(min=1, help='Of each process; default: the cores, shared out.')
+    ] = None,
+    ray: Annotated[
+        OptionalText, typer.Option(help='local, or a Ray cluster: auto or HOST:PORT.')
+    ] = None,
+    json_file: Json = None,
+) -> None:
+    """Replay bags through the engine, without ROS: every frame, the same masks every time.
+
+    One bag gets report.html, report.json, frames.csv and overlay.mp4; several get a folder each
+    and fleet.html and fleet.json over all of them.
+    """
+    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.replay.offline import ReplayOptions
+    from dcfm_ros.segment import choose_schedule
+
+    if compare is not None:
+        if bags:
+            raise ValueError(f'--compare takes two reports and no bags, got {bags}')
+        _compare(*compare, report or Path('out/replay_comparison'), force, json_file)
+        return
+    refuse_unused({'force': force or None}, '--compare')
+    if not bags:
+        raise ValueError('name at least one bag, or --compare and two reports')
+    if execution != 'amortised':
+        refuse_unused({'slices': slices}, '--execution amortised')
+    options = ReplayOptions(
+        checkpoint=find_checkpoint(checkpoint),
+        schedule=choose_schedule(interval, adaptive, max_interval, score, confidence_drop),
+        execution=execution,
+        slices=slices,
+        max_age=max_age,
+        device=device,
+        backend=backend,
+        height=height,
+        topic=topic,
+        label_topic=truth_topic,
+        fidelity=fidelity,
+    )
+    folder = report or Path('out/replay')
+    if len(bags) == 1 and jobs == 1 and ray is None:
+        _replay_one(bags[0], folder, options, threads, json_file)
+    else:
+        workers: dict[str, Any] = {'jobs': jobs, 'threads': threads, 'ray_address': ray}
+        _replay_many(bags, folder, options, workers, json_file)
+
+
+def _replay_one(
+    bag: Path, folder: Path, options: ReplayOptions, threads: int | None, json_file: Path | None
+) -> None:
+    from dcfm_ros.replay.offline import replay_bag
+    from dcfm_ros.replay.report import report_folder, write_replay_report
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    with report_folder(folder) as part:
+        run = replay_bag(bag, part, options, lambda frames: with_progress(frames, 'replaying'))
+        figures = write_replay_report(part, run)
+    save_json(json_file, figures)
+    shown = {name: figures[name] for name in _PRINTED}
+    for kind in ('accuracy', 'fidelity'):
+        shown |= {
+            f'{kind}: {name}': value
+            for name, value in (figures[kind] or {}).items()
+            if name not in ('iou', 'by_age')
+        }
+    print_summary(shown | figures['resources'])
+    for loss in figures['losses']:
+        typer.echo(f'note: {loss}', err=True)
+    typer.echo(f'report: {folder / "report.html"}, {folder / "report.json"}')
+
+
+def _replay_many(
+    bags: list[Path],
+    folder: Path,
+    options: ReplayOptions,
+    workers: dict[str, Any],
+    json_file: Path | None,
+) -> None:
+    from dcfm_ros.replay.fleet import replay_fleet
+
+    figures = replay_fleet(bags, folder, options, **workers)
+    save_json(json_file, figures)
+    names = (
+        'report', 'frames', 'keyframe_share', 'latency_ms_p50', 'latency_ms_p99',
+        'latency_ms_max', 'miou', 'mvc8', 'streaming_miou', 'fidelity_miou', 'fidelity_pixels',
+    )  # fmt: skip
+    rows = [row for row in figures['rows'] if not row['error']]
+    told = [name for name in names if any(row[name] is not None for row in rows)]
+    print_rows([{name: row[name] for name in told} for row in rows])
+    for row in rows:
+        for loss in row['losses']:
+            typer.echo(f'note: {row["bag"]}: {loss}', err=True)
+    typer.echo(f'report: {folder / "fleet.html"}, {folder / "fleet.json"}')
+    if failed := figures['failed']:
+        lines = '\n  '.join(f'{entry["bag"]}: {entry["error"]}' for entry in failed)
+        raise RuntimeError(f'{len(failed)} of {len(bags)} bags failed:\n  {lines}')
+
+
+def _compare(first: Path, second: Path, folder: Path, force: bool, json_file: Path | None) -> None:
+    from dcfm_ros.replay.compare import compare_reports
+
+    comparison = compare_reports(first, second, folder, force=force)
+    save_json(json_file, comparison)
+    print_rows(comparison['settings'])
+    print_rows(comparison['figures'])
+    if comparison['same_masks'] is not None:
+        typer.echo(f'masks: {"the same" if comparison["same_masks"] else "not the same"}')
+    typer.echo(f'report: {folder / "comparison.html"}, {folder / "comparison.json"}')
