@@ -1,0 +1,55 @@
+"""The newest calibration of a camera, for its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dcfm_ros.mask_geometry import camera_info_of_mask
+
+
+class CameraInfoRelay:
+    """Keeps the last camera_info that came, so that no image waits for one.
+
+    One thread receives, another asks.
+    """
+
+    def __init__(self, log_warning: Callable[[str], None]) -> None:
+        """Begin without a calibration.
+
+        Args:
+            log_warning: Told once when what came is not for the masks, and why.
+        """
+        self._log_warning = log_warning
+        self._info: Any = None
+        self._told = ''
+        self.problem = ''
+        """Why the last mask got no camera_info; '' if it got one."""
+
+    def receive(self, info: Any) -> None:
+        """Take a sensor_msgs/CameraInfo."""
+        self._info = info
+
+    def for_mask(
+        self, header: Any, image_size: tuple[int, ...], mask_size: tuple[int, ...]
+    ) -> Any | None:
+        """The camera_info of a mask, or None if there is none of this image's size.
+
+        Args:
+            header: Of the image.
+            image_size: (height, width).
+            mask_size: (height, width).
+        """
+        if self._info is None:  # no warning: it may be on its way
+            self.problem = 'no `camera_info` has come'
+            return None
+        try:
+            scaled = camera_info_of_mask(self._info, header, image_size, mask_size)
+        except ValueError as error:
+            self.problem = str(error)
+            if self.problem != self._told:
+                self._told = self.problem
+                self._log_warning(f'mask/camera_info is not published: {error}')
+            return None
+        self.problem = ''
+        return scaled

@@ -1,0 +1,139 @@
+"""Compressed images (JPEG, PNG) -> RGB, and masks -> PNG; no ROS, so bags are read so too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import struct
+from typing import Any
+import zlib
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.encodings import check_size, demosaic
+
+_JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
+_FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_DECODING = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
+    """Decode a JPEG or PNG message.
+
+    What the data are is read from them. `format` matters in two cases, as in
+    compressed_image_transport: a grey image of a `bayer_*` original is a mosaic, and one
+    'compressed rgb*' has red and blue changed. Grey becomes RGB, transparency is dropped, 16-bit
+    samples become 8-bit ones by their high byte; a turned camera's EXIF tag is not obeyed, since
+    the calibration is of the sensor.
+
+    Args:
+        message: Anything with `format` and `data` of sensor_msgs/CompressedImage.
+
+    Returns:
+        (H, W, 3).
+
+    Raises:
+        ValueError: If it is no whole, intact JPEG or PNG image of a camera's size. Damage within
+            the pixels of a JPEG of full length shows in few cases; a PNG has checksums.
+    """
+    data = bytes(message.data)
+    if data.startswith(_JPEG):
+        kind, read_header = 'JPEG', _read_jpeg
+    elif data.startswith(_PNG):
+        kind, read_header = 'PNG', _read_png
+    else:
+        got = f'{len(data)} bytes that begin with {data[:8]!r} and format {message.format!r}'
+        raise ValueError(f'`data` must be a JPEG or PNG image, got {got}')
+    try:
+        height, width, channels = read_header(data)
+    except struct.error as error:
+        got = f'one cut off after {len(data)} bytes'
+        raise ValueError(f'`data` must be a whole {kind} image, got {got}') from error
+    check_size(height, width)
+    image = _decode(data)
+    if image is None or image.shape[:2] != (height, width):
+        raise ValueError(f'`data` must be an intact {kind} image, got one that is not decoded')
+    original, _, stored = message.format.partition(';')
+    if original.startswith('bayer_') and channels == 1:
+        return demosaic(np.ascontiguousarray(image[..., 0]), original)
+    if 'compressed rgb' in stored:
+        return np.ascontiguousarray(image[..., ::-1])
+    return image
+
+
+def mask_to_png(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Compress a class mask, (H, W), without loss: the bytes of a PNG file."""
+    _, png = cv2.imencode('.png', mask, (cv2.IMWRITE_PNG_COMPRESSION, 1))
+    return np.asarray(png, np.uint8)
+
+
+def _decode(data: bytes) -> NDArray[np.uint8] | None:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODING)
+    except cv2.error:
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
+
+
+def _read_jpeg(data: bytes) -> tuple[int, int, int]:
+    """Height, width and channels, if nothing is missing; libjpeg would fill what is with grey.
+
+    Raises:
+        struct.error: If the data end too early.
+        ValueError: If they are damaged.
+    """
+    size = (0, 0, 0)
+    for marker, position in _jpeg_segments(data):
+        if marker in _FRAME_HEADERS:
+            height, width, channels = struct.unpack_from('>HHB', data, position + 3)
+            size = (height, width, channels)
+        if marker == _START_OF_SCAN:
+            # Within a scan 0xFF is never followed by 0xD9. A thumbnail's end came before.
+            if data.find(bytes([0xFF, _END_OF_IMAGE]), position) < 0:
+                raise struct.error('no end of image')
+            return size
+    raise ValueError('`data` must be an intact JPEG image, got one without a scan')
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Markers up to the first scan, and where their segments begin (with two bytes of length)."""
+    position = 2
+    while True:
+        prefix, marker = struct.unpack_from('>BB', data, position)
+        if prefix != 0xFF:
+            got = f'one with {prefix:#04x} for a marker at byte {position}'
+            raise ValueError(f'`data` must be an intact JPEG image, got {got}')
+        if marker == _END_OF_IMAGE:
+            return
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        position += 2
+        if marker in _WITHOUT_LENGTH:
+            continue
+        yield marker, position
+        (length,) = struct.unpack_from('>H', data, position)
+        position += length
+
+
+def _read_png(data: bytes) -> tuple[int, int, int]:
+    """Height, width and channels, if every chunk is there and has its checksum.
+
+    Raises:
+        struct.error: If the data end too early.
+        ValueError: If they are damaged.
+    """
+    view, position, name = memoryview(data), len(_PNG), b''
+    while name != b'IEND':
+        length, name = struct.unpack_from('>I4s', data, position)
+        position += 8
+        (checksum,) = struct.unpack_from('>I', data, position + length)
+        if zlib.crc32(view[position - 4 : position + length]) != checksum:
+            got = f'one whose chunk {name!r} at byte {position - 8} has a wrong checksum'
+            raise ValueError(f'`data` must be an intact PNG image, got {got}')
+        position += length + 4
+    width, height, _, colour_type = struct.unpack_from('>4xIIBB', data, len(_PNG) + 4)
+    return height, width, 1 if colour_type == 0 else 3

@@ -1,0 +1,155 @@
+"""Raw image messages in the encodings of sensor_msgs -> RGB; no ROS, so bags are read so too.
+
+A message is anything with the fields of sensor_msgs/Image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_PIXELS = 7680 * 4320
+
+
+class _Layout(NamedTuple):
+    """How the bytes of an encoding lie, and how they become RGB."""
+
+    bytes_per_pixel: int
+    """Of one row."""
+    conversion: int | None
+    """OpenCV's, from 8-bit samples; None: they are RGB."""
+    sample_bytes: int = 1
+    even_width: bool = False
+    has_chroma_rows: bool = False
+    """Half as many rows of chroma follow (4:2:0); width and height are even."""
+
+
+_8_BIT: Mapping[str, _Layout] = {
+    'rgb8': _Layout(3, None),
+    'bgr8': _Layout(3, cv2.COLOR_BGR2RGB),
+    'rgba8': _Layout(4, cv2.COLOR_RGBA2RGB),
+    'bgra8': _Layout(4, cv2.COLOR_BGRA2RGB),
+    'mono8': _Layout(1, cv2.COLOR_GRAY2RGB),
+    '8UC1': _Layout(1, cv2.COLOR_GRAY2RGB),
+    '8UC3': _Layout(3, cv2.COLOR_BGR2RGB),
+    # OpenCV names a pattern by the second and third pixel of the second row.
+    'bayer_rggb8': _Layout(1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': _Layout(1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': _Layout(1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': _Layout(1, cv2.COLOR_BayerGB2RGB),
+}
+_16_BIT: Mapping[str, str] = {
+    'rgb16': 'rgb8',
+    'bgr16': 'bgr8',
+    'rgba16': 'rgba8',
+    'bgra16': 'bgra8',
+    'mono16': 'mono8',
+    '16UC1': '8UC1',
+    '16UC3': '8UC3',
+    'bayer_rggb16': 'bayer_rggb8',
+    'bayer_bggr16': 'bayer_bggr8',
+    'bayer_gbrg16': 'bayer_gbrg8',
+    'bayer_grbg16': 'bayer_grbg8',
+}
+_LAYOUTS: Mapping[str, _Layout] = {
+    **_8_BIT,
+    **{
+        wide: _Layout(2 * _8_BIT[narrow].bytes_per_pixel, _8_BIT[narrow].conversion, 2)
+        for wide, narrow in _16_BIT.items()
+    },
+    'yuv422': _Layout(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
+    'uyvy': _Layout(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
+    'yuv422_yuy2': _Layout(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
+    'yuyv': _Layout(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
+    'nv12': _Layout(1, cv2.COLOR_YUV2RGB_NV12, even_width=True, has_chroma_rows=True),
+    'nv21': _Layout(1, cv2.COLOR_YUV2RGB_NV21, even_width=True, has_chroma_rows=True),
+}
+ENCODINGS: tuple[str, ...] = tuple(_LAYOUTS)
+"""All that are understood."""
+
+
+def image_to_rgb(message: Any) -> NDArray[np.uint8]:
+    """Look at an image message as RGB.
+
+    16-bit samples become 8-bit ones by their high byte. 8UC3 is taken for BGR, as OpenCV's
+    images are.
+
+    Args:
+        message: In one of `ENCODINGS`; rows may be padded (`step` above the row's own length).
+
+    Returns:
+        (H, W, 3). For rgb8 a view of the message's own data, otherwise a converted copy.
+
+    Raises:
+        ValueError: If encoding, size, step and data do not make an image; says which and why.
+    """
+    if message.encoding not in _LAYOUTS:
+        allowed = ', '.join(ENCODINGS)
+        raise ValueError(f'`encoding` must be one of {allowed}, got {message.encoding!r}')
+    layout = _LAYOUTS[message.encoding]
+    samples = _rows(message, layout)
+    if layout.sample_bytes == 2:
+        high = 0 if message.is_bigendian else 1
+        samples = np.ascontiguousarray(samples[:, high::2])
+    channels = layout.bytes_per_pixel // layout.sample_bytes
+    samples = samples.reshape(len(samples), message.width, channels)
+    return _convert(samples, layout.conversion)
+
+
+def demosaic(mosaic: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
+    """Interpolate the colours of a sensor's pattern.
+
+    Args:
+        mosaic: (H, W).
+        encoding: bayer_*8 or bayer_*16, whose pattern counts.
+
+    Raises:
+        ValueError: If the encoding is no such.
+    """
+    if not encoding.startswith('bayer_') or encoding not in _LAYOUTS:
+        allowed = ', '.join(name for name in ENCODINGS if name.startswith('bayer_'))
+        raise ValueError(f'`encoding` must be one of {allowed}, got {encoding!r}')
+    return _convert(mosaic, _LAYOUTS[encoding].conversion)
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse an image without pixels, and one too large to be a camera's.
+
+    Raises:
+        ValueError: Naming the size.
+    """
+    if height == 0 or width == 0:
+        raise ValueError(f'`width` x `height` must be at least 1 x 1, got {width} x {height}')
+    if height * width > MAX_PIXELS:
+        allowed = f'at most {MAX_PIXELS} pixels (7680 x 4320)'
+        raise ValueError(f'`width` x `height` must be {allowed}, got {width} x {height}')
+
+
+def _convert(samples: NDArray[np.uint8], conversion: int | None) -> NDArray[np.uint8]:
+    if conversion is None:
+        return samples
+    return np.asarray(cv2.cvtColor(samples, conversion), np.uint8)
+
+
+def _rows(message: Any, layout: _Layout) -> NDArray[np.uint8]:
+    """The bytes of the image without padding, (rows, bytes of a row), not copied."""
+    height, width, step, size = message.height, message.width, message.step, len(message.data)
+    check_size(height, width)
+    length = width * layout.bytes_per_pixel
+    if layout.even_width and width % 2:
+        raise ValueError(f'`width` must be even for {message.encoding}, got {width}')
+    if layout.has_chroma_rows and height % 2:
+        raise ValueError(f'`height` must be even for {message.encoding}, got {height}')
+    if step < length:
+        allowed = f'at least {length} bytes ({width} pixels {message.encoding})'
+        raise ValueError(f'`step` must be {allowed}, got {step}')
+    num_rows = height * 3 // 2 if layout.has_chroma_rows else height
+    if size < num_rows * step:
+        allowed = f'at least {num_rows * step} bytes (height {num_rows} x step {step})'
+        raise ValueError(f'`data` must be {allowed}, got {size}')
+    rows = np.frombuffer(message.data, np.uint8, num_rows * step).reshape(num_rows, step)
+    return rows[:, :length]
