@@ -97,6 +97,8 @@ def image_to_rgb(message: Any) -> NDArray[np.uint8]:
         samples = np.ascontiguousarray(samples[:, high::2])
     channels = layout.bytes_per_pixel // layout.sample_bytes
     samples = samples.reshape(len(samples), message.width, channels)
+    if message.encoding.startswith('bayer_'):
+        return demosaic(samples, message.encoding)
     return _convert(samples, layout.conversion)
 
 
@@ -104,15 +106,19 @@ def demosaic(mosaic: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
     """Interpolate the colours of a sensor's pattern.
 
     Args:
-        mosaic: (H, W).
+        mosaic: (H, W) or (H, W, 1), 3 x 3 at least.
         encoding: bayer_*8 or bayer_*16, whose pattern counts.
 
     Raises:
-        ValueError: If the encoding is no such.
+        ValueError: If the encoding is no such, or the mosaic too small to interpolate.
     """
     if not encoding.startswith('bayer_') or encoding not in _LAYOUTS:
         allowed = ', '.join(name for name in ENCODINGS if name.startswith('bayer_'))
         raise ValueError(f'`encoding` must be one of {allowed}, got {encoding!r}')
+    height, width = mosaic.shape[:2]
+    if min(height, width) < 3:  # OpenCV's would be black
+        got = f'{width} x {height}'
+        raise ValueError(f'`width` x `height` must be at least 3 x 3 for {encoding}, got {got}')
     return _convert(mosaic, _LAYOUTS[encoding].conversion)
 
 

@@ -145,6 +145,12 @@ def test_damaged_header_of_a_jpeg_is_refused() -> None:
     assert 'one with 0x00 for a marker at byte 20' in refusal(JPEG[:20] + b'\0' + JPEG[21:])
 
 
+def test_garbage_among_the_pixels_of_a_jpeg_is_refused() -> None:
+    damaged = JPEG[:-40] + b'\xff\x17' + JPEG[-38:]
+    expected = f"one with b'\\xff\\x17' among its pixels at byte {len(JPEG) - 40}"
+    assert expected in refusal(damaged)
+
+
 def test_changed_byte_of_a_png_is_refused() -> None:
     position = PNG.index(b'IDAT') + 30
     damaged = PNG[:position] + bytes([PNG[position] ^ 1]) + PNG[position + 1 :]
@@ -217,3 +223,9 @@ def test_mask_survives_its_png(shape: tuple[int, int]) -> None:
     back = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(back, mask)
     assert png.dtype == np.uint8
+
+
+def test_png_of_a_mask_is_small() -> None:
+    rows, columns = np.mgrid[:480, :640]
+    mask = ((rows // 60 + columns // 80) % 11).astype(np.uint8)
+    assert len(mask_to_png(mask)) < 6000

@@ -170,6 +170,8 @@ def test_surplus_data_is_ignored() -> None:
         ({'step': 2**32 - 1}, '`data` must be at least 21474836475 bytes .*, got 90'),
         ({'encoding': 'rgb16'}, '`step` must be at least 36 bytes .*rgb16.*, got 18'),
         ({'encoding': 'uyvy', 'width': 5}, '`width` must be even for uyvy, got 5'),
+        ({'encoding': 'bayer_rggb8', 'width': 2}, 'must be at least 3 x 3 for .*, got 2 x 5'),
+        ({'encoding': 'bayer_grbg16', 'height': 2}, 'must be at least 3 x 3 for .*, got 6 x 2'),
         ({'encoding': 'nv12', 'width': 5}, '`width` must be even for nv12, got 5'),
         ({'encoding': 'nv12'}, '`height` must be even for nv12, got 5'),
         ({'encoding': 'nv12', 'height': 4, 'data': b'.' * 90}, 'at least 108 bytes .*, got 90'),
