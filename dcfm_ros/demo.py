@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
-import signal
-import subprocess
-import sys
 from typing import Any
 
 import cv2
@@ -16,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.checkpoint import CheckpointMetadata
-from dcfm_ros.player import PlayedFrame, PlayReport, play
+from dcfm_ros.node_process import node_process
+from dcfm_ros.play_report import PlayReport
+from dcfm_ros.player import PlayedFrame, play
 from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.sources import SourceFrame
-
-_STOP_S = 15.0
 
 
 def run_demo(
@@ -87,7 +82,7 @@ def run_demo(
             recorder.add(
                 frame,
                 _decode(masks.get(record.index)),
-                is_keyframe=record.timing.get('is_keyframe', '').lower() == 'true',
+                is_keyframe=record.is_keyframe,
                 latency_ms=float('nan') if record.latency_ms is None else record.latency_ms,
                 keyframe_age=None if age is None else int(age),
                 stage_ms=record.stage_ms,
@@ -103,31 +98,6 @@ def run_demo(
         device=report.reported.get('device'),
     )
     return summary, recorder
-
-
-@contextmanager
-def node_process(parameters: dict[str, Any], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the node as its own process, on this host only.
-
-    The process ends with the body; its output goes to `log`.
-    """
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    # A domain of its own, so that a robot's topics on this host are left alone.
-    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
-    arguments = [sys.executable, '-m', 'dcfm_ros.node', '--ros-args']
-    for name, value in parameters.items():
-        arguments += ['-p', f'{name}:={value}']
-    with log.open('wb') as file:
-        process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT)
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _summary(report: PlayReport, recorder: RunRecorder) -> dict[str, Any]:

@@ -20,7 +20,18 @@ PACKAGES = {'dcfm_ros': ROOT / 'dcfm_ros'} | {
 }
 ROS_MODULES = {
     f'dcfm_ros.{name}'
-    for name in ('node', 'camera', 'messages', 'parameter_declaration', 'player')
+    for name in (
+        'node',
+        'camera',
+        'matched_subscription',
+        'messages',
+        'parameter_declaration',
+        'player',
+        'player_node',
+        'qos_overrides',
+        'benchmark.frame_taker',
+        'benchmark.transport_child',
+    )
 }
 ROS_PACKAGES = {'ament_index_python', 'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros'}
 ROS_PACKAGES |= {'message_filters', 'rclpy', 'rpyutils', 'sensor_msgs_py', 'tf2_ros'}

@@ -12,7 +12,8 @@ pytest.importorskip('rclpy')
 
 from running_node import make_checkpoint, running_node
 
-from dcfm_ros.player import FrameRecord, PlayedFrame, PlayReport, play
+from dcfm_ros.play_report import FrameRecord, PlayReport
+from dcfm_ros.player import PlayedFrame, play
 
 STEP_MS = 40.0
 

@@ -1,0 +1,39 @@
+"""The node as a process of its own, for whoever wants to measure or to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+from typing import Any
+
+_STOP_S = 15.0
+
+
+@contextmanager
+def node_process(parameters: Mapping[str, Any], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the node as its own process, on this host only.
+
+    The process ends with the body; its output goes to `log`.
+    """
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    # A domain of its own, so that a robot's topics on this host are left alone.
+    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+    arguments = [sys.executable, '-m', 'dcfm_ros.node', '--ros-args']
+    for name, value in parameters.items():
+        arguments += ['-p', f'{name}:={value}']
+    with log.open('wb') as file:
+        process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -1,0 +1,220 @@
+"""The node's peer on DDS: sends frames, collects the answers and accounts for every frame."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable
+import threading
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from dcfm_ros.messages import array_to_image, ns_to_stamp, stamp_to_ns
+from dcfm_ros.play_report import FrameRecord, PlayReport
+from dcfm_ros.stream_statistics import DROP_CAUSES
+
+OnMask = Callable[[int, NDArray[np.uint8]], None]
+_IDLE_S = 2.0
+"""Diagnostics that come so long after the last frame count it, wherever it is."""
+_TOPICS = {'raw': ('image', Image), 'compressed': ('image/compressed', CompressedImage)}
+
+
+class PlayerNode(Node):
+    """Publisher and subscriptions; the executor's thread fills the records of a play.
+
+    Args:
+        context: Of its own, so that a caller's rclpy is left alone.
+        namespace: Of the segmentation node, fully qualified.
+        reliability: 'reliable' or 'best_effort'.
+        image_transport: 'raw' or 'compressed', as the node's parameter.
+        on_mask: Called with frame index and mask, (H, W), instead of keeping the masks.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        namespace: str,
+        reliability: str,
+        image_transport: str,
+        on_mask: OnMask | None,
+    ) -> None:
+        super().__init__('dcfm_player', context=context, use_global_arguments=False)
+        self._node_name = f'{namespace}/segmentation_node'
+        self._reliability = reliability
+        self._on_mask_user = on_mask
+        self._changed = threading.Condition()
+        self._records: list[FrameRecord] = []
+        self._index: dict[tuple[int, str], int] = {}
+        self._unexpected = 0
+        self._reported: dict[str, str] = {}  # values of the node's last diagnostics
+        self._reported_s = 0.0
+        self._received_before = 0
+        self._dropped_before = dict.fromkeys(DROP_CAUSES, 0)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
+        timing = f'{self._node_name}/timing'
+        self.create_subscription(DiagnosticArray, timing, self._on_timing, 100)
+        self._masks = self.create_subscription(Image, f'{namespace}/mask', self._on_mask, 100)
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy[reliability.upper()])
+        topic, kind = _TOPICS[image_transport]
+        self._images = self.create_publisher(kind, f'{namespace}/{topic}', qos)
+
+    @property
+    def qos(self) -> dict[str, dict[str, str | int]]:
+        """Quality of service of images (offered) and masks (asked for)."""
+        profiles = {'images': self._images.qos_profile, 'masks': self._masks.qos_profile}
+        return {
+            name: {'reliability': profile.reliability.name.lower(), 'depth': profile.depth}
+            for name, profile in profiles.items()
+        }
+
+    def wait_until_ready(self, wait_s: float) -> None:
+        """Wait until the node is active and both directions are matched at both ends."""
+        end_s = time.monotonic() + wait_s
+        with self._changed:
+            while problem := self._not_ready():
+                left_s = end_s - time.monotonic()
+                if left_s <= 0:
+                    raise TimeoutError(f'waited {wait_s:.0f} s for {self._node_name}: {problem}')
+                self._changed.wait(min(left_s, 0.1))
+
+    def begin(self) -> None:
+        """Forget the frames of the play before; the node is ready, and idle."""
+        with self._changed:
+            # Lost after the last frame that arrived, so the next one will show the gap.
+            unseen = self._never_arrived() - self._dropped()['lost']
+            self._records, self._index, self._unexpected = [], {}, 0
+            self._received_before = int(self._reported['frames_received'])
+            self._dropped_before = self._dropped_in_total()
+            self._dropped_before['lost'] += max(unseen, 0)
+
+    def send(self, image: NDArray[np.uint8] | bytes, stamp_ns: int, frame_id: str) -> None:
+        """Publish a frame and remember it.
+
+        Raises:
+            ValueError: If a frame of this play had the same stamp.
+        """
+        header = Header(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)
+        message = _message(image, header)
+        key = (stamp_ns, frame_id)
+        with self._changed:
+            if key in self._index:
+                raise ValueError(f'`stamp_ns` must differ between frames, got {key[0]} twice')
+            index = self._index[key] = len(self._records)
+            record = FrameRecord(
+                index=index, stamp_ns=stamp_ns, frame_id=frame_id, sent_s=time.monotonic()
+            )
+            self._records.append(record)
+        self._images.publish(message)
+
+    def wait_until_settled(self, wait_s: float) -> None:
+        """Wait until every frame is answered or dropped, or the node is idle, or time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_settled() or self._is_idle(), wait_s)
+
+    def report(self) -> PlayReport:
+        """What is known so far."""
+        with self._changed:
+            return PlayReport(
+                records=self._records,
+                dropped_by_cause=self._dropped(),
+                unexpected_masks=self._unexpected,
+                reported=dict(self._reported),
+                never_arrived=self._never_arrived(),
+            )
+
+    def _not_ready(self) -> str:
+        reported = self._reported
+        if not reported:
+            return 'no diagnostics of a node of that name'
+        if reported['state'] != 'active':
+            return f'it is {reported["state"]}: {reported["message"]}'
+        topic = self._images.topic_name
+        # All publishers, for a former one may still count where this one does not yet.
+        publishers = int(reported['publishers'])
+        if self._images.get_subscription_count() == 0 or publishers != self.count_publishers(
+            topic
+        ):
+            return f'it is not connected to {topic}'
+        if publishers == 1 and reported['reliability'] != self._reliability:
+            return f'it still listens {reported["reliability"]} to {topic}'
+        if reported['mask_subscribers'] == '0':
+            return 'its mask is not connected'
+        return ''
+
+    def _is_settled(self) -> bool:
+        waiting = sum(not (record.answered and record.timing) for record in self._records)
+        return waiting <= sum(self._dropped().values())
+
+    def _is_idle(self) -> bool:
+        """Whether the node has nothing under way, so that what is missing will not come."""
+        if self._reported_s < self._records[-1].sent_s + _IDLE_S:
+            return False
+        done = int(self._reported['frames_answered']) - int(self._reported['frames_received'])
+        total = self._dropped_in_total()
+        return done + sum(total.values()) - total['lost'] == 0
+
+    def _never_arrived(self) -> int:
+        lost = self._dropped()['lost']
+        if not self._records or self._is_settled():
+            return lost
+        # Not settled and over: the diagnostics are newer than all that arrived.
+        arrived = int(self._reported['frames_received']) - self._received_before
+        return max(lost, len(self._records) - arrived)
+
+    def _dropped(self) -> dict[str, int]:
+        total, before = self._dropped_in_total(), self._dropped_before
+        return {cause: max(total[cause] - before[cause], 0) for cause in DROP_CAUSES}
+
+    def _dropped_in_total(self) -> dict[str, int]:
+        return {cause: int(self._reported[f'dropped_{cause}']) for cause in DROP_CAUSES}
+
+    def _find(self, header: Header) -> FrameRecord | None:
+        index = self._index.get((stamp_to_ns(header.stamp), header.frame_id))
+        return None if index is None else self._records[index]
+
+    def _on_mask(self, message: Image) -> None:
+        now_s = time.monotonic()
+        with self._changed:
+            record = self._find(message.header)
+            if record is None or record.answered:
+                self._unexpected += 1
+                return
+            mask = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
+            if self._on_mask_user is None:
+                record.mask = mask
+            record.received_s = now_s
+            self._changed.notify_all()
+        if self._on_mask_user is not None:
+            self._on_mask_user(record.index, mask)
+
+    def _on_timing(self, message: DiagnosticArray) -> None:
+        with self._changed:
+            if (record := self._find(message.header)) is not None:
+                record.timing = {entry.key: entry.value for entry in message.status[0].values}
+                self._changed.notify_all()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        prefix = f'{self._node_name}: '
+        own = {s.name.removeprefix(prefix): s for s in message.status if s.name.startswith(prefix)}
+        if 'model' not in own:
+            return
+        values = {entry.key: entry.value for status in own.values() for entry in status.values}
+        with self._changed:
+            self._reported = {**values, 'message': own['model'].message}
+            self._reported_s = time.monotonic()
+            self._changed.notify_all()
+
+
+def _message(image: NDArray[np.uint8] | bytes, header: Header) -> Any:
+    if not isinstance(image, bytes):
+        return array_to_image(image, 'rgb8', header)
+    kind = 'png' if image.startswith(b'\x89PNG') else 'jpeg'
+    return CompressedImage(header=header, format=kind, data=array.array('B', image))
