@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import (
-    DurabilityPolicy,
-    QoSPolicyKind,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_policy_name_from_kind,
-)
-from sensor_msgs.msg import Image
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from dcfm_ros import messages
+from dcfm_ros.camera_info_relay import CameraInfoRelay
 from dcfm_ros.deadline import ProcessingDeadline
-from dcfm_ros.diagnostics import Status, image_status, mask_status
+from dcfm_ros.diagnostics import Level, Status, image_status, mask_status
 from dcfm_ros.frame_processor import Frame, FrameProcessor
 from dcfm_ros.frame_slot import FrameSlot
+from dcfm_ros.matched_subscription import MatchedSubscription
 from dcfm_ros.parameters import NodeParameters
+from dcfm_ros.qos_overrides import overriding_options
 from dcfm_ros.sequence_gaps import SequenceGaps
 from dcfm_ros.stream_statistics import StreamStatistics
 
@@ -55,7 +51,9 @@ class Camera:
         self._values = values
         self._outputs: dict[str, Any] = {}
         self._processor: FrameProcessor | None = None
-        self._subscription: Any = None
+        self._images: MatchedSubscription | None = None
+        self._camera_infos: MatchedSubscription | None = None
+        self._camera_info: CameraInfoRelay | None = None
         self._gaps = SequenceGaps()
         self._statistics = StreamStatistics()
         self._deadline = ProcessingDeadline()
@@ -70,8 +68,19 @@ class Camera:
             adjust: Gives the engine new values of the parameters, in the worker's thread.
         """
         node = self._node
+        if self._values().publish_camera_info:
+            self._camera_info = CameraInfoRelay(
+                lambda text: node.get_logger().warning(self._prefix + text)
+            )
         for name, (topic, kind, depth) in messages.OUTPUTS.items():
-            self._outputs[name] = node.create_publisher(kind, self._topic(topic), depth)
+            if name == 'camera_info' and self._camera_info is None:
+                continue
+            topic, overrides = self._topic(topic), None
+            if name == 'mask':
+                overrides = overriding_options(node, topic, 'publisher')
+            self._outputs[name] = node.create_publisher(
+                kind, topic, depth, qos_overriding_options=overrides
+            )
         header = Header(stamp=node.get_clock().now().to_msg())
         names, palette = engine.net.class_names, engine.net.palette
         for topic, message in messages.label_messages(names, palette, header).items():
@@ -88,6 +97,7 @@ class Camera:
             clock_ns=lambda: node.get_clock().now().nanoseconds,
             node_name=node.get_fully_qualified_name(),
             task=self._task('frame'),
+            camera_info=self._camera_info,
         )
 
     def withdraw(self) -> None:
@@ -95,22 +105,37 @@ class Camera:
         for publisher in self._outputs.values():
             self._node.destroy_publisher(publisher)
         self._outputs = {}
-        self._processor = None
+        self._processor = self._camera_info = None
 
     def listen(self, slot: FrameSlot[Frame]) -> None:
         """Subscribe; images go to the slot from now on."""
         self.slot = slot
         self._statistics.restart(time.monotonic())
         self._deadline.restart()
-        self._subscribe(ReliabilityPolicy.RELIABLE)
-        self.match_publishers()
+        self._images = MatchedSubscription(
+            self._node,
+            CompressedImage if self._is_compressed else Image,
+            self.image_topic,
+            self._on_image,
+            on_subscribe=lambda known: self._gaps.listen(time.monotonic(), known),
+            on_matched=self._on_matched,
+        )
+        if self._camera_info is not None:
+            self._camera_infos = MatchedSubscription(
+                self._node,
+                CameraInfo,
+                self._topic('camera_info'),
+                self._camera_info.receive,
+                takes_latched=True,
+            )
 
     def stop(self) -> None:
-        """Let go of the subscription; in any state, also twice."""
+        """Let go of the subscriptions; in any state, also twice."""
         self.slot = None
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        for subscription in (self._images, self._camera_infos):
+            if subscription is not None:
+                subscription.destroy()
+        self._images = self._camera_infos = None
 
     def process(self, frame: Frame) -> None:
         """Answer a frame, in the worker's thread; see `FrameProcessor.process`."""
@@ -129,34 +154,27 @@ class Camera:
         self._statistics.dropped('disabled')
 
     def match_publishers(self) -> None:
-        """Ask for best effort only where a publisher offers no more: it loses large images."""
-        if self._subscription is None:
-            return
-        publishers = self._node.get_publishers_info_by_topic(self._topic('image'))
-        offered = [publisher.qos_profile.reliability for publisher in publishers]
-        wanted = ReliabilityPolicy.RELIABLE
-        if ReliabilityPolicy.BEST_EFFORT in offered:
-            wanted = ReliabilityPolicy.BEST_EFFORT
-        if offered and self._subscription.qos_profile.reliability != wanted:
-            self._node.get_logger().info(
-                f'{self._prefix}subscribing {wanted.name}, as the publishers offer'
-            )
-            self._subscribe(wanted)
+        """Ask for what the publishers offer now."""
+        for subscription in (self._images, self._camera_infos):
+            if subscription is not None:
+                subscription.match()
 
     def statuses(self, clock_running_s: float) -> list[Status]:
         """What the diagnostics say of its images and masks; see `image_status`."""
         values = self._values()
         snapshot = self._statistics.snapshot(time.monotonic())
-        subscription, mask = self._subscription, self._outputs.get('mask')
+        mask = self._outputs.get('mask')
         images = image_status(
             snapshot,
             is_waiting=self.slot is not None,
             clock_running_s=clock_running_s,
             no_image_warning_s=values.no_image_warning_s,
-            topic=self._node.resolve_topic_name(self._topic('image')),
-            publishers=subscription.get_publisher_count() if subscription else 0,
-            reliability=subscription.qos_profile.reliability.name.lower() if subscription else '',
+            topic=self.image_topic,
+            publishers=self._images.publishers if self._images else 0,
+            reliability=self._images.reliability if self._images else '',
         )
+        if self._camera_info is not None:
+            images = _with_camera_info(images, self._camera_info.problem)
         subscribers = mask.get_subscription_count() if mask else 0
         masks = mask_status(snapshot, values.deadline_ms, subscribers)
         return [replace(status, task=self._task(status.task)) for status in (images, masks)]
@@ -171,38 +189,33 @@ class Camera:
         )
         return replace(status, task=self._task(status.task))
 
-    def _subscribe(self, reliability: ReliabilityPolicy) -> None:
+    @property
+    def image_topic(self) -> str:
+        """Fully qualified, remapped; of compressed images, if those are taken."""
         topic = self._topic('image')
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-        self._gaps.listen(time.monotonic(), self._node.count_publishers(topic))
-        self._subscription = self._node.create_subscription(
-            Image,
-            topic,
-            cast(Any, self._on_image),  # rclpy's hints know no message info
-            QoSProfile(depth=1, reliability=reliability),
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=self._on_incompatible_qos,
-                matched=self._on_matched,
-            ),
-        )
+        if self._is_compressed and not topic.endswith('/compressed'):
+            topic = self._node.resolve_topic_name(self._topic('image/compressed'))
+        return topic
 
-    def _on_incompatible_qos(self, event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
-        topic = self._subscription.topic_name
-        self._node.get_logger().warning(
-            f'a publisher of {topic} offers less than asked for: {policy}'
-        )
-        if event.last_policy_kind == QoSPolicyKind.RELIABILITY:
-            self._subscribe(ReliabilityPolicy.BEST_EFFORT)
+    @property
+    def overridable(self) -> list[tuple[str, str]]:
+        """Topics whose quality of service can be overridden, and 'subscription' or 'publisher'."""
+        topics = [(self.image_topic, 'subscription'), (self._topic('mask'), 'publisher')]
+        if self._values().publish_camera_info:
+            topics.append((self._topic('camera_info'), 'subscription'))
+        return topics
+
+    @property
+    def _is_compressed(self) -> bool:
+        return self._values().image_transport == 'compressed'
 
     def _on_matched(self, event: Any) -> None:
         self._gaps.connect(time.monotonic(), event.current_count, event.current_count_change)
 
-    def _on_image(self, message: Image, info: dict[str, Any]) -> None:
+    def _on_image(self, message: Image | CompressedImage, info: dict[str, Any]) -> None:
         """Only swap the slot; what the worker cannot keep up with is counted, never queued."""
         now = time.monotonic()
-        is_alone = self._subscription.get_publisher_count() == 1
+        is_alone = self._images is not None and self._images.publishers == 1
         number = info['publication_sequence_number'] if is_alone else None
         self._statistics.dropped('lost', self._gaps.lost_before(number))
         self._statistics.received(now)
@@ -212,10 +225,15 @@ class Camera:
             self._statistics.dropped('replaced')
 
     def _topic(self, name: str) -> str:
-        """With the camera's name: 'mask' -> 'front/mask', '~/timing' -> '~/front/timing'."""
-        if not self.name:
-            return name
-        return f'~/{self.name}/{name[2:]}' if name.startswith('~/') else f'{self.name}/{name}'
+        """With the camera's name: 'mask' -> 'front/mask', '~/timing' -> '~/front/timing'.
+
+        Remapped, and 'mask/compressed' goes where 'mask' goes.
+        """
+        base, slash, rest = name.partition('/')
+        if base == '~':
+            return f'~/{self.name}/{rest}' if self.name else name
+        base = f'{self.name}/{base}' if self.name else base
+        return self._node.resolve_topic_name(base) + slash + rest
 
     def _task(self, name: str) -> str:
         return f'{self.name} {name}' if self.name else name
@@ -223,3 +241,11 @@ class Camera:
     @property
     def _prefix(self) -> str:
         return f'{self.name}: ' if self.name else ''
+
+
+def _with_camera_info(images: Status, problem: str) -> Status:
+    """Say of the images what is wrong with their calibration, if they have no worse fault."""
+    values = images.values | {'camera_info': problem or 'ok'}
+    if problem and images.level == Level.OK:
+        return replace(images, level=Level.WARN, message=problem, values=values)
+    return replace(images, values=values)

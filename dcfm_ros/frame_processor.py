@@ -1,4 +1,4 @@
-"""What happens to one image message: convert, segment, publish, count."""
+"""What happens to one image message: convert or decode, segment, publish, count."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros import messages
+from dcfm_ros.camera_info_relay import CameraInfoRelay
+from dcfm_ros.compressed import compressed_to_rgb, mask_to_png
 from dcfm_ros.diagnostics import Level, Status
+from dcfm_ros.encodings import image_to_rgb
 from dcfm_ros.log_throttle import LogThrottle
+from dcfm_ros.mask_geometry import resize_nearest, resize_picture
 from dcfm_ros.overlay import blend, colorize
 from dcfm_ros.stream_statistics import StreamStatistics
 
@@ -21,11 +25,18 @@ if TYPE_CHECKING:
     from dcfm_ros.parameters import NodeParameters
 
 
+_TO_RGB: Mapping[str, tuple[str, Callable[[Any], NDArray[np.uint8]]]] = {
+    'raw': ('convert_ms', image_to_rgb),
+    'compressed': ('decode_image_ms', compressed_to_rgb),
+}
+"""How an image becomes RGB, and what ~/timing calls it, by `image_transport`."""
+
+
 class Frame(NamedTuple):
     """An image message and when it came."""
 
     message: Any
-    """sensor_msgs/Image."""
+    """sensor_msgs/Image or CompressedImage, by the parameter `image_transport`."""
     received_s: float
     """Steady clock, s."""
 
@@ -44,6 +55,7 @@ class FrameProcessor:
         clock_ns: The node's clock, which the header stamps are compared with.
         node_name: Fully qualified, for the names in diagnostics.
         task: What a frame is called in ~/timing, beside the node's name.
+        camera_info: Has the calibration; None: none is published.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class FrameProcessor:
         clock_ns: Callable[[], int],
         node_name: str,
         task: str = 'frame',
+        camera_info: CameraInfoRelay | None = None,
     ) -> None:
         self._engine = engine
         self._outputs = outputs
@@ -69,6 +82,7 @@ class FrameProcessor:
         self._clock_ns = clock_ns
         self._node_name = node_name
         self._task = task
+        self._camera_info = camera_info
         self._throttle = LogThrottle()
         self._reset_requested = False
         self._told_backend_failure = ''
@@ -91,8 +105,9 @@ class FrameProcessor:
         if self._reset_requested:
             self._reset_requested = False
             self._engine.reset()
+        stage, to_rgb = _TO_RGB[self._values.image_transport]
         try:
-            image = messages.image_to_rgb(frame.message)
+            image = to_rgb(frame.message)
             converted_s = time.monotonic()
             result = self._engine.step(image, messages.stamp_to_ns(frame.message.header.stamp))
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
@@ -103,8 +118,7 @@ class FrameProcessor:
         if (failure := self._engine.backend_failure) != self._told_backend_failure:
             self._told_backend_failure = failure
             self._log_error(failure)
-        convert_ms = (converted_s - start_s) * 1e3
-        self._answer(frame, image, result, start_s, convert_ms)
+        self._answer(frame, image, result, start_s, {stage: (converted_s - start_s) * 1e3})
 
     def _refuse(self, reason: str) -> None:
         self._statistics.refused(reason)
@@ -120,24 +134,28 @@ class FrameProcessor:
         image: NDArray[np.uint8],
         result: FrameResult,
         start_s: float,
-        convert_ms: float,
+        input_ms: Mapping[str, float],
     ) -> None:
-        header = frame.message.header
+        header, values = frame.message.header, self._values
         publish_s = time.monotonic()
-        self._outputs['mask'].publish(messages.array_to_image(result.mask, 'mono8', header))
+        height, width = image.shape[:2]
+        size = values.output_height or height, values.output_width or width
+        mask = resize_nearest(result.mask, size)
+        self._outputs['mask'].publish(messages.array_to_image(mask, 'mono8', header))
         now_s = time.monotonic()
         latency_ms = (now_s - frame.received_s) * 1e3
         # Simulated time may lag behind the stamps, and jump back.
         pipeline_ms = max((self._clock_ns() - result.stamp_ns) / 1e6, 0.0)
         self._statistics.answered(now_s, latency_ms, result.is_keyframe)
-        self._publish_pictures(image, result, header)
+        self._publish_companions(mask, header, (height, width))
+        self._publish_pictures(image, mask, result, header)
         end_s = time.monotonic()
         times = {f'{stage}_ms': value for stage, value in result.stage_ms.items()}
         times['wait_ms'] = (start_s - frame.received_s) * 1e3
-        times['convert_ms'] = convert_ms
+        times |= input_ms
         times['publish_ms'] = (end_s - publish_s) * 1e3
         times['latency_ms'] = latency_ms
-        if self._values.publish_timing:
+        if values.publish_timing:
             status = timing_status(result, times, self._statistics.total_dropped, self._task)
             timing = messages.statuses_to_diagnostics([status], header, self._node_name)
             self._outputs['timing'].publish(timing)
@@ -147,20 +165,37 @@ class FrameProcessor:
             self._publish_number('cyclic_time_ms', (start_s - self._last_start_s) * 1e3)
         self._last_start_s = start_s
 
+    def _publish_companions(
+        self, mask: NDArray[np.uint8], header: Any, image_size: tuple[int, int]
+    ) -> None:
+        """Publish what belongs to the mask, where somebody listens."""
+        if self._camera_info is not None:
+            info = self._camera_info.for_mask(header, image_size, mask.shape)
+            if info is not None:
+                self._outputs['camera_info'].publish(info)
+        if self._values.publish_compressed_mask and self._is_wanted('compressed_mask'):
+            message = messages.png_to_message(mask_to_png(mask), header)
+            self._outputs['compressed_mask'].publish(message)
+
     def _publish_pictures(
-        self, image: NDArray[np.uint8], result: FrameResult, header: Any
+        self,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.uint8],
+        result: FrameResult,
+        header: Any,
     ) -> None:
         """Compute and publish what somebody listens to and the parameters allow."""
         palette, values = self._engine.net.palette, self._values
         if values.publish_confidence and self._is_wanted('confidence'):
-            message = messages.confidence_to_image(result.confidence, header)
+            confidence = resize_nearest(result.confidence, mask.shape)
+            message = messages.confidence_to_image(confidence, header)
             self._outputs['confidence'].publish(message)
         if values.publish_color_mask and self._is_wanted('color_mask'):
-            picture = colorize(result.mask, palette)
+            picture = colorize(mask, palette)
             message = messages.array_to_image(picture, 'rgb8', header)
             self._outputs['color_mask'].publish(message)
         if values.publish_overlay and self._is_wanted('overlay'):
-            picture = blend(image, result.mask, palette, values.overlay_alpha)
+            picture = blend(resize_picture(image, mask.shape), mask, palette, values.overlay_alpha)
             message = messages.array_to_image(picture, 'rgb8', header)
             self._outputs['overlay'].publish(message)
 

@@ -19,7 +19,7 @@ from dcfm_ros.qos_overrides import is_overridden, overriding_options
 
 
 class MatchedSubscription:
-    """Reliable, or best effort as long as a publisher offers no more; queue depth 1.
+    """Reliable, or best effort as long as a publisher offers no more.
 
     Best effort loses large images, and asking for more than is offered gets nothing at all. What
     the node's `qos_overrides` say wins.
@@ -35,6 +35,7 @@ class MatchedSubscription:
         on_subscribe: Callable[[int], None] | None = None,
         on_matched: Callable[[Any], None] | None = None,
         takes_latched: bool = False,
+        depth: int = 1,
     ) -> None:
         """Subscribe at once.
 
@@ -48,6 +49,7 @@ class MatchedSubscription:
             on_matched: Given rclpy's event when publishers come or go.
             takes_latched: Whether to ask for the last message from before, if all publishers keep
                 it.
+            depth: Of the queue.
         """
         self.topic = topic
         self._node = node
@@ -56,6 +58,7 @@ class MatchedSubscription:
         self._on_subscribe = on_subscribe
         self._on_matched = on_matched
         self._takes_latched = takes_latched
+        self._depth = depth
         self._is_overridden = is_overridden(node, topic, 'subscription', QoSPolicyKind.RELIABILITY)
         self._subscription: Any = None
         self._subscribe(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
@@ -103,7 +106,7 @@ class MatchedSubscription:
             self._kind,
             self.topic,
             self._callback,
-            QoSProfile(depth=1, reliability=reliability, durability=durability),
+            QoSProfile(depth=self._depth, reliability=reliability, durability=durability),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._on_incompatible_qos, matched=self._on_matched
             ),

@@ -14,7 +14,7 @@ import cv2
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header, String
 
 from dcfm_ros.diagnostics import Status
@@ -24,21 +24,10 @@ try:
 except ImportError:  # released with ROS, but not as a wheel
     LabelInfo = VisionClass = None
 
-MAX_PIXELS = 7680 * 4320
-_TO_RGB: Mapping[str, tuple[int, int | None]] = {
-    'rgb8': (3, None),
-    'bgr8': (3, cv2.COLOR_BGR2RGB),
-    'rgba8': (4, cv2.COLOR_RGBA2RGB),
-    'bgra8': (4, cv2.COLOR_BGRA2RGB),
-    'mono8': (1, cv2.COLOR_GRAY2RGB),
-    'yuv422': (2, cv2.COLOR_YUV2RGB_UYVY),
-    'uyvy': (2, cv2.COLOR_YUV2RGB_UYVY),
-    'yuv422_yuy2': (2, cv2.COLOR_YUV2RGB_YUY2),
-    'yuyv': (2, cv2.COLOR_YUV2RGB_YUY2),
-}
-"""Bytes per pixel and OpenCV conversion of every encoding that is understood."""
 OUTPUTS: Mapping[str, tuple[str, Any, int]] = {
     'mask': ('mask', Image, 5),
+    'compressed_mask': ('mask/compressed', CompressedImage, 5),
+    'camera_info': ('mask/camera_info', CameraInfo, 5),
     'confidence': ('confidence', Image, 1),
     'color_mask': ('color_mask', Image, 1),
     'overlay': ('overlay', Image, 1),
@@ -54,49 +43,6 @@ With depth 1 the next mask overwrites one that reliable transport is about to se
 """
 
 
-def image_to_rgb(message: Image) -> NDArray[np.uint8]:
-    """Look at an image message as RGB.
-
-    Args:
-        message: Any of the 8-bit encodings above; rows may be padded (`step` above the row's own
-            length).
-
-    Returns:
-        (H, W, 3). For rgb8 a view of the message's own data, otherwise a converted copy.
-
-    Raises:
-        ValueError: If encoding, size, step and data do not make an image; says which and why.
-    """
-    if message.encoding not in _TO_RGB:
-        allowed = ', '.join(_TO_RGB)
-        raise ValueError(f'`encoding` must be one of {allowed}, got {message.encoding!r}')
-    bytes_per_pixel, conversion = _TO_RGB[message.encoding]
-    _check_layout(message, bytes_per_pixel)
-    height, width, step = message.height, message.width, message.step
-    rows = np.frombuffer(message.data, np.uint8, height * step).reshape(height, step)
-    pixels = rows[:, : width * bytes_per_pixel].reshape(height, width, bytes_per_pixel)
-    if conversion is None:
-        return pixels
-    return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
-
-
-def _check_layout(message: Image, bytes_per_pixel: int) -> None:
-    height, width, step, size = message.height, message.width, message.step, len(message.data)
-    if height == 0 or width == 0:
-        raise ValueError(f'`width` x `height` must be at least 1 x 1, got {width} x {height}')
-    if height * width > MAX_PIXELS:
-        allowed = f'at most {MAX_PIXELS} pixels (7680 x 4320)'
-        raise ValueError(f'`width` x `height` must be {allowed}, got {width} x {height}')
-    if bytes_per_pixel == 2 and width % 2:
-        raise ValueError(f'`width` must be even for {message.encoding}, got {width}')
-    if step < width * bytes_per_pixel:
-        allowed = f'at least {width * bytes_per_pixel} bytes ({width} pixels {message.encoding})'
-        raise ValueError(f'`step` must be {allowed}, got {step}')
-    if size < height * step:
-        allowed = f'at least {height * step} bytes (height {height} x step {step})'
-        raise ValueError(f'`data` must be {allowed}, got {size}')
-
-
 def array_to_image(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:
     """Put an array into an image message without row padding.
 
@@ -108,18 +54,31 @@ def array_to_image(pixels: NDArray[np.uint8], encoding: str, header: Header) -> 
     message = Image(header=header, encoding=encoding, is_bigendian=0)
     message.height, message.width = pixels.shape[:2]
     message.step = math.prod(pixels.shape[1:])
-    # An array.array is the one type that the setter takes over unchecked and uncopied; bytes or
-    # an ndarray are walked through element by element (0.4 s for a 1080p image).
+    message.data = _as_array(pixels)
+    return message
+
+
+def _as_array(pixels: NDArray[np.uint8]) -> array.array[int]:
+    """The one type that the setter of a message takes over unchecked and uncopied.
+
+    Bytes or an ndarray are walked through element by element (0.4 s for a 1080p image).
+    """
     data = array.array('B')
     data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
-    message.data = data
-    return message
+    return data
 
 
 def confidence_to_image(confidence: NDArray[np.float32], header: Header) -> Image:
     """Turn confidences in [0, 1], (H, W), into a mono8 image of 0 to 255."""
     scaled = cv2.convertScaleAbs(confidence, alpha=255.0)
     return array_to_image(np.asarray(scaled, np.uint8), 'mono8', header)
+
+
+def png_to_message(png: NDArray[np.uint8], header: Header) -> CompressedImage:
+    """Put the bytes of a mono8 PNG file into a message, as compressed_image_transport does."""
+    message = CompressedImage(header=header, format='mono8; png compressed mono8')
+    message.data = _as_array(png)
+    return message
 
 
 def stamp_to_ns(stamp: Time) -> int:

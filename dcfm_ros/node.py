@@ -30,6 +30,7 @@ from dcfm_ros.frame_processor import Frame
 from dcfm_ros.frame_worker import FrameWorker, repeated
 from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
 from dcfm_ros.parameter_rules import refusal
+from dcfm_ros.qos_overrides import PREFIX, override_refusal, unused_overrides
 from dcfm_ros.running_clock import RunningClock
 
 
@@ -48,7 +49,8 @@ class SegmentationNode(LifecycleNode):
             automatically_declare_parameters_from_overrides=True,
         )
         for warning in declare_parameters(self):
-            self.get_logger().warning(warning)
+            if not warning.startswith(f'`{PREFIX}'):  # told when the topics are known
+                self.get_logger().warning(warning)
         self._values = read_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.add_post_set_parameters_callback(self._on_parameters_set)
@@ -140,6 +142,9 @@ class SegmentationNode(LifecycleNode):
         self._describe_model = partial(engine_loader.describe, engines, values.checkpoint)
         for camera, engine in zip(self._cameras.values(), engines, strict=True):
             camera.advertise(engine, partial(engine_loader.adjust, engine))
+        overridable = [entity for c in self._cameras.values() for entity in c.overridable]
+        for warning in unused_overrides(self, overridable):
+            self.get_logger().warning(warning)
 
     def _activate(self) -> None:
         self._enabled = True
@@ -205,6 +210,7 @@ class SegmentationNode(LifecycleNode):
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
         values = {change.name: change.value for change in changes}
         reason = refusal(values, self._values, self._state)
+        reason = reason or override_refusal(values, self._state)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _on_parameters_set(self, _: list[Any]) -> None:

@@ -1,0 +1,90 @@
+"""Quality of service that users set by parameters: `qos_overrides.<topic>.<entity>.<policy>`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rclpy.node import Node
+from rclpy.qos import QoSPolicyKind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+PREFIX = 'qos_overrides.'
+POLICIES = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
+_CHOICES = {
+    QoSPolicyKind.HISTORY: ('keep_last', 'keep_all'),
+    QoSPolicyKind.RELIABILITY: ('reliable', 'best_effort'),
+}
+
+
+def override_name(topic: str, entity: str, policy: QoSPolicyKind) -> str:
+    """Name of a parameter.
+
+    Args:
+        topic: Fully qualified, remapped.
+        entity: 'subscription' or 'publisher'.
+        policy: One of `POLICIES`.
+    """
+    return f'{PREFIX}{topic}.{entity}.{policy.name.lower()}'
+
+
+def is_overridden(node: Node, topic: str, entity: str, policy: QoSPolicyKind) -> bool:
+    """Whether a value was given at the node's start or declared since."""
+    return node.has_parameter(override_name(topic, entity, policy))
+
+
+def overriding_options(
+    node: Node, topic: str, entity: str, *, matched: bool = False
+) -> QoSOverridingOptions:
+    """Let rclpy apply the overrides of a topic, and declare the policies as parameters.
+
+    Args:
+        node: Made with `automatically_declare_parameters_from_overrides`.
+        topic: Fully qualified, remapped.
+        entity: 'subscription' or 'publisher'.
+        matched: Reliability follows the other side unless it is given: were it declared, its first
+            value would stay.
+
+    Raises:
+        ValueError: If a value that was given is not allowed; rclpy would say less.
+    """
+    policies = []
+    for policy in POLICIES:
+        name = override_name(topic, entity, policy)
+        if node.has_parameter(name):
+            _check(name, policy, node.get_parameter(name).value)
+            policies.append(policy)
+        elif not (matched and policy == QoSPolicyKind.RELIABILITY):
+            policies.append(policy)
+    return QoSOverridingOptions(policies)
+
+
+def unused_overrides(node: Node, entities: Iterable[tuple[str, str]]) -> list[str]:
+    """One warning for each override that was given and fits none of the (topic, entity) pairs."""
+    entities = list(entities)
+    used = {override_name(*entity, policy) for entity in entities for policy in POLICIES}
+    names = (PREFIX + name for name in node.get_parameters_by_prefix(PREFIX[:-1]))
+    # What rclpy declared for cameras that the node had before is read-only, what was given is not.
+    given = {name for name in names if not node.describe_parameter(name).read_only}
+    allowed = ', '.join(f'{PREFIX}{topic}.{entity}.*' for topic, entity in entities)
+    policies = ', '.join(policy.name.lower() for policy in POLICIES)
+    return [
+        f'`{name}` is ignored; there are {allowed} with {policies}'
+        for name in sorted(given - used)
+    ]
+
+
+def override_refusal(names: Iterable[str], state: str) -> str:
+    """Why overrides may not be set in a state; '' in a transition, where rclpy declares them."""
+    if state not in ('unconfigured', 'inactive', 'active', 'finalized'):
+        return ''
+    refused = [f'`{name}` can be given at start only' for name in names if name.startswith(PREFIX)]
+    return '; '.join(refused)
+
+
+def _check(name: str, policy: QoSPolicyKind, value: object) -> None:
+    choices = _CHOICES.get(policy)
+    if choices is None:
+        if type(value) is not int or not 1 <= value <= 10000:
+            raise ValueError(f'`{name}` must be a whole number from 1 to 10000, got {value!r}')
+    elif value not in choices:
+        raise ValueError(f'`{name}` must be one of {", ".join(choices)}, got {value!r}')
