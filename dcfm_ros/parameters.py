@@ -134,8 +134,8 @@ class NodeParameters:
         0.0,
         1.0,
         '',
-        "A keyframe when the mean confidence has fallen by so much since the last keyframe's; "
-        '0: never for that.',
+        "A keyframe when the mean confidence has fallen by so much since the last keyframe's, "
+        'if adaptive; 0: never for that.',
     )
     max_feature_age: int = _live(
         0,
