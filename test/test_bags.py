@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+from pathlib import Path
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from dcfm_ros.bag_files import is_bag, promised_counts, storage_files
+from dcfm_ros.bag_scan import ScannedDatabase, ScannedMcap
+from dcfm_ros.bags import BagReader, bag_frames
+from dcfm_ros.sources import SourceError, open_source
+
+STORE = get_typestore(Stores.ROS2_JAZZY)
+SIZE = (24, 32)
+STAMP_NS = 1_700_000_000_000_000_007
+STEP_NS = 66_666_667
+
+
+def image_at(index, size=SIZE):
+    return np.random.default_rng(index).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def label_at(index):
+    return np.random.default_rng(100 + index).integers(0, 11, SIZE, dtype=np.uint8)
+
+
+def header_at(index, types=STORE.types, **more):
+    sec, nanosec = divmod(STAMP_NS + index * STEP_NS, 1_000_000_000)
+    stamp = types['builtin_interfaces/msg/Time'](sec=sec, nanosec=nanosec)
+    return types['std_msgs/msg/Header'](stamp=stamp, frame_id='front', **more)
+
+
+def raw_image(plane, header, encoding, types=STORE.types):
+    height, width = plane.shape[:2]
+    return types['sensor_msgs/msg/Image'](
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=plane.strides[0],
+        data=plane.ravel(),
+    )
+
+
+def compressed_image(plane, header, suffix='.png'):
+    pixels = plane[..., ::-1] if plane.ndim == 3 else plane
+    data = cv2.imencode(suffix, pixels)[1].ravel()
+    kind = STORE.types['sensor_msgs/msg/CompressedImage']
+    return kind(header=header, format=suffix[1:], data=data)
+
+
+def record(path, count=8, plugin=StoragePlugin.MCAP, mode=None, size=SIZE, make=None):
+    """A bag with images, masks and an IMU's worth of other messages."""
+    writer = Writer(path, version=9, storage_plugin=plugin)
+    if mode is not None:
+        writer.set_compression(mode, CompressionFormat.ZSTD)
+    with writer:
+        connections = {}
+
+        def write(topic, message, index):
+            kind = message.__msgtype__
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
+            raw = bytes(STORE.serialize_cdr(message, kind))
+            writer.write(connections[topic], STAMP_NS + index * STEP_NS, raw)
+
+        for index in range(count):
+            header = header_at(index)
+            text = STORE.types['std_msgs/msg/String'](data='something else')
+            write('/other', text, index)
+            if make is None:
+                write('/label', raw_image(label_at(index), header, 'mono8'), index)
+                write('/image', raw_image(image_at(index, size), header, 'rgb8'), index)
+            else:
+                for topic, message in make(index, header):
+                    write(topic, message, index)
+    return path
+
+
+def storage(bag):
+    (file,) = (file for file in bag.iterdir() if file.name != 'metadata.yaml')
+    return file
+
+
+def assert_frames(frames, numbers, size=SIZE):
+    for frame, index in zip(frames, numbers, strict=True):
+        np.testing.assert_array_equal(frame.image, image_at(index, size))
+        assert frame.stamp_ns == STAMP_NS + index * STEP_NS
+        assert frame.frame_id == 'front'
+
+
+@pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+@pytest.mark.parametrize('mode', [None, CompressionMode.FILE, CompressionMode.MESSAGE])
+def test_bag_is_read_whatever_its_storage_and_compression(tmp_path, plugin, mode):
+    bag = record(tmp_path / 'run', plugin=plugin, mode=mode)
+    reader = BagReader(bag, topic='/image', label_topic='/label')
+    frames = list(reader.frames())
+    assert_frames(frames, range(8))
+    for index, frame in enumerate(frames):
+        np.testing.assert_array_equal(frame.label, label_at(index))
+    assert reader.losses.told() == []
+
+
+@pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+@pytest.mark.parametrize('mode', [None, CompressionMode.FILE, CompressionMode.MESSAGE])
+def test_file_of_a_bag_is_read_without_its_folder(tmp_path, plugin, mode):
+    file = storage(record(tmp_path / 'run', plugin=plugin, mode=mode))
+    moved = shutil.copy(file, tmp_path / file.name)
+    assert is_bag(moved)
+    assert_frames(open_source(str(moved), topic='/image'), range(8))
+
+
+def test_ros1_bag_is_read(tmp_path):
+    store = get_typestore(Stores.ROS1_NOETIC)
+    path = tmp_path / 'run.bag'
+    with Writer1(path) as writer:
+        connection = writer.add_connection('/image', 'sensor_msgs/msg/Image', typestore=store)
+        for index in range(3):
+            message = raw_image(
+                image_at(index), header_at(index, store.types, seq=index), 'rgb8', store.types
+            )
+            raw = store.serialize_ros1(message, connection.msgtype)
+            writer.write(connection, STAMP_NS + index * STEP_NS, bytes(raw))
+    assert_frames(BagReader(path).frames(), range(3))
+
+
+def test_ros1_bag_without_index_is_refused_with_the_remedy(tmp_path):
+    (tmp_path / 'run.bag').write_bytes(b'#ROSBAG V2.0\n')
+    with pytest.raises(SourceError, match=r'run\.bag cannot be read'):
+        list(BagReader(tmp_path / 'run.bag').frames())
+
+
+def test_compressed_images_and_masks_are_decoded(tmp_path):
+    def make(index, header):
+        yield '/image/compressed', compressed_image(image_at(index), header)
+        yield '/label/compressed', compressed_image(label_at(index), header)
+
+    bag = record(tmp_path / 'run', make=make)
+    reader = BagReader(bag, topic='/image/compressed', label_topic='/label/compressed')
+    frames = list(reader.frames())
+    assert_frames(frames, range(8))
+    np.testing.assert_array_equal(frames[3].label, label_at(3))
+
+
+def test_grey_jpeg_becomes_rgb(tmp_path):
+    grey = np.full(SIZE, 90, np.uint8)
+    bag = record(
+        tmp_path / 'run',
+        1,
+        make=lambda index, header: [('/image', compressed_image(grey, header, '.jpg'))],
+    )
+    (frame,) = BagReader(bag).frames()
+    assert frame.image.shape == (*SIZE, 3)
+    assert abs(int(frame.image.mean()) - 90) <= 2
+
+
+def test_label_joins_by_stamp_wherever_it_was_recorded(tmp_path):
+    def make(index, header):
+        yield '/image', raw_image(image_at(index), header, 'rgb8')
+        if index >= 4:  # recorded late: the labels of 0 to 3
+            yield '/label', raw_image(label_at(index - 4), header_at(index - 4), 'mono8')
+
+    frames = BagReader(
+        record(tmp_path / 'run', make=make), topic='/image', label_topic='/label'
+    ).frames()
+    labels = [frame.label for frame in frames]
+    for index in range(4):
+        np.testing.assert_array_equal(labels[index], label_at(index))
+    assert labels[4:] == [None] * 4
+
+
+def test_several_image_topics_are_all_named(tmp_path):
+    bag = record(tmp_path / 'run')
+    with pytest.raises(SourceError, match=r"name one: \['/image', '/label'\]"):
+        list(BagReader(bag).frames())
+
+
+def test_label_topic_is_no_candidate_for_images(tmp_path):
+    reader = BagReader(record(tmp_path / 'run'), label_topic='/label')
+    assert_frames(reader.frames(), range(8))
+    assert reader.topic == '/image'
+
+
+def test_undecodable_messages_are_counted_and_the_first_is_quoted(tmp_path):
+    def make(index, header):
+        message = compressed_image(image_at(index), header)
+        if index in (2, 5):
+            message = type(message)(header=header, format='png', data=message.data[:20])
+        yield '/image', message
+
+    reader = BagReader(record(tmp_path / 'run', make=make))
+    assert_frames(reader.frames(), [0, 1, 3, 4, 6, 7])
+    assert reader.losses.num_undecodable == 2
+    (told,) = reader.losses.told()
+    assert told.startswith('2 messages cannot be decoded, the first: /image at 1700000000.133 s')
+    assert "'png' of 20 bytes is no image" in told
+
+
+def test_image_with_too_few_bytes_is_undecodable(tmp_path):
+    def make(index, header):
+        message = raw_image(image_at(index), header, 'rgb8')
+        message.data = message.data[: 100 if index == 1 else None]
+        yield '/image', message
+
+    reader = BagReader(record(tmp_path / 'run', 3, make=make))
+    assert_frames(reader.frames(), [0, 2])
+    assert reader.losses.num_undecodable == 1
+
+
+@pytest.mark.parametrize('mode', [None, CompressionMode.STORAGE])
+@pytest.mark.parametrize('share', [0.95, 0.5])
+def test_mcap_that_was_cut_off_gives_what_is_there(tmp_path, mode, share):
+    bag = record(tmp_path / 'run', 40, mode=mode, size=(120, 160))
+    file = storage(bag)
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    reader = BagReader(bag, topic='/image')
+    frames = list(reader.frames())
+    assert 40 * share - 3 <= len(frames) < 40
+    assert_frames(frames, range(len(frames)), (120, 160))
+    early, missing = reader.losses.told()
+    assert early.startswith(f'{file.name} ends early: ')
+    assert missing == f'{40 - len(frames)} images that metadata.yaml promises are not there'
+
+
+def test_mcap_without_footer_is_whole_but_for_that(tmp_path):
+    bag = record(tmp_path / 'run')
+    file = storage(bag)
+    file.write_bytes(file.read_bytes()[:-37])
+    reader = BagReader(bag, topic='/image', label_topic='/label')
+    frames = list(reader.frames())
+    assert_frames(frames, range(8))
+    np.testing.assert_array_equal(frames[7].label, label_at(7))
+    assert len(reader.losses.told()) == 1
+
+
+def test_every_cut_of_an_mcap_is_read_or_refused(tmp_path):
+    file = storage(record(tmp_path / 'run', 3))
+    whole = file.read_bytes()
+    cut = tmp_path / 'cut.mcap'
+    counts = set()
+    for length in range(0, len(whole), 499):
+        cut.write_bytes(whole[:length])
+        try:
+            counts.add(len(list(BagReader(cut, topic='/image').frames())))
+        except SourceError as error:
+            assert 'cut.mcap' in str(error)
+    assert counts == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize('share', [0.9, 0.5, 0.2])
+def test_database_that_was_cut_off_gives_what_is_there(tmp_path, share):
+    bag = record(tmp_path / 'run', 60, StoragePlugin.SQLITE3, size=(48, 64))
+    file = storage(bag)
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    reader = BagReader(bag, topic='/image')
+    frames = list(reader.frames())
+    assert 60 * share - 4 <= len(frames) < 60
+    assert_frames(frames, range(len(frames)), (48, 64))
+    assert reader.losses.told()[0].startswith(f'{file.name} ends early: ')
+    assert reader.losses.num_unread == 60 - len(frames) - reader.losses.num_undecodable
+
+
+def test_compressed_file_that_was_cut_off_gives_what_is_there(tmp_path):
+    bag = record(tmp_path / 'run', 60, mode=CompressionMode.FILE, size=(120, 160))
+    file = storage(bag)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    reader = BagReader(bag, topic='/image')
+    frames = list(reader.frames())
+    assert 20 <= len(frames) < 60
+    assert_frames(frames, range(len(frames)), (120, 160))
+    assert f'{file.name} ends early' in reader.losses.told()[0]
+
+
+@pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_scan_finds_what_the_index_finds(tmp_path, plugin):
+    file = storage(record(tmp_path / 'run', 30, plugin))
+    scan = {'.mcap': ScannedMcap, '.db3': ScannedDatabase}[file.suffix](file)
+    scanned = list(scan.messages('/image'))
+    scan.close()
+    assert scan.damage == ''
+    assert scan.topics['/label'] == 'sensor_msgs/msg/Image'
+    assert [time_ns for time_ns, _ in scanned] == [STAMP_NS + i * STEP_NS for i in range(30)]
+    message = raw_image(image_at(29), header_at(29), 'rgb8')
+    assert scanned[29][1] == bytes(STORE.serialize_cdr(message, message.__msgtype__))
+
+
+def test_folder_without_metadata_is_read_in_the_order_of_its_numbers(tmp_path):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    for number, first in ((2, 4), (10, 6)):
+        part = record(
+            tmp_path / f'part{number}',
+            2,
+            make=lambda i, _, first=first: [
+                ('/image', raw_image(image_at(first + i), header_at(first + i), 'rgb8'))
+            ],
+        )
+        storage(part).rename(folder / f'run_{number}.mcap')
+    assert is_bag(folder)
+    assert [file.name for file in storage_files(folder)] == ['run_2.mcap', 'run_10.mcap']
+    assert_frames(open_source(str(folder)), [4, 5, 6, 7])
+
+
+def test_file_that_is_gone_is_told(tmp_path):
+    bag = record(tmp_path / 'run', 2)
+    metadata = bag / 'metadata.yaml'
+    names = '- run.mcap\n  - run_1.mcap'
+    metadata.write_text(metadata.read_text().replace('- run.mcap', names, 1))
+    reader = BagReader(bag, topic='/image')
+    assert_frames(reader.frames(), range(2))
+    assert reader.losses.told() == ['run_1.mcap is gone']
+
+
+def test_metadata_promises_messages(tmp_path):
+    bag = record(tmp_path / 'run', 5)
+    assert promised_counts(bag) == {'/other': 5, '/image': 5, '/label': 5}
+    (bag / 'metadata.yaml').write_text('rosbag2_bagfile_information:\n  version: [')
+    assert promised_counts(bag) == {}
+    assert_frames(BagReader(bag, topic='/image').frames(), range(5))
+
+
+def test_bag_for_training_must_be_whole(tmp_path):
+    bag = record(tmp_path / 'run')
+    file = storage(bag)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(SourceError, match=r'run cannot be read to its end: .* ends early'):
+        list(bag_frames(bag, topic='/image'))
+
+
+def test_frames_can_be_read_again(tmp_path):
+    reader = BagReader(record(tmp_path / 'run', 2), topic='/image')
+    assert_frames(reader.frames(), range(2))
+    assert_frames(reader.frames(), range(2))
+
+
+def test_missing_bag_is_a_file_not_found_error():
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        list(BagReader(Path('nowhere.mcap')).frames())
