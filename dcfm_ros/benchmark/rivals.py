@@ -43,7 +43,8 @@ def engine_rivals(
     """
     engine = partial(SegmentationEngine, net, device=device, backend=backend)
     image = SegmentationEngine(ImageNetwork(net), device=device, backend=backend, schedule=1)
-    steady = engine(schedule=len(frames) - 1)
+    # Where nothing is moved, as in the plain order, whose masks these are compared with.
+    steady = engine(schedule=len(frames) - 1, motion='none')
     clip = steady.segment_clip([frame.image for frame in frames])
     longest = max(intervals)
     return [
