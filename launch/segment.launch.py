@@ -1,9 +1,12 @@
-"""Start segmentation_node on a camera topic.
+"""Start segmentation_node on a camera topic, or on several, in one node or in a node for each.
 
 Every argument of `OVERRIDES` is a node parameter. Left empty, it stays as the parameter file says.
 """
 
 from __future__ import annotations
+
+from posixpath import dirname, join
+from typing import Any
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -16,6 +19,7 @@ from launch_ros.substitutions import FindPackageShare
 OVERRIDES = {
     'checkpoint': str,
     'device': str,
+    'image_transport': str,
     'keyframe_interval': None,
     'execution': str,
     'autostart': None,
@@ -27,18 +31,37 @@ DEFAULT_PARAMS_FILE = PathJoinSubstitution(
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Describe the arguments and the node they start."""
+    """Describe the arguments and the nodes they start."""
     return LaunchDescription(
         [
             DeclareLaunchArgument(
                 'namespace',
                 default_value='segmentation',
-                description='Namespace of the node and of its topics, one per camera.',
+                description='Namespace of the node and of its topics.',
             ),
             DeclareLaunchArgument(
                 'image_topic',
                 default_value='/camera/image_raw',
-                description='Camera images, sensor_msgs/Image.',
+                description='Camera images, sensor_msgs/Image; not used with cameras. Compressed '
+                'images and camera_info are looked for where image_transport has them: '
+                '<image_topic>/compressed, and camera_info beside <image_topic>.',
+            ),
+            DeclareLaunchArgument(
+                'cameras',
+                default_value='',
+                description='Several cameras: their names and image topics, as in '
+                'front=/front/image_raw,rear=/rear/image_raw. A name alone stands for '
+                '<name>=/<name>/image_raw. Masks come on <namespace>/<name>/mask. Empty: one '
+                'camera without a name, on image_topic.',
+            ),
+            DeclareLaunchArgument(
+                'nodes',
+                default_value='one',
+                choices=['one', 'per_camera'],
+                description='With cameras: one node, which loads the network once and works on '
+                'one frame at a time, or a node for each, named '
+                '<namespace>/<name>/segmentation_node, for machines with cores (or memory of a '
+                'GPU) to spare.',
             ),
             DeclareLaunchArgument(
                 'params_file',
@@ -55,6 +78,12 @@ def generate_launch_description() -> LaunchDescription:
                 'device',
                 default_value='',
                 description='auto, cpu, cuda or cuda:<number>. Empty: as in params_file.',
+            ),
+            DeclareLaunchArgument(
+                'image_transport',
+                default_value='',
+                choices=['', 'raw', 'compressed'],
+                description='Which images are subscribed to. Empty: as in params_file.',
             ),
             DeclareLaunchArgument(
                 'keyframe_interval',
@@ -87,27 +116,62 @@ def generate_launch_description() -> LaunchDescription:
                 choices=['debug', 'info', 'warn', 'error', 'fatal'],
                 description='Least severity that is logged.',
             ),
-            OpaqueFunction(function=start_node),
+            OpaqueFunction(function=start_nodes),
         ]
     )
 
 
-def start_node(context: LaunchContext) -> list[Node]:
-    """Start the node with the overrides that were given."""
-    overrides = {
+def start_nodes(context: LaunchContext) -> list[Node]:
+    """Start a node, or one per camera, with the overrides that were given."""
+    overrides: dict[str, Any] = {
         name: ParameterValue(LaunchConfiguration(name), value_type=value_type)
         for name, value_type in OVERRIDES.items()
         if LaunchConfiguration(name).perform(context)
     }
+    namespace = LaunchConfiguration('namespace').perform(context)
+    cameras = read_cameras(LaunchConfiguration('cameras').perform(context))
+    if not cameras:
+        image_topic = LaunchConfiguration('image_topic').perform(context)
+        return [make_node(namespace, overrides, remappings('', image_topic))]
+    if LaunchConfiguration('nodes').perform(context) == 'per_camera':
+        return [
+            make_node(f'{namespace}/{name}', overrides, remappings('', topic))
+            for name, topic in cameras.items()
+        ]
+    overrides['cameras'] = list(cameras)
+    pairs = [pair for name, topic in cameras.items() for pair in remappings(f'{name}/', topic)]
+    return [make_node(namespace, overrides, pairs)]
+
+
+def read_cameras(text: str) -> dict[str, str]:
+    """Image topics by name of the camera, in order; see argument `cameras`."""
+    cameras: dict[str, str] = {}
+    for entry in filter(None, map(str.strip, text.split(','))):
+        name, _, topic = map(str.strip, entry.partition('='))
+        if not name or name in cameras:
+            raise ValueError(f'`cameras` must be different names, as name=topic,..., got {text!r}')
+        cameras[name] = topic or f'/{name}/image_raw'
+    return cameras
+
+
+def remappings(prefix: str, topic: str) -> list[tuple[str, str]]:
+    """From the node's names of a camera's topics to those of its driver."""
     return [
-        Node(
-            package='dcfm_ros',
-            executable='segmentation_node',
-            namespace=LaunchConfiguration('namespace'),
-            name='segmentation_node',
-            parameters=[LaunchConfiguration('params_file'), overrides],
-            remappings=[('image', LaunchConfiguration('image_topic'))],
-            ros_arguments=['--log-level', LaunchConfiguration('log_level')],
-            output='screen',
-        )
+        (f'{prefix}image', topic),
+        (f'{prefix}image/compressed', f'{topic}/compressed'),
+        (f'{prefix}camera_info', join(dirname(topic), 'camera_info')),
     ]
+
+
+def make_node(namespace: str, overrides: dict[str, Any], remapped: list[tuple[str, str]]) -> Node:
+    """Describe one node."""
+    return Node(
+        package='dcfm_ros',
+        executable='segmentation_node',
+        namespace=namespace,
+        name='segmentation_node',
+        parameters=[LaunchConfiguration('params_file'), overrides],
+        remappings=remapped,
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        output='screen',
+    )

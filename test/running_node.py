@@ -138,6 +138,7 @@ def set_parameter(peer: Peer, node: str, name: str, value: object) -> Any:
         int: (ParameterType.PARAMETER_INTEGER, 'integer_value'),
         float: (ParameterType.PARAMETER_DOUBLE, 'double_value'),
         bool: (ParameterType.PARAMETER_BOOL, 'bool_value'),
+        list: (ParameterType.PARAMETER_STRING_ARRAY, 'string_array_value'),
     }
     kind, field = kinds[type(value)]
     parameter = Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))
