@@ -19,6 +19,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILE = ROOT / 'launch' / 'segment.launch.py'
 CONFIG_FILE = ROOT / 'config' / 'segmentation.yaml'
+CAMERAS = {'cameras': 'front=/front/camera/color, rear', 'image_topic': '/not/used'}
+TOPICS = [
+    f'{camera}{topic}'
+    for camera in ('', 'front/', 'rear/')
+    for topic in ('image', 'image/compressed', 'camera_info', 'mask')
+]
 REPORTER = """#!{python}
 import json, rclpy
 rclpy.init()
@@ -26,11 +32,10 @@ node = rclpy.create_node('unnamed', automatically_declare_parameters_from_overri
 names = node.get_parameters_by_prefix('').keys() - {{'start_type_description_service'}}
 report = {{
     'name': node.get_fully_qualified_name(),
-    'image': node.resolve_topic_name('image'),
-    'mask': node.resolve_topic_name('mask'),
+    'topics': {{name: node.resolve_topic_name(name) for name in {topics!r}}},
     'parameters': {{name: node.get_parameter(name).value for name in names}},
 }}
-with open({report!r}, 'w') as file:
+with open({folder!r} + report['name'].replace('/', '.'), 'w') as file:
     json.dump(report, file)
 rclpy.shutdown()
 """
@@ -84,8 +89,10 @@ def test_overrides_of_texts_stay_texts() -> None:
 
 
 @pytest.fixture
-def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Run the launch file with arguments; returns what the executable wrote down."""
+def launch_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[dict[str, Any]]]:
+    """Run the launch file with arguments; returns what each node wrote down, by names."""
     pytest.importorskip('launch_ros', reason='launch_ros is not installed')
     sources = pytest.importorskip('launch.launch_description_sources')
     from launch import LaunchDescription, LaunchService
@@ -97,24 +104,37 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dic
         folder.mkdir(parents=True)
     (index / 'dcfm_ros').touch()
     (share / 'config').symlink_to(ROOT / 'config')
-    report = tmp_path / 'report.json'
+    reports = tmp_path / 'reports'
+    reports.mkdir()
     executable = executables / 'segmentation_node'
-    executable.write_text(REPORTER.format(python=sys.executable, report=str(report)))
+    executable.write_text(
+        REPORTER.format(python=sys.executable, topics=TOPICS, folder=f'{reports}/')
+    )
     executable.chmod(0o755)
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     monkeypatch.setenv('ROS_DOMAIN_ID', '71')
     monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'log'))
 
-    def run(**arguments: str) -> dict[str, Any]:
+    def run(**arguments: str) -> list[dict[str, Any]]:
         source = sources.PythonLaunchDescriptionSource(str(LAUNCH_FILE))
         include = IncludeLaunchDescription(source, launch_arguments=arguments.items())
         service = LaunchService()
         service.include_launch_description(LaunchDescription([include]))
         if service.run() != 0:
             raise RuntimeError('launch failed')
-        written: dict[str, Any] = json.loads(report.read_text())
-        return written
+        return [json.loads(report.read_text()) for report in sorted(reports.iterdir())]
+
+    return run
+
+
+@pytest.fixture
+def launch(launch_all: Callable[..., list[dict[str, Any]]]) -> Callable[..., dict[str, Any]]:
+    """The same for one node."""
+
+    def run(**arguments: str) -> dict[str, Any]:
+        (report,) = launch_all(**arguments)
+        return report
 
     return run
 
@@ -124,8 +144,8 @@ def test_without_arguments_the_node_gets_the_parameter_file(
 ) -> None:
     report = launch()
     assert report['name'] == '/segmentation/segmentation_node'
-    assert report['image'] == '/camera/image_raw'
-    assert report['mask'] == '/segmentation/mask'
+    assert report['topics']['image'] == '/camera/image_raw'
+    assert report['topics']['mask'] == '/segmentation/mask'
     assert report['parameters'] == {**parameters_of_file(), 'use_sim_time': False}
 
 
@@ -156,8 +176,54 @@ def test_two_cameras_have_names_and_topics_of_their_own(
 ) -> None:
     report = launch(namespace='rear/segmentation', image_topic='/rear/image')
     assert report['name'] == '/rear/segmentation/segmentation_node'
-    assert report['image'] == '/rear/image'
-    assert report['mask'] == '/rear/segmentation/mask'
+    assert report['topics']['image'] == '/rear/image'
+    assert report['topics']['mask'] == '/rear/segmentation/mask'
+
+
+def test_what_image_transport_puts_beside_an_image_is_found(
+    launch: Callable[..., dict[str, Any]],
+) -> None:
+    topics = launch(image_topic='/front/camera/image_raw', image_transport='compressed')['topics']
+    assert topics['image/compressed'] == '/front/camera/image_raw/compressed'
+    assert topics['camera_info'] == '/front/camera/camera_info'
+
+
+def test_one_node_takes_several_cameras(launch: Callable[..., dict[str, Any]]) -> None:
+    report = launch(**CAMERAS, namespace='car')
+    assert report['name'] == '/car/segmentation_node'
+    assert report['parameters']['cameras'] == ['front', 'rear']
+    topics = report['topics']
+    assert topics['front/image'] == '/front/camera/color'
+    assert topics['front/camera_info'] == '/front/camera/camera_info'
+    assert topics['rear/image/compressed'] == '/rear/image_raw/compressed'
+    assert (topics['front/mask'], topics['rear/mask']) == ('/car/front/mask', '/car/rear/mask')
+
+
+def test_each_camera_can_have_a_node(launch_all: Callable[..., list[dict[str, Any]]]) -> None:
+    front, rear = launch_all(**CAMERAS, namespace='car', nodes='per_camera', device='cpu')
+    assert front['name'] == '/car/front/segmentation_node'
+    assert rear['name'] == '/car/rear/segmentation_node'
+    assert front['topics']['image'] == '/front/camera/color'
+    assert rear['topics']['image'] == '/rear/image_raw'
+    # As with one node for all.
+    assert (front['topics']['mask'], rear['topics']['mask']) == (
+        '/car/front/mask',
+        '/car/rear/mask',
+    )
+    for report in (front, rear):
+        assert report['parameters'] == {
+            **parameters_of_file(),
+            'device': 'cpu',
+            'use_sim_time': False,
+        }
+
+
+@pytest.mark.parametrize('cameras', ['front,front', '=/front/image', 'front=/a,front=/b'])
+def test_cameras_without_names_of_their_own_are_refused(
+    launch_all: Callable[..., list[dict[str, Any]]], cameras: str
+) -> None:
+    with pytest.raises(RuntimeError, match='launch failed'):
+        launch_all(cameras=cameras)
 
 
 def test_value_outside_the_choices_is_refused(launch: Callable[..., dict[str, Any]]) -> None:
