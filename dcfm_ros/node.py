@@ -28,7 +28,7 @@ from dcfm_ros.camera import Camera
 from dcfm_ros.diagnostics import Status
 from dcfm_ros.frame_processor import Frame
 from dcfm_ros.frame_worker import FrameWorker, repeated
-from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
+from dcfm_ros.parameter_declaration import declare_parameters, read_parameters, start_problems
 from dcfm_ros.parameter_rules import refusal
 from dcfm_ros.qos_overrides import PREFIX, override_refusal, unused_overrides
 from dcfm_ros.running_clock import RunningClock
@@ -294,7 +294,7 @@ def main(args: list[str] | None = None) -> int:
         pass
     except (ValueError, RuntimeError) as error:
         if node is None:  # wrong parameters (a line each) or command line
-            for line in str(error).splitlines():
+            for line in start_problems(error):
                 get_logger('segmentation_node').fatal(line)
             return 2
         if node.context.ok():  # otherwise a shutdown hit it in the middle of something

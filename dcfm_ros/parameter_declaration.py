@@ -51,6 +51,13 @@ def read_parameters(node: Node, table: type[Any] = NodeParameters) -> Any:
     return settle({name: node.get_parameter(name).value for name in specs_of(table)}, table)
 
 
+def start_problems(error: Exception) -> list[str]:
+    """What to tell, line by line, of an error that kept a node from being made."""
+    if 'PARAMETER_NOT_SET' in str(error):  # of a list without elements rclpy names nothing
+        return ["a parameter given at start has no value; an empty list is written ['']"]
+    return str(error).splitlines()
+
+
 def _descriptor(name: str, table: type) -> ParameterDescriptor:
     spec, kind = specs_of(table)[name], types_of(table)[name]
     unit = f' Unit: {spec.unit}.' if spec.unit else ''

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 import threading
 from typing import Any
 
@@ -340,6 +341,27 @@ def test_values_that_go_together_only_can_be_set_together(stream: Stream) -> Non
     stream.set(min_keyframe_interval=2, max_keyframe_interval=4)
     assert stream.set_together(min_keyframe_interval=5, max_keyframe_interval=8).successful
     assert stream.set_together(min_keyframe_interval=0, max_keyframe_interval=0).successful
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'told'),
+    [
+        (['cameras:=[]'], "an empty list is written ['']"),
+        (['cameras:=[front, front]'], '`cameras` must be a list of different names'),
+        (
+            ['min_keyframe_interval:=5', 'max_keyframe_interval:=4'],
+            '`max_keyframe_interval` must be 0 or at least `min_keyframe_interval` (5), got 4',
+        ),
+    ],
+)
+def test_start_with_wrong_values_ends_with_the_reason(
+    tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    given = [text for argument in arguments for text in ('-p', argument)]
+    process = NodeProcess(tmp_path / 'log', *given)
+    assert process.wait() == 2
+    assert told in process.log
+    assert 'Traceback' not in process.log
 
 
 def test_camera_names_are_refused_while_active(stream: Stream) -> None:
