@@ -37,6 +37,7 @@ from dcfm_ros.matched_subscription import MatchedSubscription
 from dcfm_ros.messages import stamp_to_ns, statuses_to_diagnostics
 from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
 from dcfm_ros.parameter_rules import refusal
+from dcfm_ros.sequence_gaps import SequenceGaps
 from dcfm_ros.stream_statistics import StreamStatistics
 
 NAME = 'semantic_cloud_node'
@@ -74,6 +75,7 @@ class SemanticCloudNode(Node):
             max_difference_ns=self._max_difference_ns,
             capacity=self._values.queue_size,
         )
+        self._gaps = SequenceGaps()
         self._info: CameraInfo | None = None
         self._labels = ClassLabels()
         self._frames = {'depth/image': '', 'mask': ''}
@@ -88,11 +90,12 @@ class SemanticCloudNode(Node):
             values=lambda: self._values,
             log_error=lambda text: self.get_logger().error(text),
         )
-        self._worker = FrameWorker({'': processor.process}, self._on_worker_failure)
-        self._subscriptions_by_topic = self._subscribe()
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # Steady: with the node's own clock a paused simulation would silence the diagnostics.
         self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._inputs = self._subscribe()
+        # Last, since nobody would stop its thread if something before it failed.
+        self._worker = FrameWorker({'': processor.process}, self._on_worker_failure)
 
     def close(self) -> None:
         """Finish the cloud under way."""
@@ -109,23 +112,35 @@ class SemanticCloudNode(Node):
             images['confidence'] = matcher.add_confidence
         if self._values.color == 'image':
             images['image'] = matcher.add_image
-        found = {
-            topic: MatchedSubscription(self, Image, topic, self._adder(topic, add), depth=5)
-            for topic, add in images.items()
+        inputs = {
+            name: MatchedSubscription(
+                self, Image, self.resolve_topic_name(name), self._adder(name, add), depth=5
+            )
+            for name, add in images.items()
         }
-        found['depth/image'] = MatchedSubscription(
-            self, Image, 'depth/image', self._on_depth, depth=5
+        inputs['depth/image'] = MatchedSubscription(
+            self,
+            Image,
+            self.resolve_topic_name('depth/image'),
+            self._on_depth,
+            on_subscribe=lambda known: self._gaps.listen(time.monotonic(), known),
+            on_matched=self._on_depth_matched,
+            depth=5,
         )
-        found['depth/camera_info'] = MatchedSubscription(
-            self, CameraInfo, 'depth/camera_info', self._on_camera_info, depth=1
+        inputs['depth/camera_info'] = MatchedSubscription(
+            self,
+            CameraInfo,
+            self.resolve_topic_name('depth/camera_info'),
+            self._on_camera_info,
+            takes_latched=True,
         )
         self.create_subscription(String, 'labels', self._on_labels, _LATCHED)
-        return found
+        return inputs
 
     def _adder(
         self, topic: str, add: Callable[[int, Any], list[Match]]
-    ) -> Callable[[Image, int], None]:
-        def on_image(message: Image, _: int) -> None:
+    ) -> Callable[[Image], None]:
+        def on_image(message: Image) -> None:
             self._heard_s[topic] = time.monotonic()
             if topic == 'mask':
                 self._frames['mask'] = message.header.frame_id
@@ -133,15 +148,20 @@ class SemanticCloudNode(Node):
 
         return on_image
 
-    def _on_depth(self, message: Image, lost: int) -> None:
+    def _on_depth_matched(self, event: Any) -> None:
+        self._gaps.connect(time.monotonic(), event.current_count, event.current_count_change)
+
+    def _on_depth(self, message: Image, info: dict[str, Any]) -> None:
         now_s = time.monotonic()
-        self._statistics.dropped('lost', lost)
+        is_alone = self._inputs['depth/image'].publishers == 1
+        number = info['publication_sequence_number'] if is_alone else None
+        self._statistics.dropped('lost', self._gaps.lost_before(number))
         self._statistics.received(now_s)
         self._frames['depth/image'] = message.header.frame_id
         frame = DepthFrame(message, now_s)
         self._match(lambda: self._matcher.add_depth(stamp_to_ns(message.header.stamp), frame))
 
-    def _on_camera_info(self, message: CameraInfo, _: int) -> None:
+    def _on_camera_info(self, message: CameraInfo) -> None:
         self._heard_s['depth/camera_info'] = time.monotonic()
         self._info = message
 
@@ -183,15 +203,15 @@ class SemanticCloudNode(Node):
         self._matcher.max_difference_ns = self._max_difference_ns
 
     def _on_timer(self) -> None:
-        for subscription in self._subscriptions_by_topic.values():
-            subscription.match_publishers()
+        for subscription in self._inputs.values():
+            subscription.match()
         header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name()
         self._diagnostics.publish(statuses_to_diagnostics(self._statuses(), header, name))
 
     def _statuses(self) -> list[Status]:
         snapshot = self._statistics.snapshot(time.monotonic())
-        depth = self._subscriptions_by_topic['depth/image']
+        depth = self._inputs['depth/image']
         images = image_status(
             snapshot,
             is_waiting=True,
@@ -218,8 +238,8 @@ class SemanticCloudNode(Node):
     def _silent_topics(self) -> list[str]:
         """Topics that are needed and from which nothing has come lately."""
         limit_s = time.monotonic() - (self._values.no_image_warning_s or float('inf'))
-        subscriptions = self._subscriptions_by_topic.items()
-        others = {name: found.topic for name, found in subscriptions if name != 'depth/image'}
+        others = {name: found.topic for name, found in self._inputs.items()}
+        del others['depth/image']
         # One camera_info is enough for ever.
         since = {'depth/camera_info': float('-inf')}
         return [
@@ -231,9 +251,10 @@ class SemanticCloudNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; returns the exit code of the process."""
-    node = None
+    node, has_begun = None, False
     try:
         rclpy.init(args=args)
+        has_begun = True
         node = SemanticCloudNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
@@ -241,11 +262,11 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (ValueError, RuntimeError) as error:
-        if node is None:  # wrong parameters (a line each) or command line
-            for line in str(error).splitlines():
+        if not has_begun or isinstance(error, ValueError):
+            for line in str(error).splitlines():  # wrong parameters (a line each), command line
                 get_logger(NAME).fatal(line)
             return 2
-        if node.context.ok():  # otherwise a shutdown hit it in the middle of something
+        if rclpy.ok():  # otherwise a shutdown hit it in the middle of something
             raise
     finally:
         # The first signal is being obeyed; another one must not interrupt the tidying up.
