@@ -118,7 +118,7 @@ def describe(engines: Sequence[SegmentationEngine], checkpoint: str) -> dict[str
         'device': engine.device,
         'backend': engine.backend,
         'checkpoint': checkpoint,
-        **{name: str(value) for name, value in engine.schedule.settings().items()},
+        **{name: str(v) for name, v in engine.schedule.settings().items() if v is not None},
         'execution': engine.execution,
         'inference_height': str(engine.inference_height or 'camera'),
     }
