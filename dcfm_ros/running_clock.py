@@ -6,8 +6,8 @@ from __future__ import annotations
 class RunningClock:
     """Watches simulated time, which may stop, jump back and run at any rate."""
 
-    _STANDS_AFTER_S = 1.0
-    """Longer than any publisher of /clock leaves between two messages."""
+    _STANDS_AFTER_S = 0.5
+    """Longer than publishers of /clock leave between two messages."""
 
     def __init__(self, now: float) -> None:
         """Begin at `now`, steady clock, s."""

@@ -29,8 +29,8 @@ def test_clock_that_jumps_back_runs() -> None:
 
 def test_checks_closer_than_the_messages_of_the_clock_do_not_find_it_standing() -> None:
     clock = RunningClock(0.0)
-    found = [clock.running_s(10, 0.3 * i) for i in range(4)]
-    assert found == pytest.approx([0.0, 0.3, 0.6, 0.9])
+    found = [clock.running_s(time_ns, 0.3 * i) for i, time_ns in enumerate([10, 10, 11, 11, 12])]
+    assert found == pytest.approx([0.0, 0.3, 0.6, 0.9, 1.2])
 
 
 def test_simulated_time_that_never_comes_is_no_pause() -> None:
