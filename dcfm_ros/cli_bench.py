@@ -22,7 +22,10 @@ from dcfm_ros.cli_options import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dcfm_ros.benchmark.run import BenchOptions
+    from dcfm_ros.benchmark.sections import Section
 
 OptionalTexts = Optional[list[str]]  # noqa: UP045 - as in cli_options
 
@@ -50,15 +53,27 @@ def bench(
     ros_frames: Annotated[
         int, typer.Option('--ros', min=0, help='Also play so many to the node for its share.')
     ] = 0,
+    transport_frames: Annotated[
+        int,
+        typer.Option(
+            '--transport',
+            min=0,
+            help='Only send so many images per row over DDS: loss, latency and CPU at three '
+            'sizes, with and without the Fast DDS profile. 180: about 4 minutes.',
+        ),
+    ] = 0,
     device: Device = 'auto',
     json_file: Json = None,
     markdown: Annotated[OptionalPath, typer.Option(help='Also write the tables here.')] = None,
 ) -> None:
     """Measure speed side by side in one run, on frames in order; compare with the paper."""
     from dcfm_ros.benchmark.run import BenchOptions, run_bench
-    from dcfm_ros.benchmark.sections import cell, sections, to_markdown
-    from dcfm_ros.files import write_text
+    from dcfm_ros.benchmark.sections import sections
 
+    if transport_frames:
+        weights = (model or ['default'])[0]
+        _bench_transport(transport_frames, weights, device, json_file, markdown)
+        return
     options = BenchOptions(
         models=tuple(model or ['default']),
         size=parse_size(size),
@@ -72,11 +87,36 @@ def bench(
     save_json(json_file, figures)  # what is measured is kept if the rest fails
     _watch_processes(figures, options, memory_frames, node_frames, ros_frames)
     save_json(json_file, figures)
-    for title, rows, note in sections(figures):
+    _show(list(sections(figures)), markdown)
+
+
+def _bench_transport(
+    frames: int, weights: str, device: str, json_file: Path | None, markdown: Path | None
+) -> None:
+    from dcfm_ros.benchmark.machine import machine
+    from dcfm_ros.benchmark.transport import (
+        TransportOptions,
+        measure_transport,
+        transport_sections,
+    )
+
+    options = TransportOptions(frames=frames, checkpoint=weights, device=device)
+    figures: dict[str, Any] = {'machine': machine()}
+    with _progress('images over DDS', options.rows) as advance:
+        figures['transport'] = measure_transport(options, advance)
+    save_json(json_file, figures)
+    _show(transport_sections(figures), markdown)
+
+
+def _show(tables: list[Section], markdown: Path | None) -> None:
+    from dcfm_ros.benchmark.sections import cell, to_markdown
+    from dcfm_ros.files import write_text
+
+    for title, rows, note in tables:
         typer.echo(f'\n{title}\n{note}')
         print_rows([{key: cell(value) for key, value in row.items()} for row in rows])
     if markdown is not None:
-        write_text(markdown, to_markdown(sections(figures)))
+        write_text(markdown, to_markdown(iter(tables)))
 
 
 def _watch_processes(

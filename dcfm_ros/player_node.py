@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.context import Context
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
@@ -64,7 +65,11 @@ class PlayerNode(Node):
         self._masks = self.create_subscription(Image, f'{namespace}/mask', self._on_mask, 100)
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy[reliability.upper()])
         topic, kind = _TOPICS[image_transport]
-        self._images = self.create_publisher(kind, f'{namespace}/{topic}', qos)
+        # The node asks for more until it knows what is offered here: nothing to warn of.
+        quiet = PublisherEventCallbacks(use_default_callbacks=False)
+        self._images = self.create_publisher(
+            kind, f'{namespace}/{topic}', qos, event_callbacks=quiet
+        )
 
     @property
     def qos(self) -> dict[str, dict[str, str | int]]:
