@@ -25,13 +25,18 @@ def shared_files(*folders: str) -> list[tuple[str, list[str]]]:
 
 
 def console_scripts() -> list[str]:
-    """List the executables: two everywhere, and each verb by its own name for ``ros2 run``.
+    """List the executables: these everywhere, and each verb by its own name for ``ros2 run``.
 
     colcon installs through ``setup.py install`` or ``setup.py develop``, and setup.cfg sends the
     scripts of those two commands to lib/dcfm_ros. pip uses neither command and fills bin/, where a
     bare ``train`` or ``convert`` has no business.
     """
-    scripts = ['dcfm = dcfm_ros.cli:main', 'segmentation_node = dcfm_ros.node:main']
+    scripts = [
+        'dcfm = dcfm_ros.cli:main',
+        'segmentation_node = dcfm_ros.node:main',
+        'semantic_cloud_node = dcfm_ros.semantic_cloud_node:main',
+        'run_length_node = dcfm_ros.run_length_node:main',
+    ]
     if {'install', 'develop'} & set(sys.argv):
         scripts += [f'{verb} = dcfm_ros.verb:main' for verb in VERBS]
     return scripts

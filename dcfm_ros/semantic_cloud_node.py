@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-import signal
 import sys
 import time
 import traceback
@@ -15,14 +14,10 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-import rclpy
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Float64, Header, String
 
@@ -37,6 +32,7 @@ from dcfm_ros.matched_subscription import MatchedSubscription
 from dcfm_ros.messages import stamp_to_ns, statuses_to_diagnostics
 from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
 from dcfm_ros.parameter_rules import refusal
+from dcfm_ros.run_node import run_node
 from dcfm_ros.sequence_gaps import SequenceGaps
 from dcfm_ros.stream_statistics import StreamStatistics
 
@@ -251,31 +247,7 @@ class SemanticCloudNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; returns the exit code of the process."""
-    node, has_begun = None, False
-    try:
-        rclpy.init(args=args)
-        has_begun = True
-        node = SemanticCloudNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, RuntimeError) as error:
-        if not has_begun or isinstance(error, ValueError):
-            for line in str(error).splitlines():  # wrong parameters (a line each), command line
-                get_logger(NAME).fatal(line)
-            return 2
-        if rclpy.ok():  # otherwise a shutdown hit it in the middle of something
-            raise
-    finally:
-        # The first signal is being obeyed; another one must not interrupt the tidying up.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.close()
-            node.destroy_node()
-        try_shutdown()
-    return node.exit_code if node is not None else 0
+    return run_node(NAME, SemanticCloudNode, args)
 
 
 if __name__ == '__main__':

@@ -23,12 +23,16 @@ ROS_MODULES = {
     for name in (
         'node',
         'camera',
+        'cloud_messages',
         'matched_subscription',
         'messages',
         'parameter_declaration',
         'player',
         'player_node',
         'qos_overrides',
+        'run_length_node',
+        'run_node',
+        'semantic_cloud_node',
         'benchmark.frame_taker',
         'benchmark.transport_child',
     )

@@ -26,7 +26,7 @@ from dcfm_ros import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = set(typer.main.get_command(cli.app).commands)
-COMMANDS = {'dcfm', 'segmentation_node'}
+COMMANDS = {'dcfm', 'segmentation_node', 'semantic_cloud_node', 'run_length_node'}
 INSTALL = ('install', '--quiet', '--no-index', '--no-deps', '--no-build-isolation')
 SDIST = 'from setuptools import build_meta as build; print(build.build_sdist("dist"))'
 PROBE = """
