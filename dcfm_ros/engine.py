@@ -107,6 +107,11 @@ class SegmentationEngine(KeyframeStream):
         return self._deep.name
 
     @property
+    def motion(self) -> str:
+        """What is done about motion since the keyframe: 'none' or 'flow'."""
+        return 'flow' if self._motion else 'none'
+
+    @property
     def backend(self) -> str:
         """What runs the network now: 'torch', 'openvino' or 'onnxruntime'."""
         return self._backend.name

@@ -65,6 +65,7 @@ def load_engines(
         inference_height=height or None,
         execution=parameters.execution,
         slices=parameters.execution_slices or None,
+        motion=parameters.motion,
     )
     rows = height or _WARM_UP_HEIGHT
     blank = np.zeros((rows, rows * 4 // 3, 3), np.uint8)
@@ -120,6 +121,7 @@ def describe(engines: Sequence[SegmentationEngine], checkpoint: str) -> dict[str
         'checkpoint': checkpoint,
         **{name: str(v) for name, v in engine.schedule.settings().items() if v is not None},
         'execution': engine.execution,
+        'motion': engine.motion,
         'inference_height': str(engine.inference_height or 'camera'),
     }
     if engine.backend_failure:

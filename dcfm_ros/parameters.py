@@ -166,6 +166,12 @@ class NodeParameters:
         'Frames that share the deep encoder of one keyframe, if amortised; '
         '0: as many as keyframe_interval says at configuration.',
     )
+    motion: str = _parameter(
+        'auto',
+        'What is done about motion since a keyframe: its feature stays (none, as in the paper) or '
+        'is moved along the optical flow (flow); auto: as the checkpoint says.',
+        choices=('auto', 'none', 'flow'),
+    )
     inference_height: int = _number(
         0,
         4320,
