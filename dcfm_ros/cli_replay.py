@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -24,9 +25,23 @@ from dcfm_ros.cli_options import (
     save_json,
     with_progress,
 )
+from dcfm_ros.cli_replay_online import (
+    Mode,
+    Namespace,
+    Online,
+    PeakLimits,
+    Pid,
+    Profile,
+    Rates,
+    Reliability,
+    Runs,
+    Seconds,
+    online_options,
+)
 
 if TYPE_CHECKING:
     from dcfm_ros.replay.offline import ReplayOptions
+    from dcfm_ros.replay.run import ReplayRun
 
 OptionalPaths = Optional[list[Path]]  # noqa: UP045 - as in cli_options
 OptionalPair = Optional[tuple[Path, Path]]  # noqa: UP045
@@ -96,12 +111,22 @@ def replay(
     ray: Annotated[
         OptionalText, typer.Option(help='local, or a Ray cluster: auto or HOST:PORT.')
     ] = None,
+    online: Online = False,
+    mode: Mode = None,
+    rates: Rates = None,
+    seconds: Seconds = None,
+    runs: Runs = None,
+    peak_limits: PeakLimits = None,
+    reliability: Reliability = None,
+    fastdds_profile: Profile = None,
+    namespace: Namespace = None,
+    pid: Pid = None,
     json_file: Json = None,
 ) -> None:
     """Replay bags through the engine, without ROS: every frame, the same masks every time.
 
     One bag gets report.html, report.json, frames.csv and overlay.mp4; several get a folder each
-    and fleet.html and fleet.json over all of them.
+    and fleet.html and fleet.json over all of them. With --online, one bag is played to the node.
     """
     from dcfm_ros.models.checkpoint import find_checkpoint
     from dcfm_ros.replay.offline import ReplayOptions
@@ -117,6 +142,48 @@ def replay(
         raise ValueError('name at least one bag, or --compare and two reports')
     if execution != 'amortised':
         refuse_unused({'slices': slices}, '--execution amortised')
+    given = {
+        'mode': mode,
+        'rates': rates,
+        'seconds': seconds,
+        'runs': runs,
+        'peak_limits': peak_limits,
+        'reliability': reliability,
+        'fastdds_profile': fastdds_profile,
+        'namespace': namespace,
+        'pid': pid,
+    }
+    folder = report or Path('out/replay')
+    if online:
+        node: dict[str, Any] = {
+            'keyframe_interval': interval,
+            'schedule': None if adaptive is None else 'adaptive',
+            'change_threshold': adaptive,
+            'max_keyframe_interval': max_interval,
+            'keyframe_score': score,
+            'confidence_drop': confidence_drop,
+            'execution': None if execution == 'sync' else execution,
+            'execution_slices': slices,
+            'max_feature_age': max_age,
+            'device': None if device == 'auto' else device,
+            'backend': None if backend == 'auto' else backend,
+            'inference_height': height or None,
+            'cpu_threads': threads,
+        }
+        offline = {'fidelity': fidelity, 'jobs': None if jobs == 1 else jobs, 'ray': ray}
+        _replay_online(
+            bags,
+            folder,
+            json_file,
+            given=given,
+            node=node,
+            offline=offline,
+            checkpoint=find_checkpoint(checkpoint),
+            topic=topic,
+            label_topic=truth_topic,
+        )
+        return
+    refuse_unused({name.replace('_', '-'): given[name] for name in given}, '--online')
     options = ReplayOptions(
         checkpoint=find_checkpoint(checkpoint),
         schedule=choose_schedule(interval, adaptive, max_interval, score, confidence_drop),
@@ -130,7 +197,6 @@ def replay(
         label_topic=truth_topic,
         fidelity=fidelity,
     )
-    folder = report or Path('out/replay')
     if len(bags) == 1 and jobs == 1 and ray is None:
         _replay_one(bags[0], folder, options, threads, json_file)
     else:
@@ -142,15 +208,32 @@ def _replay_one(
     bag: Path, folder: Path, options: ReplayOptions, threads: int | None, json_file: Path | None
 ) -> None:
     from dcfm_ros.replay.offline import replay_bag
-    from dcfm_ros.replay.report import report_folder, write_replay_report
 
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
+
+    def run(part: Path) -> ReplayRun:
+        return replay_bag(bag, part, options, lambda frames: with_progress(frames, 'replaying'))
+
+    _report(run, folder, json_file)
+
+
+def _replay_online(bags: list[Path], folder: Path, json_file: Path | None, **options: Any) -> None:
+    from dcfm_ros.replay.online import replay_online
+
+    if len(bags) > 1:
+        raise ValueError(f'--online takes one bag, got {len(bags)}')
+    chosen = online_options(**options)
+    _report(lambda part: replay_online(bags[0], part, chosen, typer.echo), folder, json_file)
+
+
+def _report(run: Callable[[Path], ReplayRun], folder: Path, json_file: Path | None) -> None:
+    from dcfm_ros.replay.report import report_folder, write_replay_report
+
     with report_folder(folder) as part:
-        run = replay_bag(bag, part, options, lambda frames: with_progress(frames, 'replaying'))
-        figures = write_replay_report(part, run)
+        figures = write_replay_report(part, run(part))
     save_json(json_file, figures)
     shown = {name: figures[name] for name in _PRINTED}
     for kind in ('accuracy', 'fidelity'):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 import threading
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
 
-from running_node import NodeProcess, make_checkpoint, running_node
+from running_node import WAIT_S, NodeProcess, make_checkpoint, running_node
 
-from dcfm_ros.player import PlayedFrame, play
+from dcfm_ros.player import PlayedFrame, connect, play
 
 
 @pytest.fixture(scope='module')
@@ -82,6 +84,47 @@ def test_masks_are_handed_over_instead_of_kept(node: NodeProcess) -> None:
     assert threads == {'player'}
 
 
+def test_timeline_is_as_far_apart_as_the_stamps(node: NodeProcess) -> None:
+    steps_ns = (0, 50_000_000, 350_000_000, 300_000_000, 400_000_000)  # one goes back
+    played = [
+        replace(frame, stamp_ns=frame.stamp_ns // 10**9 * 10**9 + step_ns)
+        for frame, step_ns in zip(frames(5), steps_ns, strict=True)
+    ]
+    report = play(played, rate_hz=None, timeline=True)
+    assert [record.stamp_ns for record in report.records] == [f.stamp_ns for f in played]
+    sent_s = np.array([record.sent_s for record in report.records])
+    assert sent_s - sent_s[0] == pytest.approx([0.0, 0.05, 0.35, 0.35, 0.45], abs=0.04)
+
+
+def test_one_connection_takes_one_play_after_the_other(node: NodeProcess) -> None:
+    with connect() as player:
+        first = player.play(frames(200), rate_hz=1000.0)
+        second = player.play(frames(4))
+    assert first.dropped > 0
+    assert first.never_arrived == first.dropped_by_cause['lost']
+    assert (second.sent, second.answered, second.dropped) == (4, 4, 0)
+    assert len(first.records) == 200
+
+
+def test_images_of_another_transport_are_refused(node: NodeProcess) -> None:
+    (frame,) = frames(1)
+    with connect() as player, pytest.raises(ValueError, match='`image` must fit raw images'):
+        player.play([replace(frame, image=b'no array')])
+
+
+def test_compressed_images_reach_the_node(tmp_path: Path) -> None:
+    played = [
+        replace(frame, image=cv2.imencode('.png', np.asarray(frame.image))[1].tobytes())
+        for frame in frames(3)
+    ]
+    checkpoint = make_checkpoint(tmp_path / 'tiny.safetensors')
+    common = {'checkpoint': checkpoint, 'cpu_threads': 1, 'image_transport': 'compressed'}
+    with running_node(tmp_path / 'log', '-r', '__ns:=/packed', **common):
+        given = {'namespace': 'packed', 'image_transport': 'compressed', 'wait_s': WAIT_S}
+        report = play(played, rate_hz=None, **given)  # type: ignore[arg-type]
+    assert (report.sent, report.answered, report.dropped) == (3, 3, 0)
+
+
 def test_same_stamp_twice_is_an_error(node: NodeProcess) -> None:
     (frame,) = frames(1)
     with pytest.raises(ValueError, match='`stamp_ns` must differ'):
@@ -106,7 +149,9 @@ def test_idle_node_is_an_error_that_tells_its_state(tmp_path: Path) -> None:
     ('arguments', 'message'),
     [
         ({'rate_hz': 0.0}, '`rate_hz` must be above 0'),
+        ({'rate_hz': 1.0, 'timeline': True}, '`rate_hz` must be None with `timeline`'),
         ({'rate_hz': 1.0, 'reliability': 'none'}, '`reliability` must be'),
+        ({'rate_hz': 1.0, 'image_transport': 'jpeg'}, '`image_transport` must be'),
     ],
 )
 def test_wrong_argument_is_an_error(arguments: dict[str, object], message: str) -> None:

@@ -1,140 +1,135 @@
-"""Figures of frames that were played to a node: those of ros2_benchmark, and what they lack."""
+"""Figures of frames that were played to a node, beside those that any replay has."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import math
 from typing import Any
-
-import numpy as np
 
 from dcfm_ros.benchmark.node_share import summarise
 from dcfm_ros.play_report import FrameRecord, PlayReport
+from dcfm_ros.recorder import FrameEntry, percentiles
+from dcfm_ros.replay.figures import benchmark_figures, run_figures
 
 _LARGEST = ('MAX_LATENCY', 'MAX_JITTER', 'MEAN_JITTER')
 _SMALLEST = ('MIN_LATENCY', 'MIN_JITTER')
 
 
-def benchmark_figures(records: Sequence[FrameRecord]) -> dict[str, float]:
-    """The figures of one run under the keys of ros2_benchmark, times in ms, rates in Hz.
+def rate_figures(rate_hz: float, reports: Sequence[PlayReport]) -> dict[str, Any]:
+    """Figures of several runs at one rate.
 
-    Latencies are matched by stamp. Jitter is the second difference of the times at which masks
-    come. A key is absent where too few frames came back for it.
+    Returns:
+        'rate_hz', 'runs', 'benchmark' (keys of ros2_benchmark, `conclude`d), 'frames' (of all
+        runs taken together) and `node_figures`.
     """
-    sent = [record.sent_s for record in records]
-    received = sorted(r.received_s for r in records if r.received_s is not None)
-    latencies = [r.latency_ms for r in records if r.latency_ms is not None]
-    figures: dict[str, float] = {
-        'NUM_FRAMES_SENT': len(sent),
-        'NUM_MISSED_FRAMES': len(sent) - len(received),
+    runs = [entries(report) for report in reports]
+    frames = run_figures(runs)
+    # Runs are cut out of the recording, or repeat it: its stamps are told elsewhere.
+    left_out = ('stamps', 'temporal', 'dropped_by_cause')
+    return {
+        'rate_hz': rate_hz,
+        'runs': len(reports),
+        'benchmark': conclude([benchmark_figures([run]) for run in runs]),
+        'frames': {name: value for name, value in frames.items() if name not in left_out},
+        **node_figures(reports),
     }
-    if len(sent) > 1:
-        figures['MEAN_PLAYBACK_FRAME_RATE'] = len(sent) / (sent[-1] - sent[0])
-    if received:
-        figures |= {
-            'RECEIVED_DURATION': (received[-1] - received[0]) * 1e3,
-            'FIRST_SENT_RECEIVED_LATENCY': (received[0] - sent[0]) * 1e3,
-            'LAST_SENT_RECEIVED_LATENCY': (received[-1] - sent[-1]) * 1e3,
-            'FIRST_INPUT_LATENCY': latencies[0],
-            'LAST_INPUT_LATENCY': latencies[-1],
-            'MAX_LATENCY': max(latencies),
-            'MIN_LATENCY': min(latencies),
-            'MEAN_LATENCY': float(np.mean(latencies)),
-        }
-    if len(received) > 1:
-        figures['MEAN_FRAME_RATE'] = len(received) / (received[-1] - received[0])
-    if len(received) > 2:
-        jitter = np.abs(np.diff(received, n=2)) * 1e3
-        figures |= {
-            'MAX_JITTER': float(jitter.max()),
-            'MIN_JITTER': float(jitter.min()),
-            'MEAN_JITTER': float(jitter.mean()),
-            'STD_DEV_JITTER': float(jitter.std()),
-        }
-    return figures
 
 
-def conclude(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Put the figures of several runs together, by ros2_benchmark's rule.
+def conclude(runs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Put the figures of several runs together, by the rule of ros2_benchmark.
 
     Of every figure the best and the worst are dropped, if there are more than two; then the mean
     of the rest is taken, of maxima (and the mean jitter) the largest, of minima the smallest. A
-    figure that a run lacks is left out.
+    figure that a run lacks is None.
     """
-    concluded = {}
+    concluded: dict[str, float | None] = {}
     for name in runs[0]:
-        values = sorted(run[name] for run in runs if name in run)
-        if len(values) < len(runs):
-            continue
+        values = sorted(value for run in runs if (value := run[name]) is not None)
         rest = values[1:-1] if len(values) > 2 else values
-        if name in _LARGEST:
+        if len(values) < len(runs):
+            concluded[name] = None
+        elif name.endswith(_LARGEST):
             concluded[name] = rest[-1]
-        elif name in _SMALLEST:
+        elif name.endswith(_SMALLEST):
             concluded[name] = rest[0]
         else:
-            concluded[name] = float(np.mean(rest))
+            concluded[name] = sum(rest) / len(rest)
     return concluded
 
 
-def own_figures(reports: Sequence[PlayReport]) -> dict[str, Any]:
-    """What ros2_benchmark does not tell, of all frames of some runs; times in ms.
+def node_figures(reports: Sequence[PlayReport]) -> dict[str, Any]:
+    """What became of the frames of some runs, and where their time went, in ms.
 
-    'latency_ms' from sending a frame to receiving its mask, split by what the frame was;
-    'node_latency_ms' from callback to publication; 'share_ms' that without the engine;
-    'transport_ms' the rest, both ways; 'stage_ms' means; 'never_arrived' frames that the
-    middleware lost; 'lost_masks' those that were published but did not come back.
+    'never_arrived' are frames that the middleware did not bring, 'lost_masks' those whose mask
+    was published and did not come back. 'node_latency_ms' is from the callback to the published
+    mask, 'share_ms' that without the engine, 'wait_ms' of it until the worker is free;
+    'transport_ms' is what sending the frame and receiving its mask take beside it.
     """
-    records = [record for report in reports for record in report.records]
-    answered = [record for record in records if record.answered]
-    timed = [record for record in answered if record.timing]
     causes = dict.fromkeys(cause for report in reports for cause in report.dropped_by_cause)
     dropped = {
         cause: sum(report.dropped_by_cause.get(cause, 0) for report in reports) for cause in causes
     }
     never_arrived = sum(report.never_arrived for report in reports)
     unaccounted = sum(report.unaccounted for report in reports)
-    keyframes = [record for record in timed if record.is_keyframe]
-    others = [record for record in timed if not record.is_keyframe]
-    return {
-        'sent': len(records),
-        'answered': len(answered),
+    timed = [
+        record
+        for report in reports
+        for record in report.records
+        if record.answered and record.timing
+    ]
+    figures = {
         'dropped_by_cause': dropped,
         'never_arrived': never_arrived,
         'lost_masks': unaccounted - (never_arrived - dropped.get('lost', 0)),
         'unexpected_masks': sum(report.unexpected_masks for report in reports),
-        'keyframe_share': len(keyframes) / len(timed) if timed else None,
-        'latency_ms': percentiles(_latencies(answered)),
-        'latency_ms_key': percentiles(_latencies(keyframes)),
-        'latency_ms_nonkey': percentiles(_latencies(others)),
-        **_node_figures(timed),
     }
+    if timed:
+        told = summarise([record.timing for record in timed])
+        outside = [
+            record.latency_ms - float(record.timing['latency_ms'])
+            for record in timed
+            if record.latency_ms is not None
+        ]
+        figures |= {
+            'node_latency_ms': told['latency_ms'],
+            'share_ms': told['share_ms'],
+            'wait_ms': told['wait_ms'],
+            'transport_ms': percentiles(outside),
+        }
+    return figures
 
 
-def percentiles(values: Sequence[float]) -> dict[str, float | None]:
-    """'p50', 'p95', 'p99' and 'max'; None if there are no values."""
-    names = {'p50': 50, 'p95': 95, 'p99': 99, 'max': 100}
-    if not len(values):
-        return dict.fromkeys(names)
-    return {name: float(np.percentile(values, q)) for name, q in names.items()}
+def entries(report: PlayReport) -> list[FrameEntry]:
+    """The frames of a play as those of any replay; what their masks show is not looked at."""
+    first_ns = report.records[0].stamp_ns if report.records else 0
+    return [
+        FrameEntry(
+            time_s=(record.stamp_ns - first_ns) * 1e-9,
+            is_answered=record.answered,
+            stamp_ns=record.stamp_ns,
+            class_shares=None,
+            **entry_facts(record, report),
+        )
+        for record in report.records
+    ]
 
 
-def _node_figures(timed: Sequence[FrameRecord]) -> dict[str, Any]:
-    if not timed:
-        return {}
-    stages = dict.fromkeys(name for record in timed for name in record.stage_ms)
-    inside = [float(record.timing['latency_ms']) for record in timed]
-    outside = [t - i for t, i in zip(_latencies(timed), inside, strict=True)]
-    told = summarise([record.timing for record in timed])
+def entry_facts(record: FrameRecord, report: PlayReport) -> dict[str, Any]:
+    """What a report says of a frame, under the names of `FrameEntry`."""
+    timing = record.timing
+    age = timing.get('keyframe_age')
+    causes = [cause for cause, count in report.dropped_by_cause.items() if count]
+    # The node counts what it drops and does not name it: with one cause it is clear.
+    is_clear = not record.answered and len(causes) == 1 and not report.unaccounted
     return {
-        'node_latency_ms': told['latency_ms'],
-        'share_ms': told['share_ms'],
-        'wait_ms': told['wait_ms'],
-        'transport_ms': percentiles(outside),
-        'stage_ms': {
-            name: float(np.mean([r.stage_ms[name] for r in timed if name in r.stage_ms]))
-            for name in stages
-        },
+        'is_keyframe': record.is_keyframe,
+        'keyframe_age': None if age is None else int(age),
+        'latency_ms': math.nan if record.latency_ms is None else record.latency_ms,
+        'stage_ms': record.stage_ms,
+        'reason': timing.get('reason', ''),
+        'feature_age_ms': float(timing.get('feature_age_ms', 'nan')),
+        'change_score': float(timing.get('change_score', 'nan')),
+        'sent_s': record.sent_s,
+        'received_s': math.nan if record.received_s is None else record.received_s,
+        'drop_cause': causes[0] if is_clear else '',
     }
-
-
-def _latencies(records: Sequence[FrameRecord]) -> list[float]:
-    return [record.latency_ms for record in records if record.latency_ms is not None]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dcfm_ros.replay.online_html import transport_html
 from dcfm_ros.replay.plots import (
     by_age,
+    change_timeline,
     class_ious,
+    correctness_timeline,
     keyframe_timeline,
     latency_distribution,
-    quality_timeline,
     stamp_timeline,
 )
 from dcfm_ros.replay.run import ReplayRun
@@ -64,25 +66,40 @@ def report_html(run: ReplayRun, figures: Mapping[str, Any], *, has_video: bool) 
         section('How latency is distributed', plot(latency_distribution(run.frames))),
         section('Time per stage', plot(stage_plot(run.frames)), _stage_table(figures)),
         section('Keyframes', _reasons(figures), plot(keyframe_timeline(run.frames))),
-        _quality_section('Accuracy', figures['accuracy'], 'the labels of the recording'),
-        _quality_section('Fidelity', figures['fidelity'], _REFERENCE),
+        _quality_section('Accuracy', figures['accuracy'], 'the labels of the recording', 'label'),
+        _quality_section('Fidelity', figures['fidelity'], _REFERENCE, 'per-frame mask'),
         section(f'By the age of the feature, against {versus}', plot(by_age(compared))),
         section(f'IoU per class, against {versus}', plot(class_ious(compared))),
-        section('From frame to frame', note(_NO_WARP), plot(quality_timeline(run.frames))),
+        section('How many pixels are right', plot(correctness_timeline(run.frames))),
+        section('From frame to frame', _temporal(figures), plot(change_timeline(run.frames))),
         section('Header stamps', _stamps(figures), plot(stamp_timeline(run.frames))),
         section('What was seen', plot(class_plot(run.frames, run.class_names, run.palette))),
         section('Frames', *(picture(snapshot) for snapshot in run.snapshots)),
-        section('Transport', table(run.transport) if run.transport else ''),
+        section('Transport', *transport_html(run.transport)),
         section('Where this comes from', table(_origin(figures))),
     ]
     return page(f'Replay of {run.name}', parts)
 
 
 _REFERENCE = 'the masks of the same weights, run on every frame by itself'
-_NO_WARP = (
-    'Share of the pixels of each frame. What moves changes its pixels in the best of masks too '
-    '(nothing is warped): compare the two lines, not a line with 0.'
+_NO_WARP = 'Nothing is warped: what moves changes its pixels in the best of masks too.'
+_CONSISTENCY = (
+    'Of the pixels whose {what} stands still for 8 (mVC8) or 16 (mVC16) frames, so many have a '
+    'mask that does too.'
 )
+_NAMES = {
+    'miou': 'mIoU',
+    'wiou': 'wIoU',
+    'pixel_accuracy': 'share of the pixels',
+    'miou_key': 'mIoU, own feature',
+    'miou_nonkey': 'mIoU, older feature',
+    'mvc8': 'mVC8',
+    'mvc16': 'mVC16',
+    'streaming_miou': 'streaming mIoU',
+    'labelled_frames': 'labelled frames',
+    'labels_of_another_size': 'labels of another size, not counted',
+    'compared_frames': 'frames',
+}
 
 
 def _subtitle(run: ReplayRun) -> str:
@@ -145,11 +162,30 @@ def _reasons(figures: Mapping[str, Any]) -> str:
     return note(f'{figures["keyframes"]} keyframes, {share} of the frames ({reasons}); {ages}')
 
 
-def _quality_section(heading: str, figures: Mapping[str, Any] | None, versus: str) -> str:
+def _quality_section(
+    heading: str, figures: Mapping[str, Any] | None, versus: str, what: str
+) -> str:
     if figures is None:
         return ''
-    shown = {name: value for name, value in figures.items() if name not in ('iou', 'by_age')}
-    return section(heading, note(f'Compared with {versus}.'), table(shown))
+    shown = {_NAMES[name]: value for name, value in figures.items() if name in _NAMES}
+    said = f'Compared with {versus}. {_CONSISTENCY.format(what=what)}'
+    return section(heading, note(said), table(shown))
+
+
+def _temporal(figures: Mapping[str, Any]) -> str:
+    names = {
+        'changed': 'the masks',
+        'reference_changed': 'the per-frame network',
+        'label_changed': 'the labels',
+    }
+    told = [
+        f'{number(value, " %", 100)} in {name}'
+        for key, name in names.items()
+        if (value := figures['temporal'][key]) is not None
+    ]
+    if not told:
+        return ''
+    return note(f'Pixels that change from frame to frame: {", ".join(told)}. {_NO_WARP}')
 
 
 def _stamps(figures: Mapping[str, Any]) -> str:

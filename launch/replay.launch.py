@@ -1,0 +1,166 @@
+"""Play a recording to segmentation_node: with the project's player and a report, or with rosbag2.
+
+The node is started by segment.launch.py; its arguments of the same names go there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from launch import Action, LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessStart
+from launch.events.process import ProcessStarted
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import PathJoinSubstitution
+from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
+
+FROM_SEGMENT = (
+    'namespace',
+    'params_file',
+    'checkpoint',
+    'device',
+    'image_transport',
+    'keyframe_interval',
+)
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+SHARE = FindPackageShare('dcfm_ros')
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe the arguments, and the node and the player that they start."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'bag',
+                description='The recording: a rosbag2 folder, or a file of one.',
+            ),
+            DeclareLaunchArgument(
+                'topic',
+                default_value='',
+                description='Image topic of the recording. Empty: the only one that it has; '
+                'rosbag2 needs the name.',
+            ),
+            DeclareLaunchArgument(
+                'player',
+                default_value='dcfm',
+                choices=['dcfm', 'rosbag2'],
+                description='dcfm: plays the images, measures and writes a report, as '
+                '`dcfm replay --online`. rosbag2: `ros2 bag play` of all topics, without a '
+                'report.',
+            ),
+            DeclareLaunchArgument(
+                'report',
+                default_value='out/replay',
+                description='Folder of the report (player dcfm).',
+            ),
+            DeclareLaunchArgument(
+                'mode',
+                default_value='timeline',
+                choices=['timeline', 'rate', 'peak'],
+                description='At the rate of the recording; then also at `rates`; then also at the '
+                'highest rate with at most 5 % of the frames missing (player dcfm).',
+            ),
+            DeclareLaunchArgument(
+                'rates',
+                default_value='10,15,30',
+                description='Frames per second, with commas between (player dcfm).',
+            ),
+            DeclareLaunchArgument(
+                'speed',
+                default_value='1.0',
+                description='Times the speed of the recording (player rosbag2).',
+            ),
+            DeclareLaunchArgument(
+                'fastdds_profile',
+                default_value='',
+                description='Fast DDS profile of node and player: large_images, which is '
+                'packaged, or a file. Empty: as the environment says.',
+            ),
+            DeclareLaunchArgument(
+                'namespace',
+                default_value='segmentation',
+                description='Namespace of the node and of its topics.',
+            ),
+            DeclareLaunchArgument(
+                'params_file',
+                default_value=PathJoinSubstitution([SHARE, 'config', 'segmentation.yaml']),
+                description='YAML file with the parameters of the node.',
+            ),
+            DeclareLaunchArgument(
+                'checkpoint',
+                default_value='',
+                description='Weights file (safetensors), or default or accurate, which are '
+                'packaged. Empty: as in params_file.',
+            ),
+            DeclareLaunchArgument(
+                'device',
+                default_value='',
+                description='auto, cpu, cuda or cuda:<number>. Empty: as in params_file.',
+            ),
+            DeclareLaunchArgument(
+                'image_transport',
+                default_value='',
+                choices=['', 'raw', 'compressed'],
+                description='compressed for a recording of sensor_msgs/CompressedImage. Empty: '
+                'as in params_file.',
+            ),
+            DeclareLaunchArgument(
+                'keyframe_interval',
+                default_value='',
+                description='Frames from one keyframe to the next; 1 makes every frame one. '
+                'Empty: as in params_file.',
+            ),
+            OpaqueFunction(function=start),
+        ]
+    )
+
+
+def start(context: LaunchContext) -> list[Action]:
+    """Start the node, and the player as soon as its process runs; all ends with the player."""
+    given = dict(context.launch_configurations)
+    profile = given['fastdds_profile']
+    if profile == 'large_images':
+        file = PathJoinSubstitution([SHARE, 'config', 'fastdds_large_images.xml'])
+        profile = file.perform(context)
+    variables = [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
+    arguments = {name: given[name] for name in FROM_SEGMENT}
+    arguments['image_topic'] = 'image'
+    if given['player'] == 'rosbag2':
+        if not given['topic']:
+            raise ValueError("`topic` must be the image topic for player:=rosbag2, got ''")
+        arguments['image_topic'] = given['topic'].removesuffix('/compressed')
+    segment = PathJoinSubstitution([SHARE, 'launch', 'segment.launch.py'])
+    return [
+        *(variables if profile else []),
+        RegisterEventHandler(
+            OnProcessStart(
+                target_action=lambda action: 'segmentation_node' in str(action.name),
+                on_start=lambda event, _: play(event, given),
+            )
+        ),
+        IncludeLaunchDescription(
+            PythonLaunchDescriptionSource(segment), launch_arguments=arguments.items()
+        ),
+    ]
+
+
+def play(event: ProcessStarted, given: dict[str, str]) -> list[Action]:
+    """Start the player."""
+    if given['player'] == 'rosbag2':
+        command: list[Any] = ['ros2', 'bag', 'play', given['bag'], '--rate', given['speed']]
+    else:
+        command = [ExecutableInPackage('dcfm', 'dcfm_ros'), 'replay', given['bag'], '--online']
+        command += ['--report', given['report']]
+        command += ['--mode', given['mode'], '--rates', given['rates']]
+        command += ['--namespace', given['namespace'], '--pid', str(event.pid)]
+        command += ['--topic', given['topic']] if given['topic'] else []
+    return [ExecuteProcess(cmd=command, output='screen', on_exit=Shutdown())]
