@@ -27,7 +27,7 @@ def declare_parameters(node: Node, table: type = NodeParameters) -> list[str]:
     """
     entries: dict[str, Any] = node.get_parameters_by_prefix('')
     given = {name: entry.value for name, entry in entries.items()}
-    parameters = settle(given, table)
+    parameters: Any = settle(given, table)
     for name in specs_of(table):
         if name in given:
             node.undeclare_parameter(name)
