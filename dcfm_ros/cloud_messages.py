@@ -23,10 +23,10 @@ _DATATYPES = {np.dtype('f4'): PointField.FLOAT32, np.dtype('u4'): PointField.UIN
 def point_fields() -> list[PointField]:
     """What a `POINT` consists of."""
     assert POINT.names is not None and POINT.fields is not None
-    entries = ((name, POINT.fields[name]) for name in POINT.names)
+    entries = ((name, *POINT.fields[name][:2]) for name in POINT.names)
     return [
         PointField(name=name, offset=offset, datatype=_DATATYPES[kind], count=1)
-        for name, (kind, offset) in entries
+        for name, kind, offset in entries
     ]
 
 
@@ -55,6 +55,6 @@ def _create_cloud(header: Header, points: NDArray[np.void]) -> PointCloud2:
     cloud = PointCloud2(header=header, fields=point_fields(), point_step=POINT.itemsize)
     cloud.is_bigendian = sys.byteorder == 'big'
     data = array.array('B')
-    data.frombytes(memoryview(points).cast('B'))
+    data.frombytes(points.view(np.uint8).data)
     cloud.data = data
     return cloud
