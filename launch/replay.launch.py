@@ -80,6 +80,12 @@ def generate_launch_description() -> LaunchDescription:
                 description='Times the speed of the recording (player rosbag2).',
             ),
             DeclareLaunchArgument(
+                'delay',
+                default_value='10.0',
+                description='Seconds until the first image: the node loads its network meanwhile '
+                '(player rosbag2; dcfm waits until the node is ready).',
+            ),
+            DeclareLaunchArgument(
                 'fastdds_profile',
                 default_value='',
                 description='Fast DDS profile of node and player: large_images, which is '
@@ -157,6 +163,7 @@ def play(event: ProcessStarted, given: dict[str, str]) -> list[Action]:
     """Start the player."""
     if given['player'] == 'rosbag2':
         command: list[Any] = ['ros2', 'bag', 'play', given['bag'], '--rate', given['speed']]
+        command += ['--delay', given['delay']]
     else:
         command = [ExecutableInPackage('dcfm', 'dcfm_ros'), 'replay', given['bag'], '--online']
         command += ['--report', given['report']]
