@@ -228,7 +228,8 @@ def _to_rgb(content: Any) -> NDArray[np.uint8]:
 
     if hasattr(content, 'format'):
         return _imdecode(content, cv2.IMREAD_COLOR_RGB)
-    return np.ascontiguousarray(message_to_cvimage(content, 'rgb8'))
+    # A copy where it lies in the bytes of the message, which must not be written to.
+    return np.require(message_to_cvimage(content, 'rgb8'), np.uint8, ['C', 'W'])
 
 
 def _to_mask(content: Any) -> NDArray[np.uint8]:

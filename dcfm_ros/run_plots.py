@@ -26,6 +26,11 @@ def plot_axes(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
+def legend_above(axes: Axes) -> None:
+    """Name what the plot shows, where it hides nothing of it."""
+    axes.legend(loc='lower right', bbox_to_anchor=(1.0, 1.0), ncols=4, fontsize=8, frameon=False)
+
+
 def latency_plot(entries: Sequence[FrameEntry]) -> Figure:
     """Latency of every frame over the time of its stamp."""
     figure, axes = plot_axes(3.2)
@@ -47,7 +52,7 @@ def latency_plot(entries: Sequence[FrameEntry]) -> Figure:
     axes.set(xlabel='time of the frame [s]', ylabel='latency [ms]')
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend(loc='upper right', ncols=3)
+    legend_above(axes)
     return figure
 
 
@@ -55,6 +60,7 @@ def stage_plot(entries: Sequence[FrameEntry]) -> Figure:
     """Median time of every stage, on frames with and without the deep encoder."""
     figure, axes = plot_axes(1.9)
     names = list(dict.fromkeys(name for entry in entries for name in entry.stage_ms))
+    longest = 0.0
     for row, is_deep in enumerate((True, False)):
         left = 0.0
         for index, name in enumerate(names):
@@ -68,8 +74,9 @@ def stage_plot(entries: Sequence[FrameEntry]) -> Figure:
             axes.barh(row, width, left=left, color=f'C{index}', label=label)
             left += width
         axes.text(left, row, f'  {left:.1f} ms', va='center')
+        longest = max(longest, left)
     axes.set_yticks([0, 1], [DEEP, SHALLOW])
-    axes.margins(x=0.12)
+    axes.set_xlim(0, 1.14 * longest or 1.0)  # room for the number
     axes.invert_yaxis()
     axes.set_xlabel('median time [ms]')
     axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=8)

@@ -29,16 +29,16 @@ class Compared(NamedTuple):
 
 FIGURES = (
     *(
-        Compared(f'latency{of}, {which} [ms]', f'latency_ms{key}.{which}', 'low')
+        Compared(f'latency{of}, {which} (ms)', f'latency_ms{key}.{which}', 'low')
         for of, key in (('', ''), (', deep encoder at work', '_key'), (', others', '_nonkey'))
         for which in ('mean', 'p50', 'p95', 'p99', 'max')
     ),
-    Compared('jitter, mean [ms]', 'jitter_ms.mean', 'low'),
+    Compared('jitter, mean (ms)', 'jitter_ms.mean', 'low'),
     Compared('frames per second', 'BasicPerformanceMetrics.MEAN_FRAME_RATE', 'high'),
     Compared('frames', 'frames_sent'),
     Compared('frames dropped', 'frames_dropped', 'low'),
     Compared('keyframe share', 'keyframe_share'),
-    Compared('oldest feature [frames]', 'keyframe_age.max'),
+    Compared('oldest feature (frames)', 'keyframe_age.max'),
     Compared('mIoU', 'accuracy.miou', 'high'),
     Compared('mIoU of non-key frames', 'accuracy.miou_nonkey', 'high'),
     Compared('streaming mIoU', 'accuracy.streaming_miou', 'high'),
@@ -47,8 +47,8 @@ FIGURES = (
     Compared('pixels as per-frame', 'fidelity.pixel_accuracy', 'high'),
     Compared('mIoU to per-frame', 'fidelity.miou', 'high'),
     Compared('pixels changed per frame', 'temporal.changed', 'low'),
-    Compared('processor time [s]', 'resources.cpu_s', 'low'),
-    Compared('peak memory [MB]', 'resources.peak_memory_mb', 'low'),
+    Compared('processor time (s)', 'resources.cpu_s', 'low'),
+    Compared('peak memory (MB)', 'resources.peak_memory_mb', 'low'),
 )
 _DATA = ('data.sha256', 'topic', 'label_topic')
 _NOT_SETTINGS = ('datetime', 'input_path', 'machine.load_average', 'data.files')
@@ -235,7 +235,7 @@ def _latency_plot(latencies: list[list[float]]) -> Figure | None:
         axes.step(ordered, shares, where='post', color=colour, label=name)
     end = max(3 * float(np.percentile(values, 99)) for values in latencies)
     most = max(max(values) for values in latencies)
-    axes.set(xlabel='latency [ms]', ylabel='frames done [%]', xlim=(0, min(end, most) or 1.0))
+    axes.set(xlabel='latency (ms)', ylabel='frames done [%]', xlim=(0, min(end, most) or 1.0))
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right')
     return figure

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from dcfm_ros.recorder import FrameEntry
-from dcfm_ros.run_plots import COLOURS, DEEP, SHALLOW, plot_axes
+from dcfm_ros.run_plots import COLOURS, DEEP, SHALLOW, legend_above, plot_axes
 
 _OTHER = '#8a97a5'
 _NUM_BINS = 60
@@ -48,7 +48,8 @@ def latency_distribution(entries: Sequence[FrameEntry]) -> Figure | None:
             axes.axvline(value, color=_OTHER, lw=0.8, ls=':')
             axes.text(value, axes.get_ylim()[1], f' p{percentile}', va='top', fontsize=8)
     handles = [*axes.get_legend_handles_labels()[0], *shares.get_legend_handles_labels()[0]]
-    axes.legend(handles=handles, loc='center right', fontsize=8)
+    above = {'loc': 'lower right', 'bbox_to_anchor': (1.0, 1.0), 'ncols': 3}
+    axes.legend(handles=handles, fontsize=8, frameon=False, **above)
     return figure
 
 
@@ -114,28 +115,46 @@ def by_age(figures: Mapping[str, Any] | None) -> Figure | None:
     return figure
 
 
-def quality_timeline(entries: Sequence[FrameEntry]) -> Figure | None:
-    """Share of the pixels of each frame: right, in agreement, changed since the frame before."""
-    figure, axes = plot_axes(3.0)
-    lines = (
-        ('right, of the labelled ones', 'accuracy', '#1d7a3a', '-'),
-        ('as the per-frame network says', 'agreement', COLOURS[False], '-'),
-        ('changed since the frame before', 'changed', COLOURS[True], '-'),
-        ('the same of the per-frame network', 'reference_changed', _OTHER, '-'),
-        ('the same of the labels', 'label_changed', '#1c2733', ':'),
-    )
-    is_empty = True
-    for name, key, colour, style in lines:
-        told = [e for e in entries if key in e.quality]
-        if told:
-            is_empty = False
-            values = [100 * e.quality[key] for e in told]
-            axes.plot([e.time_s for e in told], values, style, color=colour, lw=1, label=name)
-    if is_empty:
+_RIGHT = (
+    ('right, of the labelled ones', 'accuracy', '#1d7a3a', '-'),
+    ('as the per-frame network says', 'agreement', COLOURS[False], '-'),
+)
+_CHANGED = (
+    ('masks', 'changed', COLOURS[True], '-'),
+    ('masks of the per-frame network', 'reference_changed', _OTHER, '-'),
+    ('labels', 'label_changed', '#1c2733', ':'),
+)
+"""Lines over time: name, key in `FrameEntry.quality`, colour, style."""
+
+
+def correctness_timeline(entries: Sequence[FrameEntry]) -> Figure | None:
+    """Share of the pixels of each frame that are right, or as the per-frame network says."""
+    return _timeline(entries, _RIGHT, 'pixels [%]', top=101.0)
+
+
+def change_timeline(entries: Sequence[FrameEntry]) -> Figure | None:
+    """Share of the pixels of each frame with another class than in the frame before."""
+    return _timeline(entries, _CHANGED, 'changed pixels [%]', bottom=0.0)
+
+
+def _timeline(
+    entries: Sequence[FrameEntry],
+    lines: Sequence[tuple[str, str, str, str]],
+    what: str,
+    **limits: float,
+) -> Figure | None:
+    told = {key: [e for e in entries if key in e.quality] for _, key, _, _ in lines}
+    if not any(told.values()):
         return None
-    axes.set(xlabel='time of the frame [s]', ylabel='pixels [%]', ylim=(0, 101))
+    figure, axes = plot_axes(2.4)
+    for name, key, colour, style in lines:
+        if chosen := told[key]:
+            values = [100 * e.quality[key] for e in chosen]
+            axes.plot([e.time_s for e in chosen], values, style, color=colour, lw=1, label=name)
+    axes.set(xlabel='time of the frame [s]', ylabel=what)
+    axes.set_ylim(**limits)
     axes.grid(alpha=0.3)
-    axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    legend_above(axes)
     return figure
 
 
@@ -153,5 +172,5 @@ def stamp_timeline(entries: Sequence[FrameEntry]) -> Figure | None:
     axes.set(xlabel='time of the frame [s]', ylabel='step [ms]')
     axes.set_ylim(bottom=min(0.0, float(steps_ms.min()) * 1.05), top=float(steps_ms.max()) * 1.15)
     axes.grid(alpha=0.3)
-    axes.legend(loc='upper right', fontsize=8)
+    legend_above(axes)
     return figure

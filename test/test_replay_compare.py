@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+
+from command import dcfm
+import pytest
+
+from dcfm_ros.recorder import FrameEntry
+from dcfm_ros.replay.compare import compare_reports, read_report
+from dcfm_ros.replay.quality import RunQuality
+from dcfm_ros.replay.report import write_replay_report
+from dcfm_ros.replay.run import ReplayRun, Resources
+
+
+def write_report(folder, factor=1.0, data='aa', interval=4, topic='/image', masks='m'):
+    folder.mkdir()
+    frames = [
+        FrameEntry(
+            time_s=index / 10,
+            stamp_ns=index * 100_000_000,
+            is_answered=True,
+            is_keyframe=index % interval == 0,
+            keyframe_age=index % interval,
+            latency_ms=factor * (index + 1),
+            stage_ms={'common': 1.0} if index % interval == 0 else {},
+            class_shares=None,
+        )
+        for index in range(8)
+    ]
+    run = ReplayRun(
+        name='drive',
+        kind='offline',
+        class_names=('a', 'b'),
+        palette=((0, 0, 0), (9, 9, 9)),
+        frames=frames,
+        quality=RunQuality(2),
+        losses=[],
+        masks_sha256=masks,
+        resources=Resources(cpu_s=1.0),
+        metadata={
+            'data': {'sha256': data},
+            'topic': topic,
+            'label_topic': None,
+            'config': {'keyframe_interval': interval},
+            'datetime': folder.name,
+        },
+    )
+    return write_replay_report(folder, run)
+
+
+@pytest.fixture
+def reports(tmp_path):
+    write_report(tmp_path / 'a')
+    write_report(tmp_path / 'b', factor=0.5, interval=2, masks='n')
+    return tmp_path / 'a', tmp_path / 'b'
+
+
+def row_of(comparison, name):
+    (row,) = (row for row in comparison['figures'] if row['figure'] == name)
+    return row
+
+
+def test_differences_count_from_the_first(reports, tmp_path):
+    comparison = compare_reports(*reports, tmp_path / 'out')
+    row = row_of(comparison, 'latency, max (ms)')
+    assert (row['first'], row['second']) == (8, 4)
+    assert (row['difference'], row['percent'], row['verdict']) == (-4, -50, 'better')
+    share = row_of(comparison, 'keyframe share')
+    assert (share['first'], share['second'], share['verdict']) == (0.25, 0.5, '')
+    back = compare_reports(*reversed(reports), tmp_path / 'back')
+    assert row_of(back, 'latency, max (ms)')['verdict'] == 'worse'
+
+
+def test_settings_that_differ_are_listed(reports, tmp_path):
+    comparison = compare_reports(*reports, tmp_path / 'out')
+    assert comparison['settings'] == [
+        {'setting': 'config.keyframe_interval', 'first': 4, 'second': 2}
+    ]
+    assert comparison['same_masks'] is False
+
+
+def test_figures_that_neither_has_are_left_out(reports, tmp_path):
+    comparison = compare_reports(*reports, tmp_path / 'out')
+    assert 'mIoU' not in [row['figure'] for row in comparison['figures']]
+
+
+def test_report_equals_itself(reports, tmp_path):
+    comparison = compare_reports(reports[0], reports[0] / 'report.json', tmp_path / 'out')
+    assert {row['difference'] for row in comparison['figures']} == {0}
+    assert {row['verdict'] for row in comparison['figures']} == {''}
+    assert (comparison['settings'], comparison['same_masks']) == ([], True)
+
+
+@pytest.mark.parametrize('other', [{'data': 'bb'}, {'topic': '/rear'}])
+def test_other_recording_is_refused_unless_forced(reports, tmp_path, other):
+    write_report(tmp_path / 'c', **other)
+    with pytest.raises(ValueError, match='not of the same recording'):
+        compare_reports(reports[0], tmp_path / 'c', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+    comparison = compare_reports(reports[0], tmp_path / 'c', tmp_path / 'out', force=True)
+    assert comparison['same_recording'] is False
+    assert 'not of the same recording' in (tmp_path / 'out/comparison.html').read_text()
+
+
+def test_command_prints_and_writes_the_comparison(reports, tmp_path):
+    outcome = dcfm('replay', '--compare', *reports, '--report', tmp_path / 'out')
+    assert outcome.returncode == 0, outcome.stderr
+    assert 'latency, p99 (ms)' in outcome.stdout
+    assert 'masks: not the same' in outcome.stdout
+    written = json.loads((tmp_path / 'out/comparison.json').read_text())
+    assert row_of(written, 'latency, mean (ms)')['second'] == 2.25
+    page = (tmp_path / 'out/comparison.html').read_text()
+    assert 'config.keyframe_interval' in page
+    assert page.count('<svg') == 1
+
+
+@pytest.mark.parametrize('text', ['nothing', '{}', '{"format_version": 1}', '[]'])
+def test_file_that_is_no_report_is_named(tmp_path, text):
+    (tmp_path / 'report.json').write_text(text)
+    with pytest.raises(ValueError, match=r'report\.json is no report of a replay'):
+        read_report(tmp_path)
+
+
+def test_report_of_another_version_is_refused(reports):
+    file = reports[0] / 'report.json'
+    file.write_text(file.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(ValueError, match='format version 2, known is 1'):
+        read_report(reports[0])
+
+
+def test_missing_report_is_a_file_not_found_error(tmp_path):
+    outcome = dcfm('replay', '--compare', tmp_path / 'x', tmp_path / 'y')
+    assert outcome.returncode == 1
+    assert 'No such file' in outcome.stderr
