@@ -150,16 +150,11 @@ class SegmentationEngine(KeyframeStream):
         return other
 
     def encode_shallow(self, images: Sequence[NDArray[np.uint8]]) -> list[Independent]:
-        """Encode images of one size, one of each camera, for `step`; as a batch where possible."""
+        """Encode images of one size, for `step_encoded`; as a batch where possible."""
         shrunk = [shrink(image, self.inference_height) for image in images]
         return self._backend.encode_together([self._backend.to_input(image) for image in shrunk])
 
-    def step(
-        self,
-        image: NDArray[np.uint8],
-        stamp_ns: int,
-        independent: Independent | None = None,
-    ) -> FrameResult:
+    def step(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
         """Segment the next frame of the stream.
 
         A keyframe runs both encoders and refills the cache; a non-key frame runs only the
@@ -169,11 +164,16 @@ class SegmentationEngine(KeyframeStream):
         Args:
             image: RGB, (H, W, 3). A change of H or W makes this frame a keyframe.
             stamp_ns: Acquisition time in nanoseconds; a step back in time makes a keyframe.
-            independent: Of this image, if it was encoded before, see `encode_shallow`.
 
         Raises:
             ValueError: If the image is not uint8 RGB with at least one pixel.
         """
+        return self.step_encoded(image, stamp_ns)
+
+    def step_encoded(
+        self, image: NDArray[np.uint8], stamp_ns: int, independent: Independent | None = None
+    ) -> FrameResult:
+        """The same for an image that may have been encoded before, see `encode_shallow`."""
         check_image(image)
         number = self._frame
         self._frame += 1  # a frame that fails makes the feature older, too

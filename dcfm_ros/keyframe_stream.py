@@ -30,6 +30,7 @@ class KeyframeStream:
     under way.
     """
 
+    schedule: Schedule
     _backend: Backend
 
     def __init__(self, schedule: Schedule, deep: DeepExecution, max_age: int | None) -> None:

@@ -52,7 +52,7 @@ def step_together(
             features = engines[cameras[0]].encode_shallow([images[camera] for camera in cameras])
             encoded.update(zip(cameras, features, strict=True))
     return [
-        engine.step(image, stamp_ns, encoded.get(camera))
+        engine.step_encoded(image, stamp_ns, encoded.get(camera))
         for camera, (engine, image, stamp_ns) in enumerate(
             zip(engines, images, stamps, strict=True)
         )

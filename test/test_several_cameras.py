@@ -50,10 +50,16 @@ def keyframes(results):
     return [index for index, result in enumerate(results) if result.is_keyframe]
 
 
-@pytest.mark.parametrize('execution', ['sync', 'amortised'])
-@pytest.mark.parametrize('sizes', [SAME, DIFFERENT], ids=['same', 'different'])
-@pytest.mark.parametrize('backend', ['torch', 'openvino'])
-def test_cameras_in_turn_have_the_masks_of_engines_of_their_own(net, backend, sizes, execution):
+@pytest.mark.parametrize(
+    ('backend', 'execution', 'sizes'),
+    [
+        ('torch', 'sync', SAME),
+        ('torch', 'amortised', DIFFERENT),
+        ('openvino', 'sync', SAME[:2]),
+        ('openvino', 'amortised', DIFFERENT[:3]),
+    ],
+)
+def test_cameras_in_turn_have_the_masks_of_engines_of_their_own(net, backend, execution, sizes):
     if backend == 'openvino':
         pytest.importorskip('openvino')
         pytest.importorskip('onnx')
@@ -223,9 +229,10 @@ def test_deep_encoders_beside_the_frames_share_a_thread(net):
     assert threading.active_count() == before + 1
     for found, images in zip(results, streams, strict=True):
         assert [result.is_keyframe for result in found][:1] == [True]
+        expected = make_engine(net, 'torch', schedule=100)
         for index, result in enumerate(found):
             # Whatever the thread takes, the feature is that of a keyframe of this camera.
-            expected = make_engine(net, 'torch', schedule=100)
+            expected.reset()
             expected.step(images[index - result.keyframe_age], 0)
             if result.keyframe_age:
                 alone = expected.step(images[index], 1)
@@ -241,18 +248,17 @@ BATCHED = [
 ]
 
 
-@pytest.mark.parametrize('execution', ['sync', 'amortised'])
 @pytest.mark.parametrize(('backbone', 'options'), BATCHED)
-def test_a_batch_gives_what_single_steps_give(backbone, options, execution):
+def test_a_batch_gives_what_single_steps_give(backbone, options):
     net = make_net(backbone, fuse_channels=32, **options)
     sizes = [(67, 91), (67, 91), (40, 56), (67, 91)]
     streams, phases = make_streams(sizes), [0.0, 0.25, 0.5, 0.75]
-    together = make_engines(net, phases, execution=execution)
+    together = make_engines(net, phases, execution='amortised')
     results = [[] for _ in sizes]
     for index, images in enumerate(zip(*streams, strict=True)):
         for camera, result in enumerate(step_together(together, images, [index * SLOW] * 4)):
             results[camera].append(result)
-    singly = interleave(make_engines(net, phases, execution=execution), streams)
+    singly = interleave(make_engines(net, phases, execution='amortised'), streams)
     for found, expected in zip(results, singly, strict=True):
         assert [r.reason for r in found] == [r.reason for r in expected]
         assert_same(found, expected)

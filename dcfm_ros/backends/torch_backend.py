@@ -71,7 +71,7 @@ class TorchBackend(Backend):
     def encode_together(self, images: Sequence[Tensor]) -> list[Independent]:
         """See `Backend.encode_together`; as a batch."""
         feature, state = self.net.encode_independent(torch.cat(tuple(images)))
-        features, states = feature.split(1), state.split(1)
+        features, states = torch.split(feature, 1), torch.split(state, 1)
         return [Independent(*both) for both in zip(features, states, strict=True)]
 
     def deep_task(self, independent: Independent) -> DeepTask:
