@@ -15,7 +15,7 @@ valid image or did not fit mask or camera_info."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CloudInputs:
+class InputState:
     """What is known of the inputs beside the depth images."""
 
     silent: Sequence[str]
@@ -31,7 +31,7 @@ class CloudInputs:
 
 def cloud_status(
     snapshot: StreamSnapshot,
-    inputs: CloudInputs,
+    inputs: InputState,
     *,
     max_time_difference_ms: float,
     subscribers: Mapping[str, int],

@@ -51,7 +51,7 @@ def published() -> dict[str, set[str]]:
     pytest.importorskip('rclpy')
     from dcfm_ros import messages, semantic_cloud_node
 
-    tables = messages.OUTPUTS | semantic_cloud_node._OUTPUTS
+    tables = messages.OUTPUTS | semantic_cloud_node.OUTPUTS
     kinds: dict[str, set[str]] = {}
     for topic, kind, _ in tables.values():
         kinds.setdefault(kind.__name__, set()).add(topic)

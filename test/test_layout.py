@@ -23,6 +23,7 @@ ROS_MODULES = {
     for name in (
         'node',
         'camera',
+        'cloud_inputs',
         'cloud_messages',
         'matched_subscription',
         'messages',

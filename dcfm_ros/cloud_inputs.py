@@ -1,0 +1,176 @@
+"""`CloudInputs`: what semantic_cloud_node listens to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+import time
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+
+from dcfm_ros.class_labels import ClassLabels
+from dcfm_ros.cloud_diagnostics import InputState
+from dcfm_ros.cloud_matching import CloudMatcher, Match
+from dcfm_ros.cloud_parameters import CloudParameters
+from dcfm_ros.cloud_processor import CloudJob, DepthFrame
+from dcfm_ros.diagnostics import Status, image_status
+from dcfm_ros.matched_subscription import MatchedSubscription
+from dcfm_ros.messages import stamp_to_ns
+from dcfm_ros.sequence_gaps import SequenceGaps
+from dcfm_ros.stream_statistics import StreamSnapshot, StreamStatistics
+
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_DEPTH, _INFO = 'depth/image', 'depth/camera_info'
+
+
+class CloudInputs:
+    """Matches what comes and hands on what makes a cloud, in the executor's thread.
+
+    Args:
+        node: Whose the subscriptions are.
+        values: Gives the node's parameters of now.
+        statistics: Told of each depth image that comes, and of those that will have no cloud.
+        hand_on: Given all that one cloud is made of.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        values: Callable[[], CloudParameters],
+        statistics: StreamStatistics,
+        hand_on: Callable[[CloudJob], None],
+    ) -> None:
+        self._node = node
+        self._values = values
+        self._statistics = statistics
+        self._hand_on = hand_on
+        self._matcher = CloudMatcher(
+            use_confidence=values().use_confidence,
+            use_image=values().color == 'image',
+            max_difference_ns=0,
+            capacity=values().queue_size,
+        )
+        self._gaps = SequenceGaps()
+        self._info: CameraInfo | None = None
+        self._labels = ClassLabels()
+        self._frames = {_DEPTH: '', 'mask': ''}
+        self._heard_s: dict[str, float] = {}
+        self._subscriptions = self._subscribe()
+
+    @property
+    def topics(self) -> list[str]:
+        """Whose quality of service can be overridden."""
+        return [subscription.topic for subscription in self._subscriptions.values()]
+
+    def match_publishers(self) -> None:
+        """Ask for what the publishers offer now; to be called once in a while."""
+        for subscription in self._subscriptions.values():
+            subscription.match()
+
+    def depth_status(self, snapshot: StreamSnapshot) -> Status:
+        """What the diagnostics say of the depth images."""
+        depth = self._subscriptions[_DEPTH]
+        status = image_status(
+            snapshot,
+            is_waiting=True,
+            no_image_warning_s=self._values().no_image_warning_s,
+            topic=depth.topic,
+            publishers=depth.publishers,
+            reliability=depth.reliability,
+        )
+        return replace(status, task='depth images')
+
+    def state(self) -> InputState:
+        """What the diagnostics say of the rest."""
+        return InputState(
+            silent=self._silent_topics(),
+            depth_frame=self._frames[_DEPTH],
+            mask_frame=self._frames['mask'],
+            unknown_labels=self._labels.keep(self._values().keep_labels)[1],
+            lone=self._matcher.lone,
+        )
+
+    def _subscribe(self) -> dict[str, MatchedSubscription]:
+        matcher, values, name_of = self._matcher, self._values(), self._node.resolve_topic_name
+        images: dict[str, Callable[[int, Any], list[Match]]] = {'mask': matcher.add_mask}
+        if values.use_confidence:
+            images['confidence'] = matcher.add_confidence
+        if values.color == 'image':
+            images['image'] = matcher.add_image
+        found = {
+            name: MatchedSubscription(
+                self._node, Image, name_of(name), self._adder(name, add), depth=5
+            )
+            for name, add in images.items()
+        }
+        found[_DEPTH] = MatchedSubscription(
+            self._node,
+            Image,
+            name_of(_DEPTH),
+            self._on_depth,
+            on_subscribe=lambda known: self._gaps.listen(time.monotonic(), known),
+            on_matched=self._on_depth_matched,
+            depth=5,
+        )
+        found[_INFO] = MatchedSubscription(
+            self._node, CameraInfo, name_of(_INFO), self._on_camera_info, takes_latched=True
+        )
+        self._node.create_subscription(String, 'labels', self._on_labels, _LATCHED)
+        return found
+
+    def _adder(self, name: str, add: Callable[[int, Any], list[Match]]) -> Callable[[Image], None]:
+        def on_image(message: Image) -> None:
+            self._heard_s[name] = time.monotonic()
+            if name == 'mask':
+                self._frames['mask'] = message.header.frame_id
+            self._match(lambda: add(stamp_to_ns(message.header.stamp), message))
+
+        return on_image
+
+    def _on_depth_matched(self, event: Any) -> None:
+        self._gaps.connect(time.monotonic(), event.current_count, event.current_count_change)
+
+    def _on_depth(self, message: Image, info: dict[str, Any]) -> None:
+        now_s = time.monotonic()
+        is_alone = self._subscriptions[_DEPTH].publishers == 1
+        number = info['publication_sequence_number'] if is_alone else None
+        self._statistics.dropped('lost', self._gaps.lost_before(number))
+        self._statistics.received(now_s)
+        self._frames[_DEPTH] = message.header.frame_id
+        frame = DepthFrame(message, now_s)
+        self._match(lambda: self._matcher.add_depth(stamp_to_ns(message.header.stamp), frame))
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._heard_s[_INFO] = float('inf')  # one is enough for ever
+        self._info = message
+
+    def _on_labels(self, message: String) -> None:
+        try:
+            self._labels = ClassLabels.from_json(message.data)
+        except ValueError as error:
+            self._node.get_logger().error(str(error))
+
+    def _match(self, add: Callable[[], list[Match]]) -> None:
+        """Add a message, count what will have no mask and hand on what is complete."""
+        self._matcher.max_difference_ns = round(self._values().max_time_difference_ms * 1e6)
+        lone = self._matcher.lone['depth']
+        matches = add()
+        self._statistics.dropped('no_mask', self._matcher.lone['depth'] - lone)
+        for match in matches:
+            if self._info is None:
+                self._statistics.dropped('no_camera_info')
+            else:
+                self._hand_on(CloudJob(match, self._info, self._labels))
+
+    def _silent_topics(self) -> list[str]:
+        """Topics that are needed and from which nothing has come lately."""
+        limit_s = time.monotonic() - (self._values().no_image_warning_s or float('inf'))
+        return [
+            subscription.topic
+            for name, subscription in self._subscriptions.items()
+            if name != _DEPTH and self._heard_s.get(name, float('-inf')) <= limit_s
+        ]
