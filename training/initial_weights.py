@@ -21,7 +21,7 @@ from dcfm_ros.models.config import RESNET_BACKBONES, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.official import official_key
 
-_TRAINING_ONLY = ('dropout', 'drop_path', 'palette')
+_NOT_OF_THE_WEIGHTS = ('dropout', 'drop_path', 'palette', 'motion')
 _OF_THE_HEAD = ('num_classes', 'class_names', 'head', 'head_channels')
 _SWITCHES = (
     'key_uses_common', 'key_uses_independent', 'nonkey_uses_common', 'nonkey_uses_independent',
@@ -89,7 +89,7 @@ def _part(key: str) -> str:
 
 def _from_checkpoint(net: DCFM, path: Path, *, with_head: bool) -> dict[str, Tensor]:
     initial = load_checkpoint(path)
-    free = _TRAINING_ONLY if with_head else _TRAINING_ONLY + _OF_THE_HEAD + _SWITCHES
+    free = _NOT_OF_THE_WEIGHTS if with_head else _NOT_OF_THE_WEIGHTS + _OF_THE_HEAD + _SWITCHES
     ours, theirs = net.config.to_dict(), initial.config.to_dict()
     differing = [
         f'{field}: {theirs[field]!r}, not {ours[field]!r}'
