@@ -106,6 +106,16 @@ def test_one_connection_takes_one_play_after_the_other(node: NodeProcess) -> Non
     assert len(first.records) == 200
 
 
+def test_what_never_arrives_is_counted_in_the_play_that_lost_it(node: NodeProcess) -> None:
+    # Larger than the default segment of shared memory: best effort loses most, the last ones too.
+    with connect(reliability='best_effort') as player:
+        reports = [player.play(frames(30, 480, 640), rate_hz=30.0) for _ in range(2)]
+    for report in reports:
+        at_the_node = report.dropped - report.dropped_by_cause['lost']
+        assert report.answered + at_the_node + report.never_arrived == report.sent == 30
+        assert report.never_arrived >= report.dropped_by_cause['lost']
+
+
 def test_images_of_another_transport_are_refused(node: NodeProcess) -> None:
     (frame,) = frames(1)
     with connect() as player, pytest.raises(ValueError, match='`image` must fit raw images'):
@@ -118,8 +128,10 @@ def test_compressed_images_reach_the_node(tmp_path: Path) -> None:
         for frame in frames(3)
     ]
     checkpoint = make_checkpoint(tmp_path / 'tiny.safetensors')
-    common = {'checkpoint': checkpoint, 'cpu_threads': 1, 'image_transport': 'compressed'}
-    with running_node(tmp_path / 'log', '-r', '__ns:=/packed', **common):
+    common = {'checkpoint': checkpoint, 'cpu_threads': 1, 'backend': 'torch'}
+    with running_node(
+        tmp_path / 'log', '-r', '__ns:=/packed', image_transport='compressed', **common
+    ):
         given = {'namespace': 'packed', 'image_transport': 'compressed', 'wait_s': WAIT_S}
         report = play(played, rate_hz=None, **given)  # type: ignore[arg-type]
     assert (report.sent, report.answered, report.dropped) == (3, 3, 0)

@@ -7,7 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 pytest.importorskip('rclpy')
 
@@ -266,6 +270,30 @@ def test_raw_recording_is_told(bag: Path) -> None:
     reader = BagReader(bag, topic='/camera/image_raw')
     next(reader.frames())
     assert image_transport(reader) == 'raw'
+
+
+def test_compressed_images_are_played_as_they_were_recorded(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    types = store.types
+    kind = 'sensor_msgs/msg/CompressedImage'
+    files = []
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection('/camera/compressed', kind, typestore=store)
+        for index in range(3):
+            pixels = np.full((24, 32, 3), 80 * index, np.uint8)
+            files.append(cv2.imencode('.jpg', pixels)[1].tobytes())
+            stamp = types['builtin_interfaces/msg/Time'](sec=index, nanosec=5)
+            header = types['std_msgs/msg/Header'](stamp=stamp, frame_id='front')
+            data = np.frombuffer(files[-1], np.uint8)
+            message = types[kind](header=header, format='jpeg', data=data)
+            writer.write(connection, index, store.serialize_cdr(message, kind))
+    reader = BagReader(tmp_path / 'bag')
+    next(reader.frames())
+    assert image_transport(reader) == 'compressed'
+    played = list(recorded_frames(reader, 'compressed'))
+    assert [frame.image for frame in played] == files
+    assert [frame.stamp_ns for frame in played] == [5, 1_000_000_005, 2_000_000_005]
+    assert {frame.frame_id for frame in played} == {'front'}
 
 
 def test_frame_of_a_recording_keeps_its_header(bag: Path) -> None:
