@@ -94,6 +94,9 @@ def replay(
     max_age: Annotated[
         OptionalInt, typer.Option(min=0, help='Oldest feature to use, frames.')
     ] = None,
+    max_time_gap: Annotated[
+        float, typer.Option(min=0.0, help='Stamps farther apart (s) make a keyframe; 0: never.')
+    ] = 1.0,
     fidelity: Annotated[
         OptionalBool,
         typer.Option(
@@ -190,6 +193,7 @@ def replay(
         execution=execution,
         slices=slices,
         max_age=max_age,
+        max_time_gap_s=max_time_gap,
         device=device,
         backend=backend,
         height=height,

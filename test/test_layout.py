@@ -121,7 +121,7 @@ def declared_imports() -> tuple[set[str], set[str], set[str]]:
     extras = setup_keyword('extras_require')
 
     def imports(requirements: list[str]) -> set[str]:
-        names = {re.split('[^a-zA-Z-]', line)[0] for line in requirements}
+        names = {re.split('[^a-zA-Z0-9-]', line)[0] for line in requirements}
         return {IMPORTED_AS.get(name, name) for name in names}
 
     optional = imports(extras['train'] + extras['cluster']), imports(extras['speed'])

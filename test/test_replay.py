@@ -225,6 +225,16 @@ def test_recording_may_change_its_size(checkpoint, tmp_path):
     assert (tmp_path / 'report/overlay.mp4').stat().st_size > 0
 
 
+@pytest.mark.parametrize(('max_gap_s', 'reason'), [(1.0, 'time_gap'), (0.0, '')])
+def test_gap_between_stamps_makes_a_keyframe_as_in_the_node(
+    checkpoint, tmp_path, max_gap_s, reason
+):
+    write_bag(tmp_path / 'bag', make_frames(3, stamps=[0, 1, 20]))
+    options = make_options(checkpoint, 9, fidelity=False, max_time_gap_s=max_gap_s)
+    run = replay_bag(tmp_path / 'bag', tmp_path, options)
+    assert [frame.reason for frame in run.frames] == ['first', '', reason]
+
+
 def test_bag_without_an_image_is_an_error(checkpoint, tmp_path):
     write_bag(tmp_path / 'bag', make_frames(2))
     options = ReplayOptions(checkpoint=checkpoint, topic='/nothing')

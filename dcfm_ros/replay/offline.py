@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from dcfm_ros.bag_files import storage_files
+from dcfm_ros.bag_files import promised_counts, storage_files
 from dcfm_ros.bags import BagReader
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
@@ -47,8 +47,10 @@ class ReplayOptions:
     execution: str = 'sync'
     """When the deep encoder works: 'sync' or 'amortised', as in `SegmentationEngine`."""
     slices: int | None = None
-    """As in `SegmentationEngine`, like the next four."""
+    """As in `SegmentationEngine`, like `max_age`, `device` and `backend`."""
     max_age: int | None = None
+    max_time_gap_s: float = 1.0
+    """Stamps farther apart make a keyframe, as in the node; 0: never."""
     device: str = 'auto'
     backend: str = 'auto'
     height: int = 0
@@ -107,22 +109,22 @@ def replay_bag(
         'inference_height': height,
     }
     first = next(frames)
-    engine = _warm(
-        SegmentationEngine(
-            net,
-            **common,
-            schedule=options.schedule,
-            execution=options.execution,
-            slices=options.slices,
-            max_age=options.max_age,
-        ),
-        first,
+    engine = SegmentationEngine(
+        net,
+        **common,
+        schedule=options.schedule,
+        execution=options.execution,
+        slices=options.slices,
+        max_age=options.max_age,
     )
+    engine.max_time_gap_s = options.max_time_gap_s or None
+    _warm(engine, first)
     reference = None
     if options.with_fidelity:
         reference = _warm(SegmentationEngine(net, **common, schedule=1), first)
     video = folder / 'overlay.mp4'
-    with RunRecorder(video, net.class_names, net.palette, rate_hz) as recorder:
+    expected = promised_counts(bag).get(reader.topic or '')
+    with RunRecorder(video, net.class_names, net.palette, rate_hz, expected) as recorder:
         played = _Play(engine, reference, recorder)
         for frame in progress(chain([first], frames)):
             played.add(frame)
@@ -136,6 +138,8 @@ def replay_bag(
         'execution': engine.execution,
         'slices': options.slices,
         'max_age': options.max_age,
+        'max_time_gap_s': options.max_time_gap_s,
+        'motion': engine.motion,
         'inference_height': engine.inference_height,
         'device': engine.device,
         'backend': engine.backend,

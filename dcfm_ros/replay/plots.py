@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 from dcfm_ros.recorder import FrameEntry
@@ -73,7 +74,7 @@ def keyframe_timeline(entries: Sequence[FrameEntry]) -> Figure | None:
             label=f'{reason} ({len(of_it)})',
         )
     axes.set(xlabel='time of the frame [s]', ylabel='age [frames]')
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=-0.3)
     axes.grid(alpha=0.3)
     axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=8)
@@ -109,7 +110,7 @@ def by_age(figures: Mapping[str, Any] | None) -> Figure | None:
         known = [(row['age'], row[key]) for row in rows if row[key] is not None]
         axes.plot(*zip(*known, strict=True), 'o-', color=colour, label=name)
     axes.set(xlabel='age of the feature [frames]', ylim=(0, 1.02))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(loc='lower left', fontsize=8)
     return figure
@@ -129,19 +130,19 @@ _CHANGED = (
 
 def correctness_timeline(entries: Sequence[FrameEntry]) -> Figure | None:
     """Share of the pixels of each frame that are right, or as the per-frame network says."""
-    return _timeline(entries, _RIGHT, 'pixels [%]', top=101.0)
+    return _timeline(entries, _RIGHT, 'pixels [%]', (None, 101.0))
 
 
 def change_timeline(entries: Sequence[FrameEntry]) -> Figure | None:
     """Share of the pixels of each frame with another class than in the frame before."""
-    return _timeline(entries, _CHANGED, 'changed pixels [%]', bottom=0.0)
+    return _timeline(entries, _CHANGED, 'changed pixels [%]', (0.0, None))
 
 
 def _timeline(
     entries: Sequence[FrameEntry],
     lines: Sequence[tuple[str, str, str, str]],
     what: str,
-    **limits: float,
+    limits: tuple[float | None, float | None],
 ) -> Figure | None:
     told = {key: [e for e in entries if key in e.quality] for _, key, _, _ in lines}
     if not any(told.values()):
@@ -152,7 +153,7 @@ def _timeline(
             values = [100 * e.quality[key] for e in chosen]
             axes.plot([e.time_s for e in chosen], values, style, color=colour, lw=1, label=name)
     axes.set(xlabel='time of the frame [s]', ylabel=what)
-    axes.set_ylim(**limits)
+    axes.set_ylim(*limits)
     axes.grid(alpha=0.3)
     legend_above(axes)
     return figure

@@ -70,8 +70,10 @@ def report_html(run: ReplayRun, figures: Mapping[str, Any], *, has_video: bool) 
         _quality_section('Fidelity', figures['fidelity'], _REFERENCE, 'per-frame mask'),
         section(f'By the age of the feature, against {versus}', plot(by_age(compared))),
         section(f'IoU per class, against {versus}', plot(class_ious(compared))),
-        section('How many pixels are right', plot(correctness_timeline(run.frames))),
-        section('From frame to frame', _temporal(figures), plot(change_timeline(run.frames))),
+        section('Frame by frame', plot(correctness_timeline(run.frames))),
+        section(
+            'Change from frame to frame', _temporal(figures), plot(change_timeline(run.frames))
+        ),
         section('Header stamps', _stamps(figures), plot(stamp_timeline(run.frames))),
         section('What was seen', plot(class_plot(run.frames, run.class_names, run.palette))),
         section('Frames', *(picture(snapshot) for snapshot in run.snapshots)),
@@ -90,7 +92,7 @@ _CONSISTENCY = (
 _NAMES = {
     'miou': 'mIoU',
     'wiou': 'wIoU',
-    'pixel_accuracy': 'share of the pixels',
+    'pixel_accuracy': 'pixels with the same class',
     'miou_key': 'mIoU, own feature',
     'miou_nonkey': 'mIoU, older feature',
     'mvc8': 'mVC8',
