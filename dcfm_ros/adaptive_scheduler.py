@@ -25,7 +25,7 @@ from dcfm_ros.scheduler import (
 )
 
 SCORES = ('image', 'feature')
-_CELL = 4
+_CELL = 8
 
 # The deviations that the network divides RGB in [0, 1] by.
 _STD = np.array([0.229, 0.224, 0.225])
@@ -193,13 +193,15 @@ def change_score(image: Image, keyframe: Image) -> float:
 
 @torch.inference_mode()
 def digest(feature: Tensor) -> Tensor:
-    """What is kept of an independent feature: its direction in every cell of 4 x 4 pixels.
+    """What is kept of an independent feature: its direction in every cell of 8 x 8 positions.
+
+    Over smaller cells it tells less of what a mask loses (see docs/adaptive_keyframes.md).
 
     Args:
         feature: Raw, (1, C_f, h, w).
 
     Returns:
-        Mean over the cell, divided by its L2 norm, (1, C_f, h / 4, w / 4) rounded up.
+        Mean over the cell, divided by its L2 norm, (1, C_f, h / 8, w / 8) rounded up.
     """
     cells = F.avg_pool2d(feature.float(), _CELL, ceil_mode=True)
     return F.normalize(cells, dim=1)

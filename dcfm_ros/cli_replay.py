@@ -163,7 +163,7 @@ def replay(
             'schedule': None if adaptive is None else 'adaptive',
             'change_threshold': adaptive,
             'max_keyframe_interval': max_interval,
-            'keyframe_score': score,
+            'keyframe_score': None if adaptive is None else score or 'image',
             'confidence_drop': confidence_drop,
             'execution': None if execution == 'sync' else execution,
             'execution_slices': slices,

@@ -78,11 +78,12 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
 def mean_confidence(logits: Tensor) -> float:
     """Softmax probability of the best class, in the mean over the feature grid, in (0, 1].
 
+    Of every second row and column of the grid: with many classes all of it takes long.
+
     Args:
         logits: (1, K, h, w), on any device.
     """
-    # 1 / sum exp(x - max): the probability of the maximum without the other ones.
-    logits = logits[0].float()
+    logits = logits[0, :, ::2, ::2].float()
     best = logits.amax(dim=0)
     return float((best - logits.logsumexp(dim=0)).exp_().mean())
 

@@ -99,14 +99,14 @@ class NodeParameters:
         minimum=1,
     )
     keyframe_score: str = _parameter(
-        'image',
+        'feature',
         'What change is measured on, if adaptive: the image, or the feature of the shallow '
         'encoder.',
         choices=('image', 'feature'),
         changeable=LIVE,
     )
     change_threshold: float = _live(
-        0.4,
+        0.036,
         100.0,
         '',
         'Change since the keyframe that makes the next one, if adaptive; on the scale of '

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.mask import mean_confidence
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
@@ -227,15 +228,25 @@ def test_row_of_a_schedule_that_compares_features(net, clip, images, labels, mod
 
 
 def test_row_of_a_schedule_that_asks_for_confidence(net, clip, images, labels):
-    rules = {'threshold': 99.0, 'interval': 1, 'confidence_drop': 1e-6}
-    row = row_of(net, [clip], Setting(**rules))
-    schedule = AdaptiveScheduler(99.0, confidence_drop=1e-6)
+    def confidence(schedule):
+        engine = SegmentationEngine(net, device='cpu', schedule=schedule)
+        results = [engine.step(image, index) for index, image in enumerate(images)]
+        return np.array([mean_confidence(result.logits) for result in results])
+
+    order = confidence(1).argsort()[::-1]  # it falls
+    clip = replace(clip, frames=tuple(clip.frames[i] for i in order))
+    images, labels = ([values[i] for i in order] for values in (images, labels))
+    known = confidence(1000)
+    drop = (known[0] - known[1:-1].min()) / 2
+    assert drop > 0
+    row = row_of(net, [clip], Setting(threshold=99.0, interval=1, confidence_drop=drop))
+    schedule = AdaptiveScheduler(99.0, confidence_drop=drop)
     engine = SegmentationEngine(net, device='cpu', schedule=schedule)
     results = [engine.step(image, index) for index, image in enumerate(images)]
     assert {result.reason for result in results} == {'first', '', 'confidence'}
     assert row['keyframe_share'] == sum(result.is_keyframe for result in results) / 20
     assert row['miou'] == miou_of([result.mask for result in results], labels)
-    assert row['confidence_drop'] == 1e-6
+    assert row['confidence_drop'] == drop
 
 
 def test_adaptive_keyframe_share_is_of_all_frames_run(net, clip, images):

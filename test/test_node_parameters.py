@@ -169,7 +169,8 @@ def test_keyframe_interval_holds_from_the_next_frame_on(stream: Stream) -> None:
 
 
 def test_schedule_can_be_made_adaptive(stream: Stream) -> None:
-    stream.set(keyframe_interval=2, schedule='adaptive', change_threshold=0.4)
+    stream.set(keyframe_score='image', change_threshold=0.4)
+    stream.set(keyframe_interval=2, schedule='adaptive')
     images = stream.several(5)
     images[3] = inverted(images[3])
     assert stream.reasons(*images) == ['reset', '', '', 'change', 'change']
@@ -186,7 +187,7 @@ def test_change_threshold_is_live(stream: Stream) -> None:
 
 
 def test_keyframe_score_is_live(stream: Stream) -> None:
-    stream.set(schedule='adaptive', change_threshold=100.0)
+    stream.set(schedule='adaptive', change_threshold=100.0, keyframe_score='image')
 
     def score() -> str:
         stream.peer.call(Trigger, f'{NODE}/reset')
