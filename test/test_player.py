@@ -13,9 +13,17 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+from diagnostic_msgs.msg import DiagnosticArray
+import rclpy
+from rclpy.context import Context
 from running_node import WAIT_S, NodeProcess, make_checkpoint, running_node
+from std_msgs.msg import Header
 
+from dcfm_ros.diagnostics import Level, Status
+from dcfm_ros.messages import statuses_to_diagnostics
 from dcfm_ros.player import PlayedFrame, connect, play
+from dcfm_ros.player_node import PlayerNode
+from dcfm_ros.stream_statistics import DROP_CAUSES
 
 
 @pytest.fixture(scope='module')
@@ -114,6 +122,37 @@ def test_what_never_arrives_is_counted_in_the_play_that_lost_it(node: NodeProces
         at_the_node = report.dropped - report.dropped_by_cause['lost']
         assert report.answered + at_the_node + report.never_arrived == report.sent == 30
         assert report.never_arrived >= report.dropped_by_cause['lost']
+
+
+def told(received: int, lost: int) -> DiagnosticArray:
+    """Diagnostics of a node that has received some frames and noticed that others were lost."""
+    values = {'state': 'active', 'frames_received': str(received), 'frames_answered': '0'}
+    values |= {f'dropped_{cause}': '0' for cause in DROP_CAUSES} | {'dropped_lost': str(lost)}
+    status = Status(task='model', level=Level.OK, message='', values=values)
+    return statuses_to_diagnostics([status], Header(), '/segmentation/segmentation_node')
+
+
+def test_gap_after_the_last_frame_belongs_to_the_play_before() -> None:
+    context = Context()
+    rclpy.init(context=context)
+    player = PlayerNode(context, '/segmentation', 'best_effort', 'raw', None)
+    try:
+        player._on_diagnostics(told(received=10, lost=1))
+        player.begin()
+        for frame in frames(5):
+            player.send(frame.image, frame.stamp_ns, frame.frame_id)
+        player._on_diagnostics(told(received=13, lost=2))  # the second one lost is the last frame
+        first = player.report()
+        assert (first.dropped_by_cause['lost'], first.never_arrived) == (1, 2)
+        player.begin()
+        for frame in frames(2):
+            player.send(frame.image, frame.stamp_ns, frame.frame_id)
+        player._on_diagnostics(told(received=15, lost=3))  # only now the node sees that gap
+        second = player.report()
+        assert (second.dropped_by_cause['lost'], second.never_arrived) == (0, 0)
+    finally:
+        player.destroy_node()
+        context.try_shutdown()
 
 
 def test_images_of_another_transport_are_refused(node: NodeProcess) -> None:
