@@ -14,7 +14,6 @@ from launch.actions import (
     IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
-    SetEnvironmentVariable,
     Shutdown,
 )
 from launch.event_handlers import OnProcessStart
@@ -30,8 +29,8 @@ FROM_SEGMENT = (
     'device',
     'image_transport',
     'keyframe_interval',
+    'fastdds_profile',
 )
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 SHARE = FindPackageShare('dcfm_ros')
 
 
@@ -133,11 +132,6 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[Action]:
     """Start the node, and the player as soon as its process runs; all ends with the player."""
     given = dict(context.launch_configurations)
-    profile = given['fastdds_profile']
-    if profile == 'large_images':
-        file = PathJoinSubstitution([SHARE, 'config', 'fastdds_large_images.xml'])
-        profile = file.perform(context)
-    variables = [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
     arguments = {name: given[name] for name in FROM_SEGMENT}
     arguments['image_topic'] = 'image'
     if given['player'] == 'rosbag2':
@@ -146,7 +140,6 @@ def start(context: LaunchContext) -> list[Action]:
         arguments['image_topic'] = given['topic'].removesuffix('/compressed')
     segment = PathJoinSubstitution([SHARE, 'launch', 'segment.launch.py'])
     return [
-        *(variables if profile else []),
         RegisterEventHandler(
             OnProcessStart(
                 target_action=lambda action: 'segmentation_node' in str(action.name),

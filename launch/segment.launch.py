@@ -9,7 +9,7 @@ from posixpath import dirname, join
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -28,6 +28,10 @@ OVERRIDES = {
 DEFAULT_PARAMS_FILE = PathJoinSubstitution(
     [FindPackageShare('dcfm_ros'), 'config', 'segmentation.yaml']
 )
+PACKAGED_PROFILE = PathJoinSubstitution(
+    [FindPackageShare('dcfm_ros'), 'config', 'fastdds_large_images.xml']
+)
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -111,14 +115,29 @@ def generate_launch_description() -> LaunchDescription:
                 description='Follow /clock, as for a replayed bag. Empty: as in params_file.',
             ),
             DeclareLaunchArgument(
+                'fastdds_profile',
+                default_value='',
+                description='Fast DDS profile of all that is launched here: large_images, which '
+                'is packaged, or a file. The camera needs it too. Empty: as the environment says.',
+            ),
+            DeclareLaunchArgument(
                 'log_level',
                 default_value='info',
                 choices=['debug', 'info', 'warn', 'error', 'fatal'],
                 description='Least severity that is logged.',
             ),
+            OpaqueFunction(function=set_profile),
             OpaqueFunction(function=start_nodes),
         ]
     )
+
+
+def set_profile(context: LaunchContext) -> list[SetEnvironmentVariable]:
+    """Name the Fast DDS profile that was given in the variables of Fast DDS 2 and 3."""
+    profile = LaunchConfiguration('fastdds_profile').perform(context)
+    if profile == 'large_images':
+        profile = PACKAGED_PROFILE.perform(context)
+    return [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES if profile]
 
 
 def start_nodes(context: LaunchContext) -> list[Node]:
