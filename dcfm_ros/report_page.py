@@ -101,11 +101,14 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of figures under the names of their columns."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     head = ''.join(f'<th>{html.escape(name)}</th>' for name in names)
-    lines = (
-        ''.join(f'<td>{html.escape(plain(row.get(name)))}</td>' for name in names) for row in rows
-    )
+    lines = (''.join(_cell(name, row.get(name)) for name in names) for row in rows)
     body = ''.join(f'<tr>{line}</tr>' for line in lines)
     return f'<div class="wide"><table class="rows"><tr>{head}</tr>{body}</table></div>'
+
+
+def _cell(name: str, value: Any) -> str:
+    style = f' class="{html.escape(plain(value))}"' if name == 'verdict' else ''
+    return f'<td{style}>{html.escape(plain(value))}</td>'
 
 
 def plain(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import csv
 import json
 from pathlib import Path
+import re
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
@@ -51,6 +52,7 @@ FIGURES = (
     Compared('peak memory (MB)', 'resources.peak_memory_mb', 'low'),
 )
 _DATA = ('data.sha256', 'topic', 'label_topic')
+_HASH = re.compile('[0-9a-f]{32,}')
 _NOT_SETTINGS = ('datetime', 'input_path', 'machine.load_average', 'data.files')
 
 
@@ -210,7 +212,7 @@ def _html(
         note(f'First: {comparison["first"]} - second: {comparison["second"]}'),
         warning(losses),
         note(f'{same[comparison["same_masks"]]} Differences are second minus first.'),
-        section('What was changed', rows_table(comparison['settings'])),
+        section('What was changed', rows_table([_short(row) for row in comparison['settings']])),
         section('Figures', rows_table([_shown(row) for row in comparison['figures']])),
         section('How latency is distributed', plot(_latency_plot(latencies))),
         section('IoU per class', rows_table([_shown(row) for row in comparison['iou']])),
@@ -221,6 +223,14 @@ def _html(
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     percent = row['percent']
     return {**row, 'percent': None if percent is None else f'{percent:+.1f} %'}
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A setting with the beginnings of its hashes, which are enough to see that they differ."""
+    return {
+        name: f'{value[:12]}...' if isinstance(value, str) and _HASH.fullmatch(value) else value
+        for name, value in row.items()
+    }
 
 
 def _latency_plot(latencies: list[list[float]]) -> Figure | None:

@@ -91,7 +91,7 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         name = html.escape(row['report'])
         if row['error']:
-            lines.append(f'<td>{name}</td><td colspan="{len(shown)}">failed</td>')
+            lines.append(f'<td>{name}</td><td class="worse">failed</td>')
             continue
         cells = ''.join(
             f'<td>{number(row[key], unit, factor, digits)}</td>'
@@ -122,8 +122,7 @@ def _latency_plot(rows: Sequence[Mapping[str, Any]]) -> Figure:
             label=None if index else 'max',
         )
     axes.set_yticks(range(len(good)), [row['report'] for row in good])
-    axes.invert_yaxis()
-    axes.set(xlabel='latency [ms]')
+    axes.set(xlabel='latency [ms]', ylim=(len(good) - 0.5, -0.5))
     axes.set_xlim(left=0)
     axes.grid(axis='x', alpha=0.3)
     axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=8)
@@ -131,8 +130,12 @@ def _latency_plot(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _totals(totals: Mapping[str, Any]) -> dict[str, Any]:
-    left_out = ('accuracy', 'fidelity', 'stamps')
-    shown = {name: value for name, value in totals.items() if name not in left_out}
+    left_out = ('accuracy', 'fidelity', 'stamps', 'stage_ms')
+    shown = {
+        name: value
+        for name, value in totals.items()
+        if name not in left_out and '.' not in name  # the keys of ros2_benchmark are in the JSON
+    }
     for kind in ('accuracy', 'fidelity'):
         for name, value in (totals[kind] or {}).items():
             if name not in ('iou', 'by_age'):
