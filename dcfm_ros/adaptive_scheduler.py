@@ -130,8 +130,9 @@ class AdaptiveScheduler:
 
     def follow(self, other: Schedule) -> None:
         """See `Schedule.follow`; one with another score knows nothing of use."""
-        is_alike = isinstance(other, AdaptiveScheduler) and other.score == self.score
-        self._keyframe = other._keyframe if is_alike else None
+        self._keyframe = None
+        if isinstance(other, AdaptiveScheduler) and other.score == self.score:
+            self._keyframe = other._keyframe
 
     def decide_clip(
         self, num_frames: int, look: Callable[[int], Observation], start: int = 0

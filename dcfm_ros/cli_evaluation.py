@@ -123,7 +123,7 @@ def evaluate(
     if schedule == 'fixed':
         rules = {'thresholds': thresholds, 'score': score, 'confidence-drop': confidence_drop}
         limits = {'min-interval': min_interval, 'max-interval': max_interval}
-        refuse_unused(rules | limits, '--schedule adaptive')
+        refuse_unused({**rules, **limits}, '--schedule adaptive')
     elif schedule == 'adaptive':
         refuse_unused({'intervals': intervals}, '--schedule fixed')
         if not thresholds:
