@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.encodings import check_size, demosaic
+from dcfm_ros.encodings import ENCODINGS, check_size, demosaic
 
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -45,8 +45,9 @@ def compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
         (H, W, 3).
 
     Raises:
-        ValueError: If it is no whole, intact JPEG or PNG image of a camera's size. A PNG has
-            checksums; in a JPEG of full length, damage to a few pixels may go unnoticed.
+        ValueError: If it is no whole, intact JPEG or PNG image of a camera's size, or a mosaic of
+            no known pattern. A PNG has checksums; in a JPEG of full length, damage to a few
+            pixels may go unnoticed.
     """
     data = bytes(message.data)
     if data.startswith(_JPEG):
@@ -67,6 +68,9 @@ def compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
         raise ValueError(f'`data` must be an intact {kind} image, got one that is not decoded')
     original, _, stored = message.format.partition(';')
     if original.startswith('bayer_') and channels == 1:
+        if original not in ENCODINGS:
+            allowed = 'begin with an encoding of sensor_msgs'
+            raise ValueError(f'`format` must {allowed}, got {message.format!r}')
         return demosaic(np.ascontiguousarray(image[..., 0]), original)
     if 'compressed rgb' in stored:
         return np.ascontiguousarray(image[..., ::-1])

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_PIXELS = 7680 * 4320
+MAX_SIDE = 16384
+"""Longer rows or columns are no camera's. Padded to the stride of the network, a single row of
+`MAX_PIXELS` would take 40 GB."""
 
 
 class _Layout(NamedTuple):
@@ -132,6 +135,9 @@ def check_size(height: int, width: int) -> None:
         raise ValueError(f'`width` x `height` must be at least 1 x 1, got {width} x {height}')
     if height * width > MAX_PIXELS:
         allowed = f'at most {MAX_PIXELS} pixels (7680 x 4320)'
+        raise ValueError(f'`width` x `height` must be {allowed}, got {width} x {height}')
+    if max(height, width) > MAX_SIDE:
+        allowed = f'at most {MAX_SIDE} on a side'
         raise ValueError(f'`width` x `height` must be {allowed}, got {width} x {height}')
 
 
