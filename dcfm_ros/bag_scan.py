@@ -17,6 +17,7 @@ from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 
 _MAGIC = b'\x89MCAP0\r\n'
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x03, 0x04, 0x05, 0x06
+_DATABASE_HEAD = 100
 _LEAF_TABLE = 0x0D
 
 
@@ -53,7 +54,7 @@ class ScannedMcap:
         for kind, content in self._records():
             if kind == _SCHEMA:
                 schemas[int.from_bytes(content[:2], 'little')] = _text(content, 2)[0]
-            elif kind == _CHANNEL:
+            elif kind == _CHANNEL and len(content) >= 4:
                 channel, schema = struct.unpack_from('<HH', content)
                 topic, _ = _text(content, 4)
                 self._channels[channel] = topic
@@ -62,7 +63,7 @@ class ScannedMcap:
     def messages(self, topic: str) -> Iterator[tuple[int, bytes]]:
         """See `DamagedStorage`."""
         for kind, content in self._records():
-            if kind == _MESSAGE:
+            if kind == _MESSAGE and len(content) >= 22:
                 channel, _, time_ns = struct.unpack_from('<HIQ', content)
                 if self._channels.get(channel) == topic:
                     yield time_ns, content[22:]
@@ -83,17 +84,25 @@ class ScannedMcap:
             if len(head) < 9 or position + 9 + length > self._size:
                 self.damage = f'the record at byte {position} of {self._size} is cut off'
                 if head[0] == _CHUNK:
-                    yield from _split(_unpack(self._file.read()))
+                    yield from _split(self._unpack(position, self._file.read()))
                 return
             if head[0] == _CHUNK:
-                yield from _split(_unpack(self._file.read(length)))
+                yield from _split(self._unpack(position, self._file.read(length)))
             elif head[0] in (_SCHEMA, _CHANNEL, _MESSAGE):
                 yield head[0], self._file.read(length)
             else:
                 self._file.seek(length, 1)
             if self._file.tell() + len(_MAGIC) == self._size:
                 return  # the magic once more: the file is whole
-        self.damage = f'it has no footer behind byte {self._size}'
+        self.damage = self.damage or f'it has no footer behind byte {self._size}'
+
+    def _unpack(self, position: int, chunk: bytes) -> bytes:
+        """Records of a chunk, none if it is damaged."""
+        try:
+            return _unpack(chunk)
+        except (zstd.ZstdError, RuntimeError):  # the latter is LZ4's
+            self.damage = f'the chunk at byte {position} is damaged'
+            return b''
 
 
 class ScannedDatabase:
@@ -104,9 +113,15 @@ class ScannedDatabase:
     """
 
     def __init__(self, path: Path) -> None:
-        """Look through all pages for rows; messages themselves are read later."""
+        """Look through all pages for rows; messages themselves are read later.
+
+        Raises:
+            ValueError: If there is not even a head.
+        """
         self.topics: dict[str, str] = {}
         self.damage = ''
+        if path.stat().st_size < _DATABASE_HEAD:
+            raise ValueError(f'{path.name} is cut off in its first {_DATABASE_HEAD} bytes')
         with path.open('rb') as file:
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._page_size = int.from_bytes(self._data[16:18], 'big') or 4096
@@ -116,13 +131,12 @@ class ScannedDatabase:
         names: dict[int, str] = {}
         self._rows: list[tuple[int, int, int, int]] = []  # time, row, topic, position of its cell
         for row, position in self._cells():
-            values = self._row(position, is_head=True)
-            if len(values) >= 4 and isinstance(values[1], str) and isinstance(values[2], str):
-                if values[1].startswith('/') and '/msg/' in values[2]:
-                    names[row] = values[1]
-                    self.topics[values[1]] = values[2]
-            elif len(values) == 4 and isinstance(values[1], int) and isinstance(values[2], int):
-                self._rows.append((values[2], row, values[1], position))
+            match self._row(position, is_head=True):
+                case [_, str(name), str(kind), _, *_] if name.startswith('/') and '/msg/' in kind:
+                    names[row] = name
+                    self.topics[name] = kind
+                case [_, int(topic), int(time_ns), bytes()]:
+                    self._rows.append((time_ns, row, topic, position))
         self._rows.sort()
         self._names = names
         pages = int.from_bytes(self._data[28:32], 'big')
@@ -144,11 +158,12 @@ class ScannedDatabase:
     def _cells(self) -> Iterator[tuple[int, int]]:
         """Row numbers, and where the cells of the rows lie."""
         for start in range(0, len(self._data) - self._page_size + 1, self._page_size):
-            head = start + (100 if start == 0 else 0)
+            head = start + (_DATABASE_HEAD if start == 0 else 0)
             if self._data[head] != _LEAF_TABLE:
                 continue
             (count,) = struct.unpack_from('>H', self._data, head + 3)
-            for offset in struct.unpack_from(f'>{count}H', self._data, head + 8):
+            most = (start + self._page_size - head - 8) // 2  # more, and the page is damaged
+            for offset in struct.unpack_from(f'>{min(count, most)}H', self._data, head + 8):
                 _, position = self._varint(start + offset)
                 row, _ = self._varint(position)
                 yield row, start + offset
@@ -157,10 +172,10 @@ class ScannedDatabase:
         """Columns of a row; with `is_head`, the last one may be shorter than it is."""
         size, position = self._varint(position)
         _, position = self._varint(position)
-        payload = self._payload(size, position, is_head=is_head)
+        payload = self._payload(min(size, len(self._data)), position, is_head=is_head)
         head_size, at = _varint(payload, 0)
         kinds = []
-        while at < head_size:
+        while at < min(head_size, len(payload)):
             kind, at = _varint(payload, at)
             kinds.append(kind)
         values: list[int | str | bytes | None] = []
@@ -206,7 +221,7 @@ def _varint(data: bytes, at: int, origin: int = 0) -> tuple[int, int]:
     """A number of 1 to 9 bytes, and where the next one lies."""
     value = 0
     for index in range(9):
-        byte = data[at + index]
+        byte = data[at + index] if at + index < len(data) else 0  # behind the end of the file
         if index == 8:
             return value << 8 | byte, origin + at + 9
         value = value << 7 | byte & 0x7F

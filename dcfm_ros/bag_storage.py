@@ -13,9 +13,7 @@ from typing import Any, Protocol
 
 from backports import zstd
 from rosbags.rosbag1 import Reader as Reader1
-from rosbags.rosbag1.reader import ReaderError as ReaderError1
 from rosbags.rosbag2 import Reader as Reader2
-from rosbags.rosbag2.errors import ReaderError as ReaderError2
 from rosbags.typesys import Stores, get_typestore
 
 from dcfm_ros.bag_files import STORAGE_SUFFIXES, storage_files
@@ -75,7 +73,7 @@ def open_storages(path: Path, notes: list[str]) -> Iterator[list[Storage]]:
                 continue
             try:
                 storages.append(_open(file, stack, notes))
-            except (SourceError, ReaderError1, ReaderError2, OSError) as error:
+            except (SourceError, OSError) as error:
                 notes.append(f'{file.name} cannot be read: {error}')
         if not storages:
             raise SourceError(f'{path} cannot be read as a bag: {"; ".join(notes) or "no files"}')
@@ -84,7 +82,11 @@ def open_storages(path: Path, notes: list[str]) -> Iterator[list[Storage]]:
 
 def _open(file: Path, stack: ExitStack, notes: list[str]) -> Storage:
     if file.suffix == '.bag':
-        return _Indexed(stack.enter_context(Reader1(file)), file.name, notes, is_ros1=True)
+        try:
+            reader = stack.enter_context(Reader1(file))
+        except Exception as error:  # of whatever kind: the reader trusts what it reads
+            raise SourceError(str(error) or type(error).__name__) from error
+        return _Indexed(reader, file.name, notes, is_ros1=True)
     if file.suffix == '.zstd':
         file = _decompressed(file, stack, notes)
     if file.suffix not in _SCANS:
@@ -92,7 +94,10 @@ def _open(file: Path, stack: ExitStack, notes: list[str]) -> Storage:
     try:
         return _Indexed(stack.enter_context(Reader2(file)), file.name, notes)
     except Exception as error:
-        scanned = _SCANS[file.suffix](file)
+        try:
+            scanned = _SCANS[file.suffix](file)
+        except ValueError as nothing:
+            raise SourceError(str(nothing)) from error
         stack.callback(scanned.close)
         if not scanned.topics:
             raise SourceError(str(error)) from error
@@ -126,17 +131,21 @@ class _Indexed:
         chosen = [c for c in self._reader.connections if c.topic == topic]
         # Asked for no connection, the reader would give the messages of all.
         messages = self._reader.messages(chosen) if chosen else iter(())
+        promised, count, reason = sum(c.msgcount for c in chosen), 0, ''
         while True:
             try:
                 connection, time_ns, raw = next(messages)
             except StopIteration:
-                return
+                break
             except Exception as error:
-                note = f'{self._name} ends early: {error}'
-                if note not in self._notes:
-                    self._notes.append(note)
-                return
+                reason = f' ({str(error) or type(error).__name__})'
+                break
+            count += 1
             yield _message(topic, connection.msgtype, time_ns, raw, is_ros1=self._is_ros1)
+        # The reader stops without a word where a chunk is damaged in its midst.
+        if reason or count < promised:
+            told = f'{count} of {promised} messages on {topic} can be read'
+            self._notes.append(f'{self._name} ends early: {told}{reason}')
 
 
 class _Scanned:

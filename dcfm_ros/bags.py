@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from dcfm_ros.bag_files import promised_counts
 from dcfm_ros.bag_storage import BagTopics, Message, open_storages
+from dcfm_ros.compressed import compressed_to_rgb, mask_to_png
+from dcfm_ros.depth_messages import image_to_ids
+from dcfm_ros.encodings import image_to_rgb
 from dcfm_ros.source_frame import SourceError, SourceFrame
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
@@ -101,8 +104,7 @@ class BagReader:
             for message in storage.messages(self.label_topic):
                 try:
                     content = message.decode()
-                    data = cv2.imencode('.png', _to_mask(content), _FAST_PNG)[1].tobytes()
-                    labels[_stamp_ns(content)] = data
+                    labels[stamp_of(content)] = mask_to_png(_to_mask(content)).tobytes()
                 except Exception as error:
                     self._count_undecodable(message, error)
         return labels
@@ -110,10 +112,11 @@ class BagReader:
     def _decode(self, message: Message, labels: dict[int, bytes]) -> SourceFrame | None:
         try:
             content = message.decode()
-            label = labels.get(_stamp_ns(content))
+            stamp_ns = stamp_of(content)
+            label = labels.get(stamp_ns)
             return SourceFrame(
                 image=_to_rgb(content),
-                stamp_ns=_stamp_ns(content),
+                stamp_ns=stamp_ns,
                 frame_id=content.header.frame_id,
                 label=None if label is None else _decode_png(label),
             )
@@ -142,6 +145,14 @@ def bag_frames(
         _raise_losses(reader)
         yield frame
     _raise_losses(reader)
+
+
+def stamp_of(content: Any) -> int:
+    """Header stamp of a message, ns."""
+    stamp = content.header.stamp
+    # ROS 1 says nsec.
+    nanosec = stamp.nanosec if hasattr(stamp, 'nanosec') else stamp.nsec
+    return int(stamp.sec) * 1_000_000_000 + int(nanosec)
 
 
 def write_bag(
@@ -205,9 +216,6 @@ def write_bag(
     return count
 
 
-_FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-
-
 def _raise_losses(reader: BagReader) -> None:
     if told := reader.losses.told():
         raise SourceError(f'{reader.path} cannot be read to its end: {"; ".join(told)}')
@@ -224,38 +232,22 @@ def _pick(images: list[str], topic: str | None, label_topic: str | None, path: P
 
 
 def _to_rgb(content: Any) -> NDArray[np.uint8]:
-    from rosbags.image import message_to_cvimage
-
     if hasattr(content, 'format'):
-        return _imdecode(content, cv2.IMREAD_COLOR_RGB)
+        return compressed_to_rgb(content)
     # A copy where it lies in the bytes of the message, which must not be written to.
-    return np.require(message_to_cvimage(content, 'rgb8'), np.uint8, ['C', 'W'])
+    return np.require(image_to_rgb(content), np.uint8, ['C', 'W'])
 
 
 def _to_mask(content: Any) -> NDArray[np.uint8]:
-    from rosbags.image import message_to_cvimage
-
-    if hasattr(content, 'format'):
-        mask = _imdecode(content, cv2.IMREAD_UNCHANGED)
-        if mask.ndim != 2 or mask.dtype != np.uint8:
-            raise ValueError(f'a mask must be 8-bit grey, got {mask.dtype} {mask.shape}')
-        return mask
-    return np.asarray(message_to_cvimage(content, 'mono8'), np.uint8)
-
-
-def _imdecode(content: Any, flags: int) -> NDArray[np.uint8]:
-    image = cv2.imdecode(np.frombuffer(content.data, np.uint8), flags)
-    if image is None:
+    if not hasattr(content, 'format'):
+        return image_to_ids(content, 'the label')
+    mask = cv2.imdecode(np.frombuffer(content.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if mask is None:
         raise ValueError(f'{content.format!r} of {len(content.data)} bytes is no image')
-    return np.asarray(image)
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise ValueError(f'a mask must be 8-bit grey, got {mask.dtype} {mask.shape}')
+    return np.asarray(mask, np.uint8)
 
 
 def _decode_png(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
-
-
-def _stamp_ns(content: Any) -> int:
-    stamp = content.header.stamp
-    # ROS 1 says nsec.
-    nanosec = stamp.nanosec if hasattr(stamp, 'nanosec') else stamp.nsec
-    return int(stamp.sec) * 1_000_000_000 + int(nanosec)

@@ -199,7 +199,18 @@ def test_undecodable_messages_are_counted_and_the_first_is_quoted(tmp_path):
     assert reader.losses.num_undecodable == 2
     (told,) = reader.losses.told()
     assert told.startswith('2 messages cannot be decoded, the first: /image at 1700000000.133 s')
-    assert "'png' of 20 bytes is no image" in told
+    assert 'must be a whole PNG image, got one cut off after 20 bytes' in told
+
+
+def test_images_become_rgb_as_in_the_node(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 1 << 16, (*SIZE, 1), dtype=np.uint16)
+
+    def make(index, header):
+        message = raw_image(deep.view(np.uint8), header, 'mono16')
+        yield '/image', message
+
+    (frame,) = BagReader(record(tmp_path / 'run', 1, make=make)).frames()
+    np.testing.assert_array_equal(frame.image, np.repeat(deep >> 8, 3, axis=2))
 
 
 def test_image_with_too_few_bytes_is_undecodable(tmp_path):
@@ -251,6 +262,51 @@ def test_every_cut_of_an_mcap_is_read_or_refused(tmp_path):
         except SourceError as error:
             assert 'cut.mcap' in str(error)
     assert counts == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+@pytest.mark.parametrize('mode', [CompressionMode.NONE, CompressionMode.FILE])
+def test_damage_anywhere_is_told(tmp_path, plugin, mode):
+    file = storage(record(tmp_path / 'run', 6, plugin, mode))
+    whole = file.read_bytes()
+    bad = tmp_path / f'bad{"".join(file.suffixes)}'
+    rng = np.random.default_rng(0)
+    for start in (*range(0, 100, 9), *rng.integers(0, len(whole), 30).tolist()):
+        noise = rng.integers(0, 256, 60, dtype=np.uint8).tobytes()
+        for data in (whole[:start], whole[:start] + noise + whole[start + len(noise) :]):
+            bad.write_bytes(data)
+            reader = BagReader(bad, topic='/image')
+            try:
+                count = len(list(reader.frames()))
+            except SourceError as error:
+                assert bad.name in str(error)
+            else:
+                assert count == 6 or reader.losses.told()
+
+
+def test_rows_that_are_no_rows_are_passed_over(tmp_path):
+    file = storage(record(tmp_path / 'run', 30, StoragePlugin.SQLITE3))
+    data = bytearray(file.read_bytes())
+    page_size = int.from_bytes(data[16:18], 'big')
+    leaf = next(at for at in range(page_size * 5, len(data), page_size) if data[at] == 0x0D)
+    data[leaf + 3 : leaf + 60] = b'\xff' * 57  # cells at the end of the page, and too many of them
+    file.write_bytes(data)
+    scan = ScannedDatabase(file)
+    assert 15 <= len(list(scan.messages('/image'))) < 30
+    scan.close()
+
+
+def test_damaged_chunk_does_not_hide_the_others(tmp_path):
+    file = storage(record(tmp_path / 'run', 60, mode=CompressionMode.STORAGE, size=(240, 320)))
+    data = bytearray(file.read_bytes())
+    middle = data.index(b'\x28\xb5\x2f\xfd', len(data) // 2)  # zstd, of which a chunk consists
+    data[middle : middle + 50] = bytes(50)
+    file.write_bytes(data)
+    scan = ScannedMcap(file)
+    count = len(list(scan.messages('/image')))
+    scan.close()
+    assert 30 < count < 60
+    assert 'chunk at byte' in scan.damage
 
 
 @pytest.mark.parametrize('share', [0.9, 0.5, 0.2])

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from dcfm_ros.bag_storage import open_storages
-from dcfm_ros.bags import BagReader
+from dcfm_ros.bags import BagReader, stamp_of
 from dcfm_ros.play_report import PlayReport
 from dcfm_ros.player import PlayedFrame, Player
 from dcfm_ros.process_meter import ProcessMeter
@@ -42,11 +42,9 @@ def recorded_frames(reader: BagReader, transport: str) -> Iterator[PlayedFrame]:
         for storage in storages:
             for message in storage.messages(str(reader.topic)):
                 content: Any = message.decode()
-                stamp = content.header.stamp
-                nanosec = stamp.nanosec if hasattr(stamp, 'nanosec') else stamp.nsec
                 yield PlayedFrame(
                     image=bytes(content.data),
-                    stamp_ns=int(stamp.sec) * 1_000_000_000 + int(nanosec),
+                    stamp_ns=stamp_of(content),
                     frame_id=content.header.frame_id,
                 )
 
