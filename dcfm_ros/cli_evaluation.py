@@ -25,8 +25,7 @@ from dcfm_ros.cli_options import (
 OptionalPaths = Optional[list[Path]]  # noqa: UP045 - as in cli_options
 
 TABLE = (
-    'checkpoint', 'schedule', 'keyframe_score', 'execution', 'slices', 'interval', 'threshold',
-    'confidence_drop', 'mode', 'miou',
+    'checkpoint', 'schedule', 'execution', 'slices', 'interval', 'threshold', 'mode', 'miou',
     'miou_key', 'miou_nonkey', 'wiou', 'mvc8', 'mvc16', 'keyframe_share', 'streaming_miou',
     'ms_key', 'ms_nonkey', 'ms_mean',
 )  # fmt: skip
