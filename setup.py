@@ -85,7 +85,6 @@ setup(
         'PyYAML',
         'rich',
         'rosbags',
-        'rosbags-image',
         'safetensors',
         'timm',
         'torch>=2.4',
