@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-import os
-import signal
 import sys
 import time
-import traceback
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-import rclpy
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
-from rclpy.utilities import try_shutdown
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
@@ -28,10 +21,13 @@ from dcfm_ros.camera import Camera
 from dcfm_ros.diagnostics import Status
 from dcfm_ros.frame_processor import Frame
 from dcfm_ros.frame_worker import FrameWorker, repeated
-from dcfm_ros.parameter_declaration import declare_parameters, read_parameters, start_problems
+from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
 from dcfm_ros.parameter_rules import refusal
-from dcfm_ros.qos_overrides import PREFIX, override_refusal, unused_overrides
+from dcfm_ros.qos_overrides import override_refusal, unused_overrides
+from dcfm_ros.run_node import give_up, run_node
 from dcfm_ros.running_clock import RunningClock
+
+NAME = 'segmentation_node'
 
 
 class SegmentationNode(LifecycleNode):
@@ -44,13 +40,12 @@ class SegmentationNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__(
-            'segmentation_node',
+            NAME,
             namespace='segmentation',
             automatically_declare_parameters_from_overrides=True,
         )
         for warning in declare_parameters(self):
-            if not warning.startswith(f'`{PREFIX}'):  # told when the topics are known
-                self.get_logger().warning(warning)
+            self.get_logger().warning(warning)
         self._values = read_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.add_post_set_parameters_callback(self._on_parameters_set)
@@ -137,7 +132,7 @@ class SegmentationNode(LifecycleNode):
 
         values = engine_loader.settle_checkpoint(self._values)
         # The executor is kept waiting; the diagnostics must not be.
-        with repeated(self._publish_diagnostics, 1.0):
+        with repeated(self._publish_meanwhile, 1.0):
             engines = engine_loader.load_engines(values, self.get_logger().info)
         self._describe_model = partial(engine_loader.describe, engines, values.checkpoint)
         for camera, engine in zip(self._cameras.values(), engines, strict=True):
@@ -149,7 +144,7 @@ class SegmentationNode(LifecycleNode):
     def _activate(self) -> None:
         self._enabled = True
         work = {name: camera.process for name, camera in self._cameras.items()}
-        self._worker = FrameWorker(work, self._on_worker_failure)
+        self._worker = FrameWorker(work, partial(give_up, self))
         for camera in self._cameras.values():
             camera.listen(self._worker.slot)
 
@@ -181,12 +176,6 @@ class SegmentationNode(LifecycleNode):
     def _count_disabled(self, names: Iterable[str]) -> None:
         for name in names:
             self._cameras[name].count_disabled()
-
-    def _on_worker_failure(self, error: Exception) -> None:
-        if self.context.ok():  # otherwise it could not publish since the node is going down
-            self.get_logger().fatal('cannot go on: ' + ''.join(traceback.format_exception(error)))
-            self.exit_code = 1
-            self.context.try_shutdown()
 
     def _on_enable(self, request: Any, response: Any) -> Any:
         if self._worker is None:
@@ -252,6 +241,10 @@ class SegmentationNode(LifecycleNode):
                 statuses.append(camera.deadline_status())
         self._publish(statuses)
 
+    def _publish_meanwhile(self) -> None:
+        if self.context.ok():  # otherwise it was told to stop while it loads
+            self._publish_diagnostics()
+
     def _publish(self, statuses: list[Status]) -> None:
         header, name = self._header_of_now(), self.get_fully_qualified_name()
         self._diagnostics.publish(messages.statuses_to_diagnostics(statuses, header, name))
@@ -279,34 +272,7 @@ def _answer(response: Any, success: bool, message: str) -> Any:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; returns the exit code of the process."""
-    # Read when torch is loaded: threads that wait for work by spinning would take the processor
-    # from the rest of the robot, and make the network itself several times slower on a busy one.
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    node = None
-    try:
-        rclpy.init(args=args)
-        node = SegmentationNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        node.autostart()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, RuntimeError) as error:
-        if node is None:  # wrong parameters (a line each) or command line
-            for line in start_problems(error):
-                get_logger('segmentation_node').fatal(line)
-            return 2
-        if node.context.ok():  # otherwise a shutdown hit it in the middle of something
-            raise
-    finally:
-        # The first signal is being obeyed; another one must not interrupt the tidying up.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.close()
-            node.destroy_node()
-        try_shutdown()
-    return node.exit_code if node is not None else 0
+    return run_node(NAME, SegmentationNode, args, begin=SegmentationNode.autostart)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ from rclpy.node import Node
 
 from dcfm_ros.parameter_rules import allowed_values, settle, unknown
 from dcfm_ros.parameters import START, NodeParameters, specs_of, types_of
+from dcfm_ros.qos_overrides import PREFIX
 
 P = TypeVar('P')
 
@@ -20,7 +21,8 @@ def declare_parameters(node: Node, table: type = NodeParameters) -> list[str]:
     all values given at start can be seen, also those with a name that nobody knows.
 
     Returns:
-        One warning for each value given for a parameter that does not exist.
+        One warning for each value given for a parameter that does not exist; overrides of the
+        quality of service can be judged when the topics are known, see `unused_overrides`.
 
     Raises:
         ValueError: If values are not allowed; one line for each of them.
@@ -35,7 +37,7 @@ def declare_parameters(node: Node, table: type = NodeParameters) -> list[str]:
         # ROS could not tell what an empty list is a list of.
         ros_value = (list(value) or ['']) if isinstance(value, tuple) else value
         node.declare_parameter(name, ros_value, _descriptor(name, table), ignore_override=True)
-    return unknown(list(given), table)
+    return unknown([name for name in given if not name.startswith(PREFIX)], table)
 
 
 @overload
@@ -49,13 +51,6 @@ def read_parameters(node: Node, table: type[P]) -> P: ...
 def read_parameters(node: Node, table: type[Any] = NodeParameters) -> Any:
     """The values of now."""
     return settle({name: node.get_parameter(name).value for name in specs_of(table)}, table)
-
-
-def start_problems(error: Exception) -> list[str]:
-    """What to tell, line by line, of an error that kept a node from being made."""
-    if 'PARAMETER_NOT_SET' in str(error):  # of a list without elements rclpy names nothing
-        return ["a parameter given at start has no value; an empty list is written ['']"]
-    return str(error).splitlines()
 
 
 def _descriptor(name: str, table: type) -> ParameterDescriptor:

@@ -27,6 +27,7 @@ from dcfm_ros.matched_subscription import MatchedSubscription
 from dcfm_ros.messages import statuses_to_diagnostics
 from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
 from dcfm_ros.parameters import START, ParameterSpec
+from dcfm_ros.qos_overrides import unused_overrides
 from dcfm_ros.run_length import AUTOWARE_CLASSES, autoware_ids, encode_runs
 from dcfm_ros.run_node import run_node
 
@@ -81,6 +82,8 @@ class RunLengthNode(Node):
         self.create_subscription(String, 'labels', self._on_labels, _LATCHED)
         topic = self.resolve_topic_name('mask')
         self._masks = MatchedSubscription(self, Image, topic, self._on_mask)
+        for warning in unused_overrides(self, [(topic, 'subscription')]):
+            self.get_logger().warning(warning)
         self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def close(self) -> None:

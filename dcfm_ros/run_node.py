@@ -1,9 +1,11 @@
-"""`run_node`: the life of a node's process."""
+"""The life of a node's process, from its command line to its exit code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+import os
 import signal
+import traceback
 from typing import Any
 
 import rclpy
@@ -12,17 +14,27 @@ from rclpy.logging import get_logger
 from rclpy.utilities import try_shutdown
 
 
-def run_node(name: str, make: Callable[[], Any], args: list[str] | None = None) -> int:
+def run_node(
+    name: str,
+    make: Callable[[], Any],
+    args: list[str] | None = None,
+    begin: Callable[[Any], None] = lambda node: None,
+) -> int:
     """Spin a node until it is told to stop.
 
     Args:
         name: Logger of what is wrong before there is a node.
         make: Gives the node, with `close` and `exit_code`; ValueError: wrong parameters.
         args: Of the command line; None: those of the process.
+        begin: Called with the node before it spins.
 
     Returns:
-        Exit code of the process: 0 when it was told to stop, 2 for wrong parameters.
+        Exit code of the process: 0 when it was told to stop, 1 after `give_up`, 2 for wrong
+        parameters.
     """
+    # Read when torch is loaded: threads that wait for work by spinning would take the processor
+    # from the rest of the robot, and make the network itself several times slower on a busy one.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     node, has_begun = None, False
     try:
         rclpy.init(args=args)
@@ -30,15 +42,17 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None = None) 
         node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        begin(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (ValueError, RuntimeError) as error:
-        if not has_begun or isinstance(error, ValueError):
-            for line in str(error).splitlines():  # wrong parameters (a line each), command line
+        is_going_down = has_begun and not rclpy.ok()  # hit by a signal in the middle of something
+        if node is None and not is_going_down:
+            for line in _start_problems(error):
                 get_logger(name).fatal(line)
             return 2
-        if rclpy.ok():  # otherwise a shutdown hit it in the middle of something
+        if not is_going_down:
             raise
     finally:
         # The first signal is being obeyed; another one must not interrupt the tidying up.
@@ -48,3 +62,19 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None = None) 
             node.destroy_node()
         try_shutdown()
     return int(node.exit_code) if node is not None else 0
+
+
+def give_up(node: Any, error: Exception) -> None:
+    """Have the process of a node end, from any thread, for an error that cannot be survived."""
+    if node.context.ok():  # otherwise it could not publish since the node is going down
+        reason = ''.join(traceback.format_exception(error))
+        node.get_logger().fatal(f'cannot go on: {reason}')
+        node.exit_code = 1
+        node.context.try_shutdown()
+
+
+def _start_problems(error: Exception) -> list[str]:
+    """What to tell, line by line: wrong parameters or a wrong command line."""
+    if 'PARAMETER_NOT_SET' in str(error):  # of a list without elements rclpy names nothing
+        return ["a parameter given at start has no value; an empty list is written ['']"]
+    return str(error).splitlines()

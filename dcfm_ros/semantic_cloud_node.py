@@ -5,9 +5,9 @@ Wiring only; docs/semantic_cloud.md is its manual. It needs no PyTorch.
 
 from __future__ import annotations
 
+from functools import partial
 import sys
 import time
-import traceback
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -26,8 +26,8 @@ from dcfm_ros.frame_worker import FrameWorker
 from dcfm_ros.messages import statuses_to_diagnostics
 from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
 from dcfm_ros.parameter_rules import refusal
-from dcfm_ros.qos_overrides import PREFIX, override_refusal, overriding_options, unused_overrides
-from dcfm_ros.run_node import run_node
+from dcfm_ros.qos_overrides import override_refusal, overriding_options, unused_overrides
+from dcfm_ros.run_node import give_up, run_node
 from dcfm_ros.stream_statistics import StreamStatistics
 
 NAME = 'semantic_cloud_node'
@@ -51,8 +51,7 @@ class SemanticCloudNode(Node):
             NAME, namespace='segmentation', automatically_declare_parameters_from_overrides=True
         )
         for warning in declare_parameters(self, CloudParameters):
-            if not warning.startswith(f'`{PREFIX}'):  # told when the topics are known
-                self.get_logger().warning(warning)
+            self.get_logger().warning(warning)
         self._values = read_parameters(self, CloudParameters)
         self.exit_code = 0
         self._statistics = StreamStatistics(causes=DROP_CAUSES)
@@ -75,7 +74,7 @@ class SemanticCloudNode(Node):
             log_error=lambda text: self.get_logger().error(text),
         )
         # Last, since nobody would stop its thread if something before it failed.
-        self._worker = FrameWorker({'': processor.process}, self._on_worker_failure)
+        self._worker = FrameWorker({'': processor.process}, partial(give_up, self))
 
     def close(self) -> None:
         """Finish the cloud under way."""
@@ -93,12 +92,6 @@ class SemanticCloudNode(Node):
 
     def _subscribers(self) -> dict[str, int]:
         return {name: self._outputs[name].get_subscription_count() for name in _CLOUD_TOPICS}
-
-    def _on_worker_failure(self, error: Exception) -> None:
-        if self.context.ok():  # otherwise it could not publish since the node is going down
-            self.get_logger().fatal('cannot go on: ' + ''.join(traceback.format_exception(error)))
-            self.exit_code = 1
-            self.context.try_shutdown()
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
         values = {change.name: change.value for change in changes}

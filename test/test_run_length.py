@@ -91,3 +91,20 @@ def test_node_encodes_masks(tmp_path: Path) -> None:
             assert decoded.tolist() == [[ROAD, ROAD, CAR], [CAR, CAR, 0]]
     finally:
         assert process.stop() == 0
+
+
+def test_node_knows_the_overrides_of_its_input_only(tmp_path: Path) -> None:
+    pytest.importorskip('rclpy')
+    from running_node import NodeProcess
+
+    class RunLengthProcess(NodeProcess):
+        program = ('-m', 'dcfm_ros.run_length_node')
+
+    mask = 'qos_overrides./segmentation/mask'
+    given = {f'{mask}.{entity}.depth': 2 for entity in ('subscription', 'publisher')}
+    process = RunLengthProcess(tmp_path / 'log', **given)
+    try:
+        process.wait_for_log(f'`{mask}.publisher.depth` is ignored')
+        assert f'`{mask}.subscription.depth`' not in process.log
+    finally:
+        assert process.stop() == 0

@@ -1,0 +1,56 @@
+"""Signals that come before a node spins, seen from outside its process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from running_node import NodeProcess
+
+HIT_BY_A_SIGNAL = """if True:
+    import os
+    import signal
+    import sys
+    import time
+    import rclpy
+    from dcfm_ros import {module}, node
+
+    go_on = {module}.{function}
+
+    def be_hit(*arguments):
+        os.kill(os.getpid(), signal.{how})
+        while rclpy.ok():
+            time.sleep(0.01)
+        time.sleep({wait_s})
+        return go_on(*arguments)
+
+    {module}.{function} = be_hit
+    sys.exit(node.main())
+"""
+
+
+def run(log: Path, **where: object) -> NodeProcess:
+    class HitNode(NodeProcess):
+        program = ('-c', HIT_BY_A_SIGNAL.format(**where))
+
+    return HitNode(log, cpu_threads=1, backend='torch')
+
+
+@pytest.mark.parametrize('how', ['SIGINT', 'SIGTERM'])
+def test_signal_while_the_node_is_made_is_no_wrong_parameter(tmp_path: Path, how: str) -> None:
+    node = run(tmp_path / 'log', module='node', function='declare_parameters', how=how, wait_s=0)
+    assert node.wait() == 0
+    assert '[FATAL]' not in node.log
+
+
+def test_signal_while_the_network_is_loaded_ends_the_node_cleanly(tmp_path: Path) -> None:
+    """The diagnostics go on meanwhile, once per second, as long as they can."""
+    node = run(
+        tmp_path / 'log', module='engine_loader', function='load_engines', how='SIGTERM', wait_s=2
+    )
+    assert node.wait() == 0
+    assert 'Traceback' not in node.log
+    assert '[ERROR]' not in node.log
