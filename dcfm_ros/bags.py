@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcfm_ros.bag_files import promised_counts
 from dcfm_ros.bag_storage import BagTopics, Message, open_storages
-from dcfm_ros.compressed import compressed_to_rgb, mask_to_png
+from dcfm_ros.compressed import compressed_to_rgb, mask_to_png, png_to_mask
 from dcfm_ros.depth_messages import image_to_ids
 from dcfm_ros.encodings import image_to_rgb
 from dcfm_ros.source_frame import SourceError, SourceFrame
@@ -118,7 +118,7 @@ class BagReader:
                 image=_to_rgb(content),
                 stamp_ns=stamp_ns,
                 frame_id=content.header.frame_id,
-                label=None if label is None else _decode_png(label),
+                label=None if label is None else png_to_mask(label),
             )
         except Exception as error:
             self._count_undecodable(message, error)
@@ -247,7 +247,3 @@ def _to_mask(content: Any) -> NDArray[np.uint8]:
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise ValueError(f'a mask must be 8-bit grey, got {mask.dtype} {mask.shape}')
     return np.asarray(mask, np.uint8)
-
-
-def _decode_png(data: bytes) -> NDArray[np.uint8]:
-    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)

@@ -157,6 +157,7 @@ def replay(
         'pid': pid,
     }
     folder = report or Path('out/replay')
+    schedule = choose_schedule(interval, adaptive, max_interval, score, confidence_drop)
     if online:
         node: dict[str, Any] = {
             'keyframe_interval': interval,
@@ -168,6 +169,7 @@ def replay(
             'execution': None if execution == 'sync' else execution,
             'execution_slices': slices,
             'max_feature_age': max_age,
+            'max_time_gap_s': None if max_time_gap == 1.0 else max_time_gap,
             'device': None if device == 'auto' else device,
             'backend': None if backend == 'auto' else backend,
             'inference_height': height or None,
@@ -189,7 +191,7 @@ def replay(
     refuse_unused({name.replace('_', '-'): given[name] for name in given}, '--online')
     options = ReplayOptions(
         checkpoint=find_checkpoint(checkpoint),
-        schedule=choose_schedule(interval, adaptive, max_interval, score, confidence_drop),
+        schedule=schedule,
         execution=execution,
         slices=slices,
         max_age=max_age,

@@ -83,6 +83,11 @@ def mask_to_png(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(png, np.uint8)
 
 
+def png_to_mask(data: bytes) -> NDArray[np.uint8]:
+    """Decompress what `mask_to_png` gave."""
+    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
+
+
 def _decode(data: bytes) -> NDArray[np.uint8] | None:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODING)

@@ -302,6 +302,13 @@ def test_gaps_between_stamps_are_told_and_never_cross_recordings():
     assert figures['duration_s'] == pytest.approx(1.2)
 
 
+def test_slow_recording_beside_a_fast_one_has_no_gaps():
+    recordings = [[entry(i / rate_hz) for i in range(20)] for rate_hz in (30, 30, 10)]
+    figures = stamp_figures(recordings)
+    assert (figures['gaps'], figures['frames_missing']) == (0, 0)
+    assert figures['rate_hz'] == pytest.approx(30, abs=1e-3)
+
+
 def test_fingerprint_of_one_file_is_what_md5sum_tells(tmp_path):
     (tmp_path / 'a').write_bytes(b'abc')
     (tmp_path / 'b').write_bytes(b'd')

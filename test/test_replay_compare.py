@@ -82,6 +82,13 @@ def test_settings_that_differ_are_listed(reports, tmp_path):
     assert comparison['same_masks'] is False
 
 
+def test_latency_of_engine_and_of_node_is_told_apart(reports, tmp_path):
+    file = reports[1] / 'report.json'
+    write_json(file, json.loads(file.read_text()) | {'kind': 'online'})
+    comparison = compare_reports(*reports, tmp_path / 'out')
+    assert comparison['settings'][0] == {'setting': 'kind', 'first': 'offline', 'second': 'online'}
+
+
 def test_figures_that_neither_has_are_left_out(reports, tmp_path):
     comparison = compare_reports(*reports, tmp_path / 'out')
     assert 'mIoU' not in [row['figure'] for row in comparison['figures']]

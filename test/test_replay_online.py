@@ -166,6 +166,8 @@ def test_command_plays_to_a_node_that_runs(bag: Path, tmp_path: Path) -> None:
         (['--online', '--peak-limits', '10'], '`peak-limits` must be two numbers'),
         (['--online', '--pid', '1'], '`pid` must be None without `namespace`'),
         (['--online', '--namespace', 'a', '--interval', '2'], '`parameters` must be none with'),
+        (['--online', '--namespace', 'a', '--max-time-gap', '0'], 'got max_time_gap_s'),
+        (['--online', '--score', 'feature'], '--score (feature) needs --adaptive'),
         (['--online', '--fastdds-profile', '/no.xml'], 'no such Fast DDS profile: /no.xml'),
     ],
 )

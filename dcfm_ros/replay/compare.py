@@ -115,7 +115,9 @@ def compare_reports(
         'second': str(second),
         'same_recording': not differs,
         'same_masks': _same_masks(one, other),
-        'settings': _settings(one['metadata'], other['metadata']),
+        'settings': _settings(
+            *({'kind': report['kind'], **report['metadata']} for report in (one, other))
+        ),
         'figures': [
             row
             for figure in FIGURES

@@ -91,21 +91,22 @@ def benchmark_figures(recordings: Recordings) -> dict[str, Any]:
 
 def stamp_figures(recordings: Recordings) -> dict[str, Any]:
     """What the header stamps say: rate, and where the recording misses frames or goes back."""
-    steps = [np.diff([frame.stamp_ns for frame in recording]) for recording in recordings]
-    rising = _joined((step[step > 0] / 1e6).tolist() for step in steps)
-    usual_ms = float(np.median(rising)) if rising else math.nan
+    steps_ms = [np.diff([f.stamp_ns for f in recording]) / 1e6 for recording in recordings]
+    rising = _joined(step_ms[step_ms > 0].tolist() for step_ms in steps_ms)
     gaps: list[dict[str, Any]] = []
-    for recording, step_ns in zip(recordings, steps, strict=True):
-        for index in np.flatnonzero(step_ns > GAP * usual_ms * 1e6).tolist():
-            gap_ms = float(step_ns[index]) / 1e6
+    for recording, step_ms in zip(recordings, steps_ms, strict=True):
+        # Each has a rate of its own: what is usual in a fast one is a gap in no slow one.
+        usual_ms = float(np.median(step_ms[step_ms > 0])) if (step_ms > 0).any() else math.nan
+        for index in np.flatnonzero(step_ms > GAP * usual_ms).tolist():
+            gap_ms = float(step_ms[index])
             missing = max(1, round(gap_ms / usual_ms) - 1)
             time_s = round(recording[index + 1].time_s, 3)
             gaps.append({'time_s': time_s, 'gap_ms': round(gap_ms, 3), 'missing': missing})
     duration_s = sum(_duration_ms([f.time_s for f in recording]) for recording in recordings) / 1e3
     return {
-        'rate_hz': round(1e3 / usual_ms, 3) if rising else None,
+        'rate_hz': round(1e3 / float(np.median(rising)), 3) if rising else None,
         'duration_s': round(duration_s, 3),
-        'steps_back': int(sum((step <= 0).sum() for step in steps)),
+        'steps_back': int(sum((step_ms <= 0).sum() for step_ms in steps_ms)),
         'gaps': len(gaps),
         'frames_missing': sum(gap['missing'] for gap in gaps),
         'longest_gaps': sorted(gaps, key=lambda gap: -gap['gap_ms'])[:_NUM_GAPS],

@@ -10,13 +10,13 @@ from pathlib import Path
 import time
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 import torch
 
 from dcfm_ros.bag_files import promised_counts, storage_files
 from dcfm_ros.bags import BagReader
+from dcfm_ros.compressed import mask_to_png
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.recorder import RunRecorder
@@ -206,7 +206,7 @@ class _Play:
         )
         label = None
         if frame.label is not None and frame.label.shape == result.mask.shape:
-            label = cv2.imencode('.png', frame.label)[1].tobytes()
+            label = mask_to_png(frame.label).tobytes()
         self.labels.append(label)
         self._recorder.add(
             frame,

@@ -41,7 +41,10 @@ def recorded_frames(reader: BagReader, transport: str) -> Iterator[PlayedFrame]:
     with open_storages(reader.path, []) as storages:
         for storage in storages:
             for message in storage.messages(str(reader.topic)):
-                content: Any = message.decode()
+                try:
+                    content: Any = message.decode()
+                except Exception:  # counted where `BagReader` meets it
+                    continue
                 yield PlayedFrame(
                     image=bytes(content.data),
                     stamp_ns=stamp_of(content),

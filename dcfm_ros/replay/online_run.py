@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 import hashlib
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.bags import BagReader
+from dcfm_ros.compressed import mask_to_png, png_to_mask
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.play_report import FrameRecord, PlayReport
 from dcfm_ros.recorder import RunRecorder
@@ -33,15 +33,12 @@ class MaskStore:
     def take(self, index: int, mask: Mask) -> None:
         """Keep the mask of a frame, (H, W)."""
         if not self.is_closed:
-            fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-            self._masks[index] = cv2.imencode('.png', mask, fast)[1].tobytes()
+            self._masks[index] = mask_to_png(mask).tobytes()
 
     def get(self, index: int) -> Mask | None:
         """The mask of a frame, (H, W), or None."""
-        if (data := self._masks.get(index)) is None:
-            return None
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        return np.asarray(image, np.uint8)
+        data = self._masks.get(index)
+        return None if data is None else png_to_mask(data)
 
 
 def recorded(

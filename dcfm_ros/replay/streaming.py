@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.bags import BagReader
+from dcfm_ros.compressed import png_to_mask
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.recorder import FrameEntry
@@ -60,9 +60,7 @@ def score_streaming(
     ):
         if data is None:
             continue
-        label = np.asarray(
-            cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8
-        )
+        label = png_to_mask(data)
         fits = shown is not None and shown.mask.shape == label.shape
         nothing = np.full(label.shape, UNLABELLED, np.uint8)  # every labelled pixel is missed
         confusion.update(shown.mask if shown is not None and fits else nothing, label)
