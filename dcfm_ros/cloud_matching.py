@@ -39,13 +39,15 @@ class StampMatcher(Generic[A, B]):
         self._capacity = capacity
         self._firsts: deque[tuple[int, A]] = deque()
         self._seconds: deque[tuple[int, B]] = deque()
+        self._newest_ns: int | None = None  # stamp of the last first, waiting or not
 
     def add_first(self, stamp_ns: int, item: A) -> Outcome[A, B]:
         """Take a message of the first stream, of which the second one is made."""
         outcome: Outcome[A, B] = Outcome()
-        if self._firsts and stamp_ns <= self._firsts[-1][0]:
+        if self._newest_ns is not None and stamp_ns <= self._newest_ns:
             outcome.lone_firsts += _remove_from(self._firsts, stamp_ns)
             outcome.lone_seconds += _remove_from(self._seconds, stamp_ns + 1)
+        self._newest_ns = stamp_ns
         self._firsts.append((stamp_ns, item))
         return self._match(outcome)
 

@@ -103,6 +103,16 @@ def test_bag_that_starts_again_gives_up_what_waits_and_goes_on() -> None:
     assert pairing.add_second(100 * MS, 'm100').pairs == [('d100', 'm100')]
 
 
+def test_depth_of_a_bag_that_starts_again_waits_although_none_waited_before() -> None:
+    pairing = matcher()
+    pairing.add_first(900 * MS, 'd900')
+    assert pairing.add_second(900 * MS, 'm900').pairs == [('d900', 'm900')]
+    pairing.add_second(950 * MS, 'm950')  # waits for a depth image that the bag has not
+    outcome = pairing.add_first(100 * MS, 'd100')
+    assert (outcome.lone_firsts, outcome.lone_seconds) == ([], ['m950'])
+    assert pairing.add_second(100 * MS, 'm100').pairs == [('d100', 'm100')]
+
+
 def test_repeated_stamp_replaces_what_waits() -> None:
     pairing = matcher()
     pairing.add_first(100 * MS, 'old')
