@@ -87,6 +87,7 @@ def image_of(encoding: str, height: int, width: int, step: int, size: int) -> di
 @MANY
 @example(image_of('rgb8', 2**32 - 1, 2**32 - 1, 2**32 - 1, 9))
 @example(image_of('mono8', 1, 2**24, 2**24, 40_000))
+@example(image_of('mono8', 1, 20_000, 20_000, 20_000))
 @example(image_of('nv12', 2, 2, 2, 6))
 @example(image_of('bayer_rggb16', 3, 3, 6, 18))
 @example(image_of('', 0, 0, 0, 0))
