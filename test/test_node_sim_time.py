@@ -168,3 +168,14 @@ def test_bag_that_begins_again_is_a_keyframe_and_no_alarm(bag: Bag) -> None:
     assert DiagnosticStatus.ERROR not in levels
     names = {s.name for m in bag.diagnostics[seen:] for s in m.status if s.level != b'\0'}
     assert names <= {f'{NODE}: model'}, 'which warns of the CPU'
+
+
+def test_clock_that_jumps_ahead_is_a_keyframe_and_no_alarm(bag: Bag) -> None:
+    bag.play(2)
+    seen = len(bag.diagnostics)
+    bag.time_ns += 3600 * SECOND_NS
+    time.sleep(0.1)
+    assert [timing['reason'] for timing in bag.play(3)] == ['time_gap', '', '']
+    bag.statuses('model', 1.2)
+    statuses = [status for message in bag.diagnostics[seen:] for status in message.status]
+    assert {s.name for s in statuses if s.level != DiagnosticStatus.OK} <= {f'{NODE}: model'}
