@@ -82,6 +82,15 @@ def test_settings_that_differ_are_listed(reports, tmp_path):
     assert comparison['same_masks'] is False
 
 
+def test_difference_too_small_to_show_is_no_verdict(tmp_path):
+    write_report(tmp_path / 'a', factor=1.0)
+    write_report(tmp_path / 'b', factor=1.0009)
+    write_report(tmp_path / 'c', factor=1.0011)
+    for other, verdict in (('b', ''), ('c', 'worse')):
+        comparison = compare_reports(tmp_path / 'a', tmp_path / other, tmp_path / 'out')
+        assert row_of(comparison, 'latency, max (ms)')['verdict'] == verdict
+
+
 def test_latency_of_engine_and_of_node_is_told_apart(reports, tmp_path):
     file = reports[1] / 'report.json'
     write_json(file, json.loads(file.read_text()) | {'kind': 'online'})

@@ -53,7 +53,9 @@ FIGURES = (
 )
 _DATA = ('data.sha256', 'topic', 'label_topic')
 _HASH = re.compile('[0-9a-f]{32,}')
-_NOT_SETTINGS = ('datetime', 'input_path', 'machine.load_average', 'data.files')
+_NOT_SETTINGS = ('datetime', 'input_path', 'data.files')
+_NOTABLE = 1e-3
+"""Smaller differences, as a share of the first value, are neither better nor worse."""
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def compare_reports(
     Returns:
         {'first', 'second', 'settings': [{'setting', 'first', 'second'}], 'figures': [{'figure',
         'first', 'second', 'difference', 'percent', 'verdict'}], 'iou': the same by class,
-        'same_masks'}; None where undefined.
+        'same_masks'}; None where undefined. The load of the machine is among the settings.
 
     Raises:
         FileNotFoundError: If one does not exist.
@@ -159,7 +161,7 @@ def _row(figure: Compared, first: Any, second: Any) -> dict[str, Any] | None:
         return row | {'difference': None, 'percent': None, 'verdict': ''}
     difference = second - first
     verdict = ''
-    if figure.better and difference:
+    if figure.better and abs(difference) > _NOTABLE * abs(first):
         verdict = 'better' if (difference < 0) == (figure.better == 'low') else 'worse'
     percent = 100 * difference / first if first else None
     return row | {'difference': difference, 'percent': percent, 'verdict': verdict}
@@ -247,7 +249,7 @@ def _latency_plot(latencies: list[list[float]]) -> Figure | None:
         axes.step(ordered, shares, where='post', color=colour, label=name)
     end = max(3 * float(np.percentile(values, 99)) for values in latencies)
     most = max(max(values) for values in latencies)
-    axes.set(xlabel='latency (ms)', ylabel='frames done [%]', xlim=(0, min(end, most) or 1.0))
+    axes.set(xlabel='latency [ms]', ylabel='frames done [%]', xlim=(0, min(end, most) or 1.0))
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right')
     return figure
