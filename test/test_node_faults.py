@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import os
 from pathlib import Path
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+from command import dcfm
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -37,8 +39,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
+from dcfm_ros.bags import write_bag
 from dcfm_ros.encodings import image_to_rgb
 from dcfm_ros.messages import ns_to_stamp
+from dcfm_ros.sources import synthetic_frames
+from dcfm_ros.synthetic_drive import DriveConfig
 
 NODE = '/faults/segmentation_node'
 SECOND_NS = 1_000_000_000
@@ -314,7 +319,7 @@ MESSAGES = st.tuples(images(st.sampled_from([0, 1, 3, 24, 32])), STAMPS, FRAME_I
 
 
 @settings(
-    max_examples=5,
+    max_examples=4,
     deadline=None,
     derandomize=True,
     database=None,
@@ -385,4 +390,25 @@ def test_sigterm_leaves_no_process(
     assert process.stop(signal.SIGTERM) == 0
     assert time.monotonic() - start_s < WAIT_S / 2
     assert 'Traceback' not in process.log
+    assert not processes_with(mark)
+
+
+def test_full_disk_ends_a_replay_and_its_node_and_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bag(tmp_path / 'bag', synthetic_frames(DriveConfig(num_frames=6, height=96, width=128)))
+    mark = f'MARK_OF_{os.getpid()}_replay'
+    monkeypatch.setenv(mark, '1')
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))  # writes beyond fail, as on one
+    try:
+        outcome = dcfm(
+            'replay', tmp_path / 'bag', '--topic', '/camera/image_raw', '--online', '--report',
+            tmp_path / 'report', '--checkpoint', checkpoint, '--backend', 'torch',
+        )  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert outcome.returncode == 1
+    assert 'the disk is full, nothing of the report was kept' in outcome.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ['bag']
     assert not processes_with(mark)
