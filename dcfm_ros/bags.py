@@ -84,13 +84,16 @@ class BagReader:
             images = [name for name, kind in topics.items() if kind in IMAGE_TYPES]
             self.topic = _pick(images, self.topic, self.label_topic, self.path)
             labels = self._read_labels(storages, images)
-            count = 0
+            count = num_labelled = 0
             for storage in storages:
                 for message in storage.messages(self.topic):
                     count += 1
                     frame = self._decode(message, labels)
                     if frame is not None:
+                        num_labelled += frame.label is not None
                         yield frame
+        if self.label_topic is not None and count and not num_labelled:
+            losses.notes.append(f'no mask on {self.label_topic} has the stamp of an image')
         losses.num_unread = max(0, promised_counts(self.path).get(self.topic, 0) - count)
 
     def _read_labels(self, storages: list[Any], images: list[str]) -> dict[int, bytes]:

@@ -25,7 +25,7 @@ p.note { color: #5a6875; margin-top: .2rem }
 .tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0 }
 .tile { background: #f2f5f8; border-radius: 8px; padding: .6rem 1rem; min-width: 7.5rem }
 .tile b { display: block; font-size: 1.4rem } .tile span { color: #5a6875; font-size: .85rem }
-table { border-collapse: collapse; max-width: 100% }
+table { border-collapse: collapse; max-width: 100%; margin-bottom: .8rem }
 td, th { padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top }
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere }
 tr { border-bottom: 1px solid #e3e8ed }

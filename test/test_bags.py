@@ -175,6 +175,16 @@ def test_label_joins_by_stamp_wherever_it_was_recorded(tmp_path):
     assert labels[4:] == [None] * 4
 
 
+def test_labels_that_fit_no_image_are_told(tmp_path):
+    def make(index, header):
+        yield '/image', raw_image(image_at(index), header, 'rgb8')
+        yield '/label', raw_image(label_at(index), header_at(index + 100), 'mono8')
+
+    reader = BagReader(record(tmp_path / 'run', 3, make=make), label_topic='/label')
+    assert [frame.label for frame in reader.frames()] == [None] * 3
+    assert reader.losses.told() == ['no mask on /label has the stamp of an image']
+
+
 def test_several_image_topics_are_all_named(tmp_path):
     bag = record(tmp_path / 'run')
     with pytest.raises(SourceError, match=r"name one: \['/image', '/label'\]"):

@@ -47,7 +47,8 @@ def latency_distribution(entries: Sequence[FrameEntry]) -> Figure | None:
         value = float(np.percentile(every, percentile))
         if value <= end:
             axes.axvline(value, color=_OTHER, lw=0.8, ls=':')
-            axes.text(value, axes.get_ylim()[1], f' p{percentile}', va='top', fontsize=8)
+            side = 'left' if value < 0.95 * end else 'right'
+            axes.text(value, axes.get_ylim()[1], f' p{percentile} ', ha=side, va='top', fontsize=8)
     handles = [*axes.get_legend_handles_labels()[0], *shares.get_legend_handles_labels()[0]]
     above = {'loc': 'lower right', 'bbox_to_anchor': (1.0, 1.0), 'ncols': 3}
     axes.legend(handles=handles, fontsize=8, frameon=False, **above)
