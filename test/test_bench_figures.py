@@ -12,7 +12,7 @@ import torch
 from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Record, Rival
 from dcfm_ros.benchmark.memory import growth
-from dcfm_ros.benchmark.node_share import summarise
+from dcfm_ros.benchmark.node_share import ENGINE_STAGES, summarise
 from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_plain
 from dcfm_ros.benchmark.paper_tables import PaperTables
 from dcfm_ros.benchmark.published import PUBLISHED
@@ -324,6 +324,12 @@ def test_share_of_the_node_is_the_latency_without_the_engine():
     assert (found['share_ms']['p50'], found['share_ms']['max']) == (3.0, 4.0)
     assert found['latency_ms']['max'] == 50.0
     assert (found['wait_ms']['max'], found['convert_ms']['p95']) == (2.0, 0.5)
+
+
+def test_every_stage_of_the_engine_is_no_share_of_the_node():
+    engine = SegmentationEngine(make_net(), 'cpu', 'torch', 2, motion='flow')
+    results = [engine.step(image, index) for index, image in enumerate(make_images(3), 1)]
+    assert {name for result in results for name in result.stage_ms} == set(ENGINE_STAGES)
 
 
 def test_markdown_has_a_cell_for_every_column():

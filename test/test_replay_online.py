@@ -298,6 +298,18 @@ def test_compressed_images_are_played_as_they_were_recorded(tmp_path: Path) -> N
     assert {frame.frame_id for frame in played} == {'front'}
 
 
+def test_message_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    kind = 'sensor_msgs/msg/CompressedImage'
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection('/camera/compressed', kind, typestore=store)
+        writer.write(connection, 1, b'\x00\x01\x00\x00\x07')
+    reader = BagReader(tmp_path / 'bag')
+    assert list(reader.frames()) == []
+    assert list(recorded_frames(reader, 'compressed')) == []
+    assert reader.losses.num_undecodable == 1
+
+
 def test_frame_of_a_recording_keeps_its_header(bag: Path) -> None:
     reader = BagReader(bag, topic='/camera/image_raw')
     (frame, *_) = recorded_frames(reader, 'raw')

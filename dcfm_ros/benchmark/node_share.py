@@ -12,7 +12,7 @@ import numpy as np
 from dcfm_ros.benchmark.frames import read_frames
 from dcfm_ros.benchmark.ratios import Bar
 
-ENGINE_STAGES = ('preprocess', 'independent', 'common', 'decode', 'mask')
+ENGINE_STAGES = ('preprocess', 'independent', 'common', 'motion', 'decode', 'mask')
 BAR = Bar('share_ms p95', 3.0, is_most=True)
 _WARM_UP = 6
 
