@@ -161,6 +161,6 @@ def play(event: ProcessStarted, given: dict[str, str]) -> list[Action]:
         command = [ExecutableInPackage('dcfm', 'dcfm_ros'), 'replay', given['bag'], '--online']
         command += ['--report', given['report']]
         command += ['--mode', given['mode'], '--rates', given['rates']]
-        command += ['--namespace', given['namespace'], '--pid', str(event.pid)]
+        command += ['--namespace', given['namespace'] or '/', '--pid', str(event.pid)]
         command += ['--topic', given['topic']] if given['topic'] else []
     return [ExecuteProcess(cmd=command, output='screen', on_exit=Shutdown())]
