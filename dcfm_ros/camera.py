@@ -77,7 +77,7 @@ class Camera:
                 continue
             topic, overrides = self._topic(topic), None
             if name == 'mask':
-                overrides = overriding_options(node, topic, 'publisher')
+                overrides = overriding_options(node, self._resolved(topic), 'publisher')
             self._outputs[name] = node.create_publisher(
                 kind, topic, depth, qos_overriding_options=overrides
             )
@@ -115,7 +115,7 @@ class Camera:
         self._images = MatchedSubscription(
             self._node,
             CompressedImage if self._is_compressed else Image,
-            self.image_topic,
+            self._image_name,
             self._on_image,
             on_subscribe=lambda known: self._gaps.listen(time.monotonic(), known),
             on_matched=self._on_matched,
@@ -191,19 +191,24 @@ class Camera:
 
     @property
     def image_topic(self) -> str:
-        """Fully qualified, remapped; of compressed images, if those are taken."""
-        topic = self._topic('image')
-        if self._is_compressed and not topic.endswith('/compressed'):
-            topic = self._node.resolve_topic_name(self._topic('image/compressed'))
-        return topic
+        """Fully qualified, remapped."""
+        return self._resolved(self._image_name)
 
     @property
     def overridable(self) -> list[tuple[str, str]]:
         """Topics whose quality of service can be overridden, and 'subscription' or 'publisher'."""
-        topics = [(self.image_topic, 'subscription'), (self._topic('mask'), 'publisher')]
+        topics = [(self._image_name, 'subscription'), (self._topic('mask'), 'publisher')]
         if self._values().publish_camera_info:
             topics.append((self._topic('camera_info'), 'subscription'))
-        return topics
+        return [(self._resolved(topic), entity) for topic, entity in topics]
+
+    @property
+    def _image_name(self) -> str:
+        """What is subscribed to, not remapped yet; of compressed images, if those are taken."""
+        name = self._topic('image')
+        if self._is_compressed and not self._resolved(name).endswith('/compressed'):
+            return self._topic('image/compressed')
+        return name
 
     @property
     def _is_compressed(self) -> bool:
@@ -227,13 +232,16 @@ class Camera:
     def _topic(self, name: str) -> str:
         """With the camera's name: 'mask' -> 'front/mask', '~/timing' -> '~/front/timing'.
 
-        Remapped, and 'mask/compressed' goes where 'mask' goes.
+        Not remapped yet, since rclpy does that; but 'mask/compressed' goes where 'mask' goes.
         """
-        base, slash, rest = name.partition('/')
+        base, _, rest = name.partition('/')
         if base == '~':
             return f'~/{self.name}/{rest}' if self.name else name
         base = f'{self.name}/{base}' if self.name else base
-        return self._node.resolve_topic_name(base) + slash + rest
+        return f'{self._resolved(base)}/{rest}' if rest else base
+
+    def _resolved(self, name: str) -> str:
+        return self._node.resolve_topic_name(name)
 
     def _task(self, name: str) -> str:
         return f'{self.name} {name}' if self.name else name

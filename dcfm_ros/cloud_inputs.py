@@ -95,29 +95,27 @@ class CloudInputs:
         )
 
     def _subscribe(self) -> dict[str, MatchedSubscription]:
-        matcher, values, name_of = self._matcher, self._values(), self._node.resolve_topic_name
+        matcher, values = self._matcher, self._values()
         images: dict[str, Callable[[int, Any], list[Match]]] = {'mask': matcher.add_mask}
         if values.use_confidence:
             images['confidence'] = matcher.add_confidence
         if values.color == 'image':
             images['image'] = matcher.add_image
         found = {
-            name: MatchedSubscription(
-                self._node, Image, name_of(name), self._adder(name, add), depth=5
-            )
+            name: MatchedSubscription(self._node, Image, name, self._adder(name, add), depth=5)
             for name, add in images.items()
         }
         found[_DEPTH] = MatchedSubscription(
             self._node,
             Image,
-            name_of(_DEPTH),
+            _DEPTH,
             self._on_depth,
             on_subscribe=lambda known: self._gaps.listen(time.monotonic(), known),
             on_matched=self._on_depth_matched,
             depth=5,
         )
         found[_INFO] = MatchedSubscription(
-            self._node, CameraInfo, name_of(_INFO), self._on_camera_info, takes_latched=True
+            self._node, CameraInfo, _INFO, self._on_camera_info, takes_latched=True
         )
         self._node.create_subscription(String, 'labels', self._on_labels, _LATCHED)
         return found

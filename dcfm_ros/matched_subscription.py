@@ -29,7 +29,7 @@ class MatchedSubscription:
         self,
         node: Node,
         kind: Any,
-        topic: str,
+        name: str,
         callback: Callable[..., None],
         *,
         on_subscribe: Callable[[int], None] | None = None,
@@ -42,7 +42,7 @@ class MatchedSubscription:
         Args:
             node: Whose the subscription is.
             kind: Type of the messages.
-            topic: Fully qualified, remapped.
+            name: Of the topic, not remapped yet: rclpy does that, and would do it once more.
             callback: Given each message and, if it takes two arguments, rclpy's message info.
             on_subscribe: Told the number of publishers before each subscription, also a new one
                 that asks for something else.
@@ -51,15 +51,19 @@ class MatchedSubscription:
                 it.
             depth: Of the queue.
         """
-        self.topic = topic
+        self.topic = node.resolve_topic_name(name)
+        """Fully qualified, remapped."""
         self._node = node
+        self._name = name
         self._kind = kind
         self._callback = callback
         self._on_subscribe = on_subscribe
         self._on_matched = on_matched
         self._takes_latched = takes_latched
         self._depth = depth
-        self._is_overridden = is_overridden(node, topic, 'subscription', QoSPolicyKind.RELIABILITY)
+        self._is_overridden = is_overridden(
+            node, self.topic, 'subscription', QoSPolicyKind.RELIABILITY
+        )
         self._subscription: Any = None
         self._subscribe(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
         self.match()
@@ -76,7 +80,7 @@ class MatchedSubscription:
 
     def match(self) -> None:
         """Look at what the publishers offer now; to be called once in a while."""
-        infos = self._node.get_publishers_info_by_topic(self.topic)
+        infos = self._node.get_publishers_info_by_topic(self._name)
         if not infos:
             return
         now, offers = self._subscription.qos_profile, [info.qos_profile for info in infos]
@@ -104,7 +108,7 @@ class MatchedSubscription:
             self._on_subscribe(self._node.count_publishers(self.topic))
         self._subscription = self._node.create_subscription(
             self._kind,
-            self.topic,
+            self._name,
             self._callback,
             QoSProfile(depth=self._depth, reliability=reliability, durability=durability),
             event_callbacks=SubscriptionEventCallbacks(

@@ -80,9 +80,8 @@ class RunLengthNode(Node):
         self._encoded = self.create_publisher(Image, 'mask/rle', 5)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_subscription(String, 'labels', self._on_labels, _LATCHED)
-        topic = self.resolve_topic_name('mask')
-        self._masks = MatchedSubscription(self, Image, topic, self._on_mask)
-        for warning in unused_overrides(self, [(topic, 'subscription')]):
+        self._masks = MatchedSubscription(self, Image, 'mask', self._on_mask)
+        for warning in unused_overrides(self, [(self._masks.topic, 'subscription')]):
             self.get_logger().warning(warning)
         self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 

@@ -358,7 +358,7 @@ def test_subscriber_that_asks_for_more_is_told(
     peer: Peer, raw: NodeProcess, topic: str, asked: QoSProfile, policy: str
 ) -> None:
     peer.create_subscription(Image, f'/raw/{topic}', print, asked)
-    expected = f"/raw/{topic}', requesting incompatible QoS."
+    expected = f"topic '{topic}', requesting incompatible QoS."
     wait_for(
         lambda: any(expected in line and policy in line for line in raw.log.splitlines()),
         f'{policy} in the log',
