@@ -175,10 +175,11 @@ def read_cameras(text: str) -> dict[str, str]:
 
 def remappings(prefix: str, topic: str) -> list[tuple[str, str]]:
     """From the node's names of a camera's topics to those of its driver."""
+    raw = topic.removesuffix('/compressed')
     return [
         (f'{prefix}image', topic),
-        (f'{prefix}image/compressed', f'{topic}/compressed'),
-        (f'{prefix}camera_info', join(dirname(topic), 'camera_info')),
+        (f'{prefix}image/compressed', f'{raw}/compressed'),
+        (f'{prefix}camera_info', join(dirname(raw), 'camera_info')),
     ]
 
 

@@ -188,6 +188,15 @@ def test_what_image_transport_puts_beside_an_image_is_found(
     assert topics['camera_info'] == '/front/camera/camera_info'
 
 
+def test_topic_of_compressed_images_has_its_camera_info_beside_the_raw_one(
+    launch: Callable[..., dict[str, Any]],
+) -> None:
+    topic = '/front/camera/image_raw/compressed'
+    topics = launch(image_topic=topic, image_transport='compressed')['topics']
+    assert topics['image'] == topics['image/compressed'] == topic
+    assert topics['camera_info'] == '/front/camera/camera_info'
+
+
 def test_one_node_takes_several_cameras(launch: Callable[..., dict[str, Any]]) -> None:
     report = launch(**CAMERAS, namespace='car')
     assert report['name'] == '/car/segmentation_node'
