@@ -24,6 +24,7 @@ _LEAST_SIDE = 32
 """Rows and columns of the smallest picture in which flow is looked for."""
 _MOST_CHANNELS = 128
 """What OpenCV takes in an image."""
+Places = NDArray[np.float32]
 
 
 class OpticalFlow:
@@ -77,18 +78,27 @@ def moved(feature: Tensor, flow: NDArray[np.float32]) -> Tensor:
     shift = cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA) * scale
     x = np.arange(width, dtype=np.float32) + shift[..., 0]
     y = np.arange(height, dtype=np.float32)[:, None] + shift[..., 1]
-    if feature.device.type != 'cpu':
-        places = np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
-        grid = torch.from_numpy(places)[None].to(feature.device, feature.dtype)
-        return F.grid_sample(feature, grid, padding_mode='border', align_corners=False)
-    # A vector lies in one piece so, which is ten times as fast as grid_sample of planes.
-    vectors = feature[0].permute(1, 2, 0).float().contiguous().numpy()
+    take = taken_by_opencv if feature.device.type == 'cpu' else taken_by_torch
+    return take(feature.float(), x, y).to(feature.dtype)
+
+
+def taken_by_torch(feature: Tensor, x: Places, y: Places) -> Tensor:
+    """Vectors of a float32 feature at places (h, w), on its device."""
+    height, width = feature.shape[-2:]
+    places = np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
+    grid = torch.from_numpy(places)[None].to(feature.device)
+    return F.grid_sample(feature, grid, padding_mode='border', align_corners=False)
+
+
+def taken_by_opencv(feature: Tensor, x: Places, y: Places) -> Tensor:
+    """The same on the CPU, in steps of 1/32 between neighbours.
+
+    A vector lies in one piece here, which is ten times as fast as `grid_sample` of planes.
+    """
+    vectors = feature[0].permute(1, 2, 0).contiguous().numpy()
     parts = [
-        cv2.remap(
-            vectors[..., start : start + _MOST_CHANNELS], x, y, cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        ).reshape(height, width, -1)
-        for start in range(0, vectors.shape[-1], _MOST_CHANNELS)
-    ]  # fmt: skip
-    both = parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
-    return torch.from_numpy(both).permute(2, 0, 1)[None].to(feature.dtype)
+        cv2.remap(part, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for part in np.split(vectors, range(_MOST_CHANNELS, vectors.shape[-1], _MOST_CHANNELS), -1)
+    ]
+    both = np.dstack(parts) if len(parts) > 1 or parts[0].ndim == 2 else parts[0]
+    return torch.from_numpy(both).permute(2, 0, 1)[None]

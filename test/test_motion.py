@@ -12,7 +12,7 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.motion import OpticalFlow, moved
+from dcfm_ros.motion import OpticalFlow, moved, taken_by_opencv, taken_by_torch
 from dcfm_ros.synthetic_drive import DriveConfig, render_drive
 from dcfm_ros.training.metrics import ConfusionMatrix
 
@@ -57,6 +57,14 @@ def test_every_channel_moves(channels: int) -> None:
     taken = moved(feature, flow_of(1, 0))
     assert taken.shape == feature.shape
     torch.testing.assert_close(taken[..., :-1], feature[..., 1:])
+
+
+def test_both_ways_of_taking_agree() -> None:
+    feature = torch.rand(1, 40, 12, 16)
+    random = np.random.default_rng(0)
+    x, y = (random.uniform(-3, 18, (12, 16)).astype(np.float32) for _ in range(2))
+    by_torch, by_opencv = taken_by_torch(feature, x, y), taken_by_opencv(feature, x, y)
+    torch.testing.assert_close(by_torch, by_opencv, atol=1 / 32, rtol=0)
 
 
 def test_dtype_stays() -> None:
