@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import os
 import signal
+import sys
 import traceback
 from typing import Any
 
@@ -12,6 +13,9 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.utilities import try_shutdown
+
+_SWITCH_S = 5e-4
+"""Python's own 5 ms made the node's share of a frame 4.5 to 5 ms (p95) instead of 3.4 to 3.8."""
 
 
 def run_node(
@@ -35,6 +39,8 @@ def run_node(
     # Read when torch is loaded: threads that wait for work by spinning would take the processor
     # from the rest of the robot, and make the network itself several times slower on a busy one.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    # A worker that gets an image waits for the executor's thread to let go of the interpreter.
+    sys.setswitchinterval(_SWITCH_S)
     node, has_begun = None, False
     try:
         rclpy.init(args=args)
