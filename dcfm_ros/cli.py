@@ -21,18 +21,21 @@ from dcfm_ros import (
     cli_weights,
 )
 from dcfm_ros.cli_options import (
+    Adaptive,
     Checkpoint,
     ConfidenceDrop,
     Device,
+    FixedInterval,
+    Height,
     Interval,
     Json,
     Labels,
     LabelTopic,
-    OptionalFloat,
-    OptionalInt,
+    MaxAge,
+    MaxInterval,
     OptionalPath,
-    OptionalText,
     Rate,
+    Score,
     Slices,
     Topic,
     deliver,
@@ -59,28 +62,18 @@ def segment(
     ],
     output: Annotated[Path, typer.Option(help='Overlay video.')] = Path('out/segment/overlay.mp4'),
     checkpoint: Checkpoint = None,
-    interval: Annotated[
-        OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 4.')
-    ] = None,
-    adaptive: Annotated[
-        OptionalFloat, typer.Option(min=0.0, help='Change score that makes a keyframe instead.')
-    ] = None,
-    max_interval: Annotated[
-        OptionalInt, typer.Option(min=1, help='With --adaptive: longest interval, frames.')
-    ] = None,
-    score: Annotated[
-        OptionalText, typer.Option(help='With --adaptive: compare image (default) or feature.')
-    ] = None,
+    interval: FixedInterval = None,
+    adaptive: Adaptive = None,
+    max_interval: MaxInterval = None,
+    score: Score = None,
     confidence_drop: ConfidenceDrop = None,
     execution: Annotated[
         str, typer.Option(help='When the deep encoder works: sync, amortised or async.')
     ] = 'sync',
     slices: Slices = None,
-    max_age: Annotated[
-        OptionalInt, typer.Option(min=0, help='Oldest feature to use, frames.')
-    ] = None,
+    max_age: MaxAge = None,
     device: Device = 'auto',
-    height: Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')] = 0,
+    height: Height = 0,
     masks: Annotated[OptionalPath, typer.Option(help='Folder for one PNG mask per frame.')] = None,
     topic: Topic = None,
     label_topic: LabelTopic = None,

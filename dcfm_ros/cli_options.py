@@ -31,6 +31,20 @@ Slices = Annotated[
     OptionalInt,
     typer.Option(min=1, help='Frames that share a keyframe, amortised; default: its interval.'),
 ]
+FixedInterval = Annotated[
+    OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 4.')
+]
+Adaptive = Annotated[
+    OptionalFloat, typer.Option(min=0.0, help='Change score that makes a keyframe instead.')
+]
+MaxInterval = Annotated[
+    OptionalInt, typer.Option(min=1, help='With --adaptive: longest interval, frames.')
+]
+Score = Annotated[
+    OptionalText, typer.Option(help='With --adaptive: compare image (default) or feature.')
+]
+MaxAge = Annotated[OptionalInt, typer.Option(min=0, help='Oldest feature to use, frames.')]
+Height = Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')]
 ConfidenceDrop = Annotated[
     OptionalFloat,
     typer.Option(help='Also a keyframe where the mean confidence falls by more, adaptive.'),

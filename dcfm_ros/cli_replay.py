@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from dcfm_ros.cli_options import (
+    Adaptive,
     Checkpoint,
     ConfidenceDrop,
     Device,
+    FixedInterval,
+    Height,
     Json,
-    OptionalFloat,
+    MaxAge,
+    MaxInterval,
     OptionalInt,
     OptionalPath,
     OptionalText,
+    Score,
     Slices,
     Topic,
     print_rows,
@@ -74,26 +79,16 @@ def replay(
         bool, typer.Option(help='Also compare reports of different recordings.')
     ] = False,
     checkpoint: Checkpoint = None,
-    interval: Annotated[
-        OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 4.')
-    ] = None,
-    adaptive: Annotated[
-        OptionalFloat, typer.Option(min=0.0, help='Change score that makes a keyframe instead.')
-    ] = None,
-    max_interval: Annotated[
-        OptionalInt, typer.Option(min=1, help='With --adaptive: longest interval, frames.')
-    ] = None,
-    score: Annotated[
-        OptionalText, typer.Option(help='With --adaptive: compare image (default) or feature.')
-    ] = None,
+    interval: FixedInterval = None,
+    adaptive: Adaptive = None,
+    max_interval: MaxInterval = None,
+    score: Score = None,
     confidence_drop: ConfidenceDrop = None,
     execution: Annotated[
         str, typer.Option(help='When the deep encoder works: sync or amortised.')
     ] = 'sync',
     slices: Slices = None,
-    max_age: Annotated[
-        OptionalInt, typer.Option(min=0, help='Oldest feature to use, frames.')
-    ] = None,
+    max_age: MaxAge = None,
     max_time_gap: Annotated[
         float, typer.Option(min=0.0, help='Stamps farther apart (s) make a keyframe; 0: never.')
     ] = 1.0,
@@ -106,7 +101,7 @@ def replay(
     ] = None,
     device: Device = 'auto',
     backend: Annotated[str, typer.Option(help='auto, torch, openvino or onnxruntime.')] = 'auto',
-    height: Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')] = 0,
+    height: Height = 0,
     jobs: Annotated[int, typer.Option(min=1, help='Bags at a time, in processes.')] = 1,
     threads: Annotated[
         OptionalInt, typer.Option(min=1, help='Of each process; default: the cores, shared out.')

@@ -2,7 +2,7 @@
 
 The paper fuses a keyframe's common feature with a later frame as if nothing had moved (Eq. 5), so
 that its masks lag behind what moves. The optical flow between the two images, made small, tells
-where everything went, for a millisecond or two.
+where everything went, for a few milliseconds.
 Shapes: C_F common channels, h w feature grid.
 """
 
