@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 
+from dcfm_ros.mask_tiles import class_mask_in_tiles, resize
+
 _ROWS_PER_CHUNK = 64
 
 
@@ -36,16 +38,7 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
             return np.asarray(kernel(logits, size)[0].cpu().numpy(), np.uint8)
         resized = [chunk.argmax(dim=0).to(torch.uint8) for chunk in _row_chunks(logits, size)]
         return np.asarray(torch.cat(resized).cpu().numpy(), np.uint8)
-    planes = logits[0].float().contiguous().numpy()
-    best = _resize(planes[0], size)
-    mask = np.zeros(size, np.uint8)
-    for index in range(1, len(planes)):
-        plane = _resize(planes[index], size)
-        is_better = cv2.compare(plane, best, cv2.CMP_GT)  # 255 where true
-        # Ids rise, so the maximum keeps the latest class that was better.
-        cv2.max(mask, cv2.min(is_better, float(index)), mask)
-        cv2.max(best, plane, best)
-    return mask
+    return class_mask_in_tiles(logits[0].float().contiguous().numpy(), size)
 
 
 def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -67,10 +60,10 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
     planes = logits[0].float().contiguous().numpy()
     best = np.full(size, -np.inf, np.float32)
     for plane in planes:
-        cv2.max(best, _resize(plane, size), best)
+        cv2.max(best, resize(plane, size), best)
     total = np.zeros(size, np.float32)
     for plane in planes:
-        total += cv2.exp(_resize(plane, size) - best)
+        total += cv2.exp(resize(plane, size) - best)
     return np.asarray(1.0 / total, np.float32)
 
 
@@ -99,12 +92,6 @@ def _cuda_kernel(device: torch.device) -> Any:
         warnings.warn(f'masks are made without Triton: {error}', stacklevel=3)
         return None
     return resized_argmax
-
-
-def _resize(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Bilinear with pixel centres at half, borders repeated: torch's align_corners=False."""
-    resized = cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(resized, np.float32)
 
 
 def _row_chunks(logits: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:

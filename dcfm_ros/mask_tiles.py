@@ -1,0 +1,150 @@
+"""Class mask on the CPU: in tiles, each of the classes that can win there.
+
+A bilinear value lies between the values of the four grid points around it. So between four points
+a class cannot win whose largest value is below the smallest one of another class, and most tiles
+of a picture are left with one to three classes. Nothing is approximated.
+Shapes: K classes, h w feature grid, H W mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import pairwise
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Planes = NDArray[np.float32]
+"""Logits, (K, h, w), in one piece."""
+Mask = NDArray[np.uint8]
+
+_TILE = 160
+"""Rows and columns of a tile, about; smaller ones cost more calls than they save pixels."""
+_EVERY = 3
+"""Of the rows and columns of the grid, one in so many tells whether tiles are worth it."""
+_WORTH = 0.4
+"""If tiles are left with more of the classes than that, the whole picture at once is faster."""
+
+
+def class_mask_in_tiles(planes: Planes, size: tuple[int, int]) -> Mask:
+    """Class of every pixel: argmax of the bilinearly resized logits, the first one of equals.
+
+    Args:
+        planes: Logits of at most 255 classes.
+        size: (H, W) of the mask.
+    """
+    mask = np.zeros(size, np.uint8)
+    rows, columns = _cuts(planes.shape[1], size[0]), _cuts(planes.shape[2], size[1])
+    if not _is_worth_it(planes, rows, columns):
+        _put_best(((index, resize(plane, size)) for index, plane in enumerate(planes)), mask)
+        return mask
+    for row in rows:
+        can_win = np.any(_can_win(planes[:, row.points]), axis=1)
+        for column in columns:
+            tile = mask[row.pixels, column.pixels]
+            classes = np.flatnonzero(np.any(can_win[:, column.gaps], axis=1)).tolist()
+            if len(classes) == 1:
+                tile[...] = classes[0]
+                continue
+            _put_best(((index, _resized(planes[index], row, column)) for index in classes), tile)
+    return mask
+
+
+def resize(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Bilinear with pixel centres at half, borders repeated: torch's align_corners=False."""
+    resized = cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.float32)
+
+
+class _Cut(NamedTuple):
+    """A piece of one axis."""
+
+    pixels: slice
+    """Of the mask."""
+    points: slice
+    """Of the grid around these pixels."""
+    gaps: slice
+    """Between those points."""
+    block: slice
+    """Of the grid: what is resized, since it has whole pixels and the points around them."""
+    resized: int
+    """Pixels that the block becomes."""
+    margin: int
+    """How many of them come before `pixels`."""
+
+
+@lru_cache(maxsize=64)
+def _cuts(count: int, size: int) -> Sequence[_Cut]:
+    """Cut an axis of so many grid points and pixels where pixels and grid meet.
+
+    That is every H / gcd(h, H) pixels: a block between two such places, resized by itself, has
+    the pixels it has in the whole, but for those at its ends.
+    """
+    meets = math.gcd(count, size)
+    step, pixels = count // meets, size // meets
+    pieces = max(1, min(meets, round(size / _TILE)))
+    ends = [round(meets * i / pieces) for i in range(pieces + 1)]
+    cuts = []
+    for begin, end in pairwise(ends):
+        first, last = (begin * pixels + 0.5) / size, (end * pixels - 0.5) / size
+        before = min(max(math.floor(first * count - 0.5), 0), count - 2)
+        after = min(max(math.floor(last * count - 0.5), 0), count - 2) + 1
+        around = slice(max(begin - 1, 0), min(end + 1, meets))
+        cuts.append(_Cut(
+            slice(begin * pixels, end * pixels),
+            slice(before, after + 1),
+            slice(before, after),
+            slice(around.start * step, around.stop * step),
+            (around.stop - around.start) * pixels,
+            (begin - around.start) * pixels,
+        ))  # fmt: skip
+    return cuts
+
+
+def _is_worth_it(planes: Planes, rows: Sequence[_Cut], columns: Sequence[_Cut]) -> bool:
+    """Whether there are tiles, and few classes in them, judged by some points on the diagonal."""
+    if len(rows) * len(columns) == 1 or min(planes.shape[1:]) <= _EVERY:
+        return False
+    left = 0
+    for number, row in enumerate(rows):
+        column = columns[number * len(columns) // len(rows)]
+        part = planes[:, row.points, column.points][:, ::_EVERY, ::_EVERY]
+        left += int(np.any(_can_win(part), axis=(1, 2)).sum())
+    return left <= _WORTH * len(planes) * len(rows)
+
+
+def _can_win(planes: Planes) -> NDArray[np.bool_]:
+    """Which classes can win between four points of the grid: (K, h, w) -> (K, h - 1, w - 1)."""
+    count, height, width = planes.shape
+    # Rows in one piece are four times as fast; a pair across the end of a row means nothing.
+    flat = planes.reshape(count, -1)
+    least = np.minimum(flat[:, :-1], flat[:, 1:])
+    least = np.minimum(least[:, :-width], least[:, width:]).max(axis=0)
+    most = np.maximum(flat[:, :-1], flat[:, 1:])
+    most = np.maximum(most[:, :-width], most[:, width:])
+    loses = np.zeros((count, (height - 1) * width), bool)
+    np.less(most, least, out=loses[:, :-1])  # of NaN nothing is known
+    return ~loses.reshape(count, height - 1, width)[..., :-1]
+
+
+def _resized(plane: NDArray[np.float32], row: _Cut, column: _Cut) -> NDArray[np.float32]:
+    """The pixels of a tile."""
+    whole = resize(plane[row.block, column.block], (row.resized, column.resized))
+    height, width = row.pixels.stop - row.pixels.start, column.pixels.stop - column.pixels.start
+    return whole[row.margin : row.margin + height, column.margin : column.margin + width]
+
+
+def _put_best(planes: Iterable[tuple[int, NDArray[np.float32]]], mask: Mask) -> None:
+    """Fill a mask with the numbers of the largest planes; numbers rise."""
+    pairs = iter(planes)
+    number, best = next(pairs)
+    mask[...] = number
+    for number, plane in pairs:
+        is_better = cv2.compare(plane, best, cv2.CMP_GT)  # 255 where true
+        # Numbers rise, so the maximum keeps the latest class that was better.
+        cv2.max(mask, is_better & np.uint8(number), mask)
+        cv2.max(best, plane, best)
