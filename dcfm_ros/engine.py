@@ -44,6 +44,7 @@ class SegmentationEngine(KeyframeStream):
         slices: int | None = None,
         max_age: int | None = None,
         motion: str = 'auto',
+        precision: str = 'auto',
     ) -> None:
         """Prepare a copy of `net` for inference.
 
@@ -64,6 +65,8 @@ class SegmentationEngine(KeyframeStream):
                 the frame computes its own, or waits for one that is under way. None: no limit.
             motion: What is done about motion since the keyframe: 'none' (as in the paper) or
                 'flow' (its feature is moved along the optical flow); 'auto': as `net.config` says.
+            precision: What the network is computed in: 'fp32', 'bf16', 'fp16', or 'auto', that of
+                `net`; see `backends.choice`.
 
         Raises:
             ValueError: If an argument is outside these, or a CUDA device is asked for and absent.
@@ -92,6 +95,7 @@ class SegmentationEngine(KeyframeStream):
             backend,
             net,
             self._device,
+            precision=precision,
             num_slices=getattr(deep, 'num_slices', 1),
             is_beside=self.execution == 'async',
         )
@@ -123,7 +127,7 @@ class SegmentationEngine(KeyframeStream):
 
     @property
     def precision(self) -> str:
-        """What the network is computed in: 'fp32' or 'bf16'."""
+        """What the network is computed in: 'fp32', 'bf16' or 'fp16'."""
         return self._backend.precision
 
     def for_another_camera(self, phase: float = 0.0) -> SegmentationEngine:

@@ -66,6 +66,7 @@ def load_engines(
         execution=parameters.execution,
         slices=parameters.execution_slices or None,
         motion=parameters.motion,
+        precision=parameters.precision,
     )
     rows = height or _WARM_UP_HEIGHT
     blank = np.zeros((rows, rows * 4 // 3, 3), np.uint8)
@@ -118,6 +119,7 @@ def describe(engines: Sequence[SegmentationEngine], checkpoint: str) -> dict[str
     facts = {
         'device': engine.device,
         'backend': engine.backend,
+        'precision': engine.precision,
         'checkpoint': checkpoint,
         **{name: str(v) for name, v in engine.schedule.settings().items() if v is not None},
         'execution': engine.execution,

@@ -72,6 +72,12 @@ class NodeParameters:
         'else PyTorch (torch).',
         choices=('auto', 'torch', 'openvino', 'onnxruntime'),
     )
+    precision: str = _parameter(
+        'auto',
+        'What the network is computed in; less than fp32 with torch only. auto: that of the '
+        'checkpoint, or bf16 where OpenVINO finds it in hardware.',
+        choices=('auto', 'fp32', 'bf16', 'fp16'),
+    )
     cameras: tuple[str, ...] = _parameter(
         (),
         "Names of several cameras, which go before every topic's: front/image, front/mask, ...; "

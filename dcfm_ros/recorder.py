@@ -189,10 +189,9 @@ class RunRecorder:
 
     @staticmethod
     def _stage_means(answered: list[FrameEntry]) -> dict[str, float]:
-        names = dict.fromkeys(name for entry in answered for name in entry.stage_ms)
         return {
             name: float(np.mean([e.stage_ms[name] for e in answered if name in e.stage_ms]))
-            for name in names
+            for name in stages_of(answered)
         }
 
     def __enter__(self) -> RunRecorder:
@@ -214,3 +213,18 @@ def percentiles(values: Iterable[float]) -> dict[str, float | None]:
     if not known:
         return dict.fromkeys(names)
     return {name: float(np.percentile(known, q)) for name, q in names.items()}
+
+
+def stages_of(entries: Iterable[FrameEntry]) -> list[str]:
+    """Stages of all frames in the order in which a frame goes through them, as far as it has them.
+
+    A stage that only some frames have comes after the one that it follows in them.
+    """
+    names: list[str] = []
+    for order in dict.fromkeys(tuple(entry.stage_ms) for entry in entries):
+        place = 0
+        for name in order:
+            if name not in names:
+                names.insert(place, name)
+            place = names.index(name) + 1
+    return names

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
-from dcfm_ros.recorder import FrameEntry
+from dcfm_ros.recorder import FrameEntry, stages_of
 
 RGB = tuple[int, int, int]
 
@@ -59,7 +59,7 @@ def latency_plot(entries: Sequence[FrameEntry]) -> Figure:
 def stage_plot(entries: Sequence[FrameEntry]) -> Figure:
     """Median time of every stage, on frames with and without the deep encoder."""
     figure, axes = plot_axes(1.9)
-    names = list(dict.fromkeys(name for entry in entries for name in entry.stage_ms))
+    names = stages_of(entries)
     longest = 0.0
     for row, is_deep in enumerate((True, False)):
         left = 0.0

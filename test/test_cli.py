@@ -211,6 +211,25 @@ def test_recorder_splits_times_by_the_work_of_the_deep_encoder(tmp_path, monkeyp
     ]
 
 
+def test_stages_are_told_in_the_order_of_a_frame(tmp_path):
+    key, nonkey = ('receive', 'common', 'decode', 'mask'), ('receive', 'motion', 'decode', 'mask')
+    orders = [key, nonkey, (*nonkey, 'publish'), ('receive', 'common', 'motion', 'overlay')]
+    with RunRecorder(tmp_path / 'o.mp4', ('a', 'b'), ((0, 0, 0), (9, 9, 9)), 10) as recorder:
+        for index, stages in enumerate(orders):
+            recorder.add(
+                SourceFrame(image=np.zeros((16, 16, 3), np.uint8), stamp_ns=index * 10**8),
+                np.zeros((16, 16), np.uint8),
+                is_keyframe='common' in stages,
+                keyframe_age=0,
+                latency_ms=1.0,
+                stage_ms=dict.fromkeys(stages, 1.0),
+            )
+    told = list(recorder.figures()['stage_ms'])
+    assert set(told) == {name for order in orders for name in order}
+    for order in orders[:3]:
+        assert [name for name in told if name in order] == list(order)
+
+
 @pytest.mark.skipif(not CAMVID.exists(), reason=f'CamVid absent: {CAMVID}')
 def test_main_job_on_a_bag_of_real_frames(tmp_path):
     """A bag of camvid/val at 15 Hz over DDS into the node, with the packaged weights."""

@@ -1,4 +1,4 @@
-"""`GraphBackend`: what the libraries that run graphs of fixed shapes have in common.
+"""`GraphBackend`: what runs stages that are prepared for one size of image.
 
 Shapes: H W image.
 """
@@ -6,35 +6,25 @@ Shapes: H W image.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 import copy
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 import warnings
 from weakref import WeakValueDictionary
 
-import numpy as np
-from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from dcfm_ros.backends.graphs import (
-    Graph,
-    decode_stage,
-    make_deep_graphs,
-    make_graph,
-    shallow_stage,
-)
+from dcfm_ros.backends.graphs import Stage, Tensors, decode_stage, deep_stages, shallow_stage
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.deep_execution import DeepTask
 from dcfm_ros.models.backbone import Independent
-from dcfm_ros.models.dcfm import DCFM
 
-Model = Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]]
-"""A compiled graph: inputs by name, in any thread, to outputs that nobody will write to again."""
+Ready = Callable[..., list[Tensor]]
+"""A prepared stage: tensors, in any thread, to tensors that nobody will write to again."""
 T = TypeVar('T')
 
 _MAX_SIZES = 2
@@ -43,33 +33,29 @@ _PATIENCE = 30
 
 
 class GraphBackend(Backend):
-    """Runs graphs that are made for one size of image, when its first image comes.
+    """Runs stages that are prepared for one size of image, when its first image comes.
 
     `TorchBackend` prepares the network and stands in: for sizes that come and go, which are not
-    worth the seconds that graphs take to make, and for good when the library fails. It goes on
+    worth the seconds that graphs take to make, and for good when their runner fails. It goes on
     from there, so that neither the frame is lost nor the keyframe that is under way.
     """
 
-    def __init__(self, net: DCFM, *, num_slices: int = 1, is_beside: bool = False) -> None:
-        """Prepare the network; graphs are made later.
+    runner: str
+    """What runs the stages, in words."""
+
+    def __init__(
+        self, backend: TorchBackend, *, num_slices: int = 1, is_beside: bool = False
+    ) -> None:
+        """Take the network; stages are prepared later.
 
         Args:
-            net: The network; left as it is.
-            num_slices: Graphs that the deep encoder is cut into.
+            backend: What the stages are made of, and goes on without them.
+            num_slices: Stages that the deep encoder is cut into.
             is_beside: The deep encoder runs beside the frames. It gets half of the threads, since
-                the library's do not have the low priority of the thread that calls it.
-
-        Raises:
-            ValueError: If the network is not float32.
-            ImportError: If ONNX is not installed.
+                a library's do not have the low priority of the thread that calls it.
         """
-        if find_spec('onnx') is None:  # PyTorch's exporter would miss it
-            raise ImportError("No module named 'onnx'")
-        dtype = next(net.parameters()).dtype
-        if dtype != torch.float32:
-            raise ValueError(f'`net` must be float32 for backend {self.name}, got {dtype}')
-        self._torch = TorchBackend(net, torch.device('cpu'))
-        self.net = self._torch.net
+        self._torch = backend
+        self.net = backend.net
         self._num_slices = num_slices
         self._is_beside = is_beside
         self._sizes: dict[torch.Size, _Size] = {}  # of this camera, the oldest first
@@ -88,18 +74,18 @@ class GraphBackend(Backend):
         return other
 
     @abstractmethod
-    def compile(self, onnx: bytes, threads: int) -> Model:
-        """Make a graph ready to run on so many threads."""
+    def prepare(self, stage: Stage, inputs: Tensors, threads: int) -> tuple[Ready, Tensors]:
+        """Make a stage ready to run on so many threads, for inputs like these.
 
-    def to_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """See `Backend.to_input`; (1, H, W, 3) uint8, of the same memory."""
-        return torch.from_numpy(np.require(image, requirements='W'))[None]
+        Returns:
+            It, and what the stage gives for these inputs.
+        """
 
     def encode_independent(self, image: Tensor) -> Independent:
         """See `Backend.encode_independent`."""
 
         def in_torch() -> Independent:
-            return self._torch.encode_independent(self._torch.to_input(image[0].numpy()))
+            return self._torch.encode_independent(self._torch.from_bytes(image))
 
         def in_graph() -> Independent:
             size = self._size_of(image)
@@ -139,14 +125,14 @@ class GraphBackend(Backend):
             kind = len(cached), is_keyframe and self._torch.is_plain
             if kind not in size.decoders:
                 stage = decode_stage(self._torch, is_keyframe=is_keyframe)
-                graph, _ = make_graph(self.net, stage, inputs)
-                size.decoders[kind] = self._compiled(graph, torch.get_num_threads())
+                ready, _ = self.prepare(stage, inputs, torch.get_num_threads())
+                size.decoders[kind] = ready
             return size.decoders[kind](*inputs)[0]
 
         return self._run(in_graph, in_torch)
 
     def _run_slice(
-        self, independent: Independent, run: _Compiled, state: list[Tensor] | Tensor
+        self, independent: Independent, run: Ready, state: list[Tensor] | Tensor
     ) -> list[Tensor] | Tensor:
         """Outputs of a slice; or at once what the last one has to give, by PyTorch."""
         if isinstance(state, Tensor):
@@ -166,8 +152,8 @@ class GraphBackend(Backend):
         except Exception as error:  # whatever a library may raise
             done = in_torch()  # raises as well where it is the frame that is bad
             *_, reason = repr(error), *filter(None, map(str.strip, str(error).splitlines()))
-            self.failure = f'{self.name} failed, PyTorch goes on: {reason}'
-            self.name, self.precision = 'torch', 'fp32'
+            self.failure = f'{self.runner} failed, PyTorch goes on: {reason}'
+            self.name, self.precision = self._torch.name, self._torch.precision
             self._sizes = {}
             warnings.warn(self.failure, RuntimeWarning, stacklevel=2)
             return done
@@ -192,31 +178,17 @@ class GraphBackend(Backend):
         return next((size for size in self._sizes.values() if size.shapes == shapes), None)
 
     def _make_size(self, image: Tensor) -> _Size:
-        shallow, outputs = make_graph(self.net, shallow_stage(self._torch), [image])
-        independent = Independent(outputs[0], outputs[-1])
-        deep = make_deep_graphs(self._torch, independent, self._num_slices)
         threads = torch.get_num_threads()
         deep_threads = max(1, threads // 2) if self._is_beside else threads
-        return _Size(
-            (independent.feature.shape, independent.state.shape),
-            self._compiled(shallow, threads),
-            [self._compiled(graph, deep_threads) for graph in deep],
-            {},
-        )
-
-    def _compiled(self, graph: Graph, threads: int) -> _Compiled:
-        model = self.compile(graph.onnx, threads)
-        return _Compiled(graph._replace(onnx=b''), model)  # the library has its own copy
-
-
-class _Compiled(NamedTuple):
-    """A stage that is ready to run."""
-
-    graph: Graph
-    model: Model
-
-    def __call__(self, *tensors: Tensor) -> list[Tensor]:
-        return self.graph.to_tensors(self.model(self.graph.to_arrays(tensors)))
+        shallow, outputs = self.prepare(shallow_stage(self._torch), [image], threads)
+        independent = Independent(outputs[0], outputs[-1])
+        deep: list[Ready] = []
+        inputs: Tensors = [independent.state]
+        for stage in deep_stages(self._torch, independent, self._num_slices):
+            ready, inputs = self.prepare(stage, inputs, deep_threads)
+            deep.append(ready)
+        shapes = independent.feature.shape, independent.state.shape
+        return _Size(shapes, shallow, deep, {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,8 +197,8 @@ class _Size:
 
     shapes: tuple[torch.Size, torch.Size]
     """Of independent feature and state."""
-    shallow: _Compiled
-    deep: list[_Compiled]
-    decoders: dict[tuple[int, bool], _Compiled]
+    shallow: Ready
+    deep: list[Ready]
+    decoders: dict[tuple[int, bool], Ready]
     """By number of common features and, for a network with ablation switches off, `is_keyframe`;
     made when first needed."""

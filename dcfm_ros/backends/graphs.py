@@ -1,6 +1,6 @@
-"""Stages of the network as ONNX graphs of fixed shapes, for libraries that run graphs.
+"""Stages of the network from tensors to tensors, and as ONNX graphs of fixed shapes.
 
-All are traced from what `TorchBackend` runs. Shapes: B batch, H W image, C channels, h w grid.
+All are made of what `TorchBackend` runs. Shapes: B batch, H W image, C channels, h w grid.
 """
 
 from __future__ import annotations
@@ -104,26 +104,27 @@ def shallow_stage(backend: TorchBackend) -> Stage:
     """
     net = backend.net
     scale, shift = (1 / (255 * net.std)).float(), (-net.mean / net.std).float()
+    dtype = next(net.parameters()).dtype
 
     def run(image: Tensor) -> list[Tensor]:
         normalised = image.permute(0, 3, 1, 2).float() * scale + shift
-        feature, state = net.encoder.shallow(normalised)
+        feature, state = net.encoder.shallow(normalised.to(dtype))
         last = feature.contiguous(memory_format=torch.channels_last)
         return [last] if state is feature else [last, state]
 
     return run
 
 
-def make_deep_graphs(
+def deep_stages(
     backend: TorchBackend, independent: Independent, num_slices: int = 1
-) -> list[Graph]:
+) -> Iterator[Stage]:
     """The deep encoder and the common half of the fusion, in slices that last about as long.
 
     The first takes the state, each other what the one before it gives; the last gives the
-    projected common feature.
+    projected common feature. Each must have been run before the next one is asked for.
 
     Args:
-        backend: Is run once, to trace it, and some more to measure its steps if there are slices.
+        backend: Runs some times, to measure its steps, if there are slices.
         independent: Of an image of the size that is wanted.
         num_slices: How many; fewer where there are fewer steps.
     """
@@ -132,15 +133,11 @@ def make_deep_graphs(
     if num_slices > 1:
         ends = sorted(set(slice_ends(_measured(backend, independent), num_slices)))
     encoder = backend.net.encoder
-    graphs: list[Graph] = []
-    inputs: Tensors = [independent.state]
     rebuild: _Rebuild = lambda tensors: encoder.start(tensors[0])  # noqa: E731
     for begin, end in pairwise([0, *ends]):
         stage = _Slice(steps[begin:end], rebuild)
-        graph, inputs = make_graph(backend.net, stage, inputs)
-        graphs.append(graph)
+        yield stage
         rebuild = stage.rebuild_output
-    return graphs
 
 
 def decode_stage(backend: TorchBackend, *, is_keyframe: bool) -> Stage:

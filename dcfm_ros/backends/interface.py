@@ -30,7 +30,7 @@ class Backend(ABC):
     failure: str = ''
     """Why that is not what was chosen; '' if it is."""
     precision: str = 'fp32'
-    """What the network is computed in: 'fp32' or 'bf16'."""
+    """What the network is computed in: 'fp32', 'bf16' or 'fp16'."""
     net: DCFM
     """The network, prepared for inference."""
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dcfm_ros.backends.graph_backend import GraphBackend, Model
+from dcfm_ros.backends.onnx_backend import Model, OnnxBackend
 from dcfm_ros.models.dcfm import DCFM
 
 
-class OnnxRuntimeBackend(GraphBackend):
+class OnnxRuntimeBackend(OnnxBackend):
     """Runs graphs in ONNX Runtime."""
 
     name = 'onnxruntime'
 
     def __init__(self, net: DCFM, *, num_slices: int = 1, is_beside: bool = False) -> None:
-        """See `GraphBackend`.
+        """See `OnnxBackend`.
 
         Raises:
             ImportError: If ONNX Runtime or ONNX is not installed.
@@ -29,7 +29,7 @@ class OnnxRuntimeBackend(GraphBackend):
         super().__init__(net, num_slices=num_slices, is_beside=is_beside)
 
     def compile(self, onnx: bytes, threads: int) -> Model:
-        """See `GraphBackend.compile`."""
+        """See `OnnxBackend.compile`."""
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # As PyTorch's threads with OMP_WAIT_POLICY=PASSIVE: those that wait leave the core.

@@ -14,13 +14,13 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.backends.graph_backend import GraphBackend
+from dcfm_ros.backends.onnx_backend import OnnxBackend
 from dcfm_ros.models.dcfm import DCFM
 
 _CACHE_BYTES = 1 << 30
 
 
-class OpenVinoBackend(GraphBackend):
+class OpenVinoBackend(OnnxBackend):
     """Runs graphs in OpenVINO: bfloat16 where the CPU computes it in hardware, else float32.
 
     What was compiled is kept in the user's cache folder, where that can be written.
@@ -28,8 +28,21 @@ class OpenVinoBackend(GraphBackend):
 
     name = 'openvino'
 
-    def __init__(self, net: DCFM, *, num_slices: int = 1, is_beside: bool = False) -> None:
-        """See `GraphBackend`.
+    def __init__(
+        self,
+        net: DCFM,
+        *,
+        num_slices: int = 1,
+        is_beside: bool = False,
+        is_exact: bool = False,
+    ) -> None:
+        """See `OnnxBackend`.
+
+        Args:
+            net: The network; left as it is.
+            num_slices: See `GraphBackend`.
+            is_beside: See `GraphBackend`.
+            is_exact: Compute in float32 on any CPU.
 
         Raises:
             ImportError: If OpenVINO or ONNX is not installed.
@@ -37,6 +50,8 @@ class OpenVinoBackend(GraphBackend):
         self._openvino = import_openvino()
         super().__init__(net, num_slices=num_slices, is_beside=is_beside)
         self._core = self._openvino.Core()
+        if is_exact:
+            self._core.set_property('CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
         precision = self._core.get_property('CPU', 'INFERENCE_PRECISION_HINT')
         self.precision = 'fp32' if precision == self._openvino.Type.f32 else 'bf16'
         self._options = {
@@ -48,7 +63,7 @@ class OpenVinoBackend(GraphBackend):
             self._options['CACHE_DIR'] = str(folder)
 
     def compile(self, onnx: bytes, threads: int) -> _Model:
-        """See `GraphBackend.compile`."""
+        """See `OnnxBackend.compile`."""
         options = {**self._options, 'INFERENCE_NUM_THREADS': threads}
         model = self._core.read_model(onnx, b'')
         return _Model(self._openvino, self._core.compile_model(model, 'CPU', options))

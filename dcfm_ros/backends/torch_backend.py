@@ -22,6 +22,9 @@ from dcfm_ros.models.backbone import DeepState, Independent
 from dcfm_ros.models.dcfm import DCFM, normalise
 from dcfm_ros.models.fusion import align
 
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+"""By precision."""
+
 
 class TorchBackend(Backend):
     """Runs the stages of a DCFM in PyTorch on one device.
@@ -34,7 +37,15 @@ class TorchBackend(Backend):
 
     name = 'torch'
 
-    def __init__(self, net: DCFM, device: torch.device) -> None:
+    def __init__(self, net: DCFM, device: torch.device, precision: str = 'auto') -> None:
+        """Prepare a copy of the network.
+
+        Args:
+            net: The network; left as it is.
+            device: Where it runs.
+            precision: 'fp32', 'bf16' or 'fp16', into which weights are rounded when batch norms
+                are folded; 'auto': that of `net`.
+        """
         self.device = device
         self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device)
         config = net.config
@@ -51,16 +62,25 @@ class TorchBackend(Backend):
         dtype = next(self.net.parameters()).dtype
         probe = torch.zeros(1, 3, 64, 64, dtype=dtype, device=device)
         fold_batch_norms(self.net, lambda: self._run_plain(probe))
-        self.net.to(memory_format=torch.channels_last)
+        self._dtype = DTYPES.get(precision, dtype)
+        self.precision = next((p for p, d in DTYPES.items() if d == self._dtype), str(dtype))
+        self.net.to(self._dtype).to(memory_format=torch.channels_last)
+        if not self.is_plain:
+            for part in ('_weight_common', '_weight_independent', '_bias'):
+                setattr(self, part, getattr(self, part).to(self._dtype))
         self._encoder_steps = [torch.inference_mode()(s) for s in self.net.encoder.deep_steps()]
         self._step_ms: dict[tuple[int, ...], list[float]] = {}
 
     @torch.inference_mode()
     def to_input(self, image: NDArray[np.uint8]) -> Tensor:
         """RGB (H, W, 3) uint8 -> (1, 3, H, W) in [0, 1] on the device."""
-        dtype = next(self.net.parameters()).dtype
-        tensor = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None]
-        return tensor.to(dtype, memory_format=torch.channels_last).div_(255)
+        return self.from_bytes(torch.from_numpy(image)[None].to(self.device))
+
+    @torch.inference_mode()
+    def from_bytes(self, image: Tensor) -> Tensor:
+        """The same of (1, H, W, 3) uint8 on the device."""
+        planes = image.permute(0, 3, 1, 2)
+        return planes.to(self._dtype, memory_format=torch.channels_last).div_(255)
 
     @torch.inference_mode()
     def encode_independent(self, image: Tensor) -> Independent:

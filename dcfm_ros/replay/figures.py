@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.recorder import FrameEntry, percentiles
+from dcfm_ros.recorder import FrameEntry, percentiles, stages_of
 
 Recordings = Sequence[Sequence[FrameEntry]]
 
@@ -115,9 +115,8 @@ def stamp_figures(recordings: Recordings) -> dict[str, Any]:
 
 def _stages(answered: Sequence[FrameEntry]) -> dict[str, dict[str, float | None]]:
     """By stage: its spread, and its medians on frames with and without the deep encoder."""
-    names = dict.fromkeys(name for frame in answered for name in frame.stage_ms)
     found = {}
-    for name in names:
+    for name in stages_of(answered):
         timed = [frame for frame in answered if name in frame.stage_ms]
         found[name] = _spread(frame.stage_ms[name] for frame in timed) | {
             'key': _median(f.stage_ms[name] for f in timed if f.is_deep),

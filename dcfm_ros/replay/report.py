@@ -15,7 +15,7 @@ import tempfile
 from typing import Any
 
 from dcfm_ros.files import write_json, write_text
-from dcfm_ros.recorder import FrameEntry
+from dcfm_ros.recorder import FrameEntry, stages_of
 from dcfm_ros.replay.figures import benchmark_figures, run_figures
 from dcfm_ros.replay.report_html import report_html
 from dcfm_ros.replay.run import ReplayRun
@@ -95,7 +95,7 @@ def report_folder(folder: Path) -> Iterator[Path]:
 
 def frames_csv(frames: Sequence[FrameEntry]) -> str:
     """One line per frame; empty where a value is unknown."""
-    stages = list(dict.fromkeys(name for frame in frames for name in frame.stage_ms))
+    stages = stages_of(frames)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(

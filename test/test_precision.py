@@ -1,0 +1,116 @@
+"""What the network is computed in, and stages that are prepared for one size of image."""
+
+from __future__ import annotations
+
+from backend_equality import NETS, make_engine, run
+import numpy as np
+import pytest
+from small_net import make_images, make_net
+import torch
+
+from dcfm_ros.backends.choice import make_backend
+from dcfm_ros.backends.graph_backend import GraphBackend
+from dcfm_ros.backends.torch_backend import DTYPES, TorchBackend
+from dcfm_ros.engine import SegmentationEngine
+
+HALVES = ['bf16', 'fp16']
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+
+
+class StagesOfOneSize(GraphBackend):
+    """Stages as a GPU replays them, but computed anew: no library between them and PyTorch."""
+
+    name = runner = 'stages'
+
+    def to_input(self, image):
+        return torch.from_numpy(image)[None]
+
+    def prepare(self, stage, inputs, threads):
+        run_stage = torch.inference_mode()(lambda *tensors: list(stage(*tensors)))
+        return run_stage, run_stage(*inputs)
+
+
+def stream(backend, images, interval=2):
+    """Logits of a stream that takes its features from a keyframe every so many frames."""
+    logits = []
+    for index, image in enumerate(images):
+        independent = backend.encode_independent(backend.to_input(image))
+        is_keyframe = index % interval == 0
+        if is_keyframe:
+            cached = backend.encode_common(independent)
+        logits.append(backend.decode([cached], independent, is_keyframe=is_keyframe))
+    return logits
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'options', 'precision'),
+    [*[(*net, 'fp32') for net in NETS], (*NETS[0], 'bf16'), (*NETS[2], 'fp16')],
+)
+def test_stages_give_what_pytorch_gives(backbone, options, precision):
+    net, images = make_net(backbone, **options), make_images(3, (48, 64))
+    plain = TorchBackend(net, torch.device('cpu'), precision)
+    for num_slices in (1, 3):
+        staged = StagesOfOneSize(
+            TorchBackend(net, torch.device('cpu'), precision), num_slices=num_slices
+        )
+        for one, other in zip(stream(staged, images), stream(plain, images), strict=True):
+            assert one.dtype == other.dtype == DTYPES[precision]
+            # Normalised before it is rounded, not after.
+            limit = {'fp32': 1e-4, 'fp16': 0.01, 'bf16': 0.08}[precision]
+            assert (one - other).abs().max() <= limit * other.abs().max()
+        assert not staged.failure
+
+
+@pytest.mark.parametrize('precision', HALVES)
+@pytest.mark.parametrize('execution', ['sync', 'amortised', 'async'])
+def test_half_precision_in_the_engine(precision, execution):
+    net, images = make_net(), make_images(6)
+    options = {'execution': execution, 'motion': 'flow'}
+    engine = make_engine(net, 'torch', precision=precision, **options)
+    results = run(engine, images)
+    assert engine.precision == precision
+    assert engine.backend == 'torch'
+    assert next(net.parameters()).dtype == torch.float32  # of the caller
+    if execution == 'async':
+        return  # when its features are there depends on the machine
+    exact = run(make_engine(net, 'torch', **options), images)
+    equal = np.mean([np.mean(a.mask == b.mask) for a, b in zip(results, exact, strict=True)])
+    assert equal > (0.9 if precision == 'bf16' else 0.98)
+    assert any((a.logits != b.logits).any() for a, b in zip(results, exact, strict=True))
+
+
+def test_less_than_fp32_takes_pytorch():
+    net = make_net()
+    for precision in HALVES:
+        assert make_engine(net, 'auto', precision=precision).backend == 'torch'
+    for backend in ('openvino', 'onnxruntime'):
+        pytest.importorskip(backend)
+        assert make_engine(net, backend, precision='fp32').precision == 'fp32'
+        with pytest.raises(ValueError, match=f"auto or fp32 for {backend}, got 'bf16'"):
+            make_engine(net, backend, precision='bf16')
+
+
+def test_a_precision_that_there_is_not():
+    with pytest.raises(ValueError, match="one of auto, fp32, bf16, fp16, got 'int8'"):
+        make_engine(make_net(), 'torch', precision='int8')
+
+
+def test_the_precision_of_a_half_network_is_told():
+    backend = make_backend('auto', make_net().bfloat16(), torch.device('cpu'))
+    assert (backend.name, backend.precision) == ('torch', 'bf16')
+
+
+@needs_cuda
+@pytest.mark.parametrize('precision', DTYPES)
+@pytest.mark.parametrize('execution', ['sync', 'amortised'])
+@pytest.mark.parametrize(('backbone', 'options'), NETS)
+def test_cuda_graphs_give_the_masks_of_the_cpu(backbone, options, execution, precision):
+    net = make_net(backbone, **options)
+    images = [*make_images(7), *make_images(5, (96, 64))]
+    common = {'schedule': 3, 'execution': execution, 'motion': 'flow'}
+    engine = SegmentationEngine(net, device='cuda', precision=precision, **common)
+    results = run(engine, images)
+    assert engine.backend_failure == ''
+    expected = run(SegmentationEngine(net, device='cpu', backend='torch', **common), images)
+    equal = [np.mean(a.mask == b.mask) for a, b in zip(results, expected, strict=True)]
+    assert np.mean(equal) > {'fp32': 0.99, 'fp16': 0.98, 'bf16': 0.9}[precision]
