@@ -63,6 +63,9 @@ def bench(
         ),
     ] = 0,
     device: Device = 'auto',
+    precision: Annotated[
+        str, typer.Option(help='auto, fp32, bf16 or fp16; all but the plain order.')
+    ] = 'auto',
     json_file: Json = None,
     markdown: Annotated[OptionalPath, typer.Option(help='Also write the tables here.')] = None,
 ) -> None:
@@ -81,6 +84,7 @@ def bench(
         intervals=tuple(parse_numbers('intervals', intervals, int)),
         frames=frames,
         device=device,
+        precision=precision,
         frames_from=frames_from,
     )
     figures = run_bench(options, with_progress, typer.echo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 import itertools
 import json
 import subprocess
@@ -24,6 +25,7 @@ from dcfm_ros.sources import SourceError, SourceFrame, folder_frames
 from dcfm_ros.synthetic_drive import DriveConfig, write_drive
 
 SIZE = (64, 96)
+IN_TORCH = partial(SegmentationEngine, device='cpu', backend='torch')
 ROWS = (
     'paper_key', 'paper_nonkey_past', 'paper_nonkey_both', 'image_baseline', 'key', 'nonkey_past',
     'nonkey_both', 'sync_k2', 'sync_k6', 'amortised_k6', 'async_k6',
@@ -178,7 +180,7 @@ def test_equal_pixels_are_those_of_the_named_rival():
 )
 def test_masks_of_the_engine_are_those_of_the_plain_order(frames, backbone, head):
     net = make_net(backbone, num_classes=19, head=head)
-    rivals = plain_rivals(net, 'cpu', frames) + engine_rivals(net, 'cpu', 'torch', frames, (2,))
+    rivals = plain_rivals(net, 'cpu', frames) + engine_rivals(net, IN_TORCH, frames, (2,))
     for record in measure(rivals, frames[:-1], warm_up=2):
         assert bool(record.equal_pixels) == bool(record.rival.same_as)
         if record.equal_pixels:
@@ -188,7 +190,7 @@ def test_masks_of_the_engine_are_those_of_the_plain_order(frames, backbone, head
 def test_streams_give_the_masks_of_an_engine_of_their_own(frames):
     net = make_net('timm:mobilenetv4_conv_small')
     options = {'device': 'cpu', 'backend': 'torch'}
-    rivals = {r.what: r for r in engine_rivals(net, 'cpu', 'torch', frames, (2, 3))}
+    rivals = {r.what: r for r in engine_rivals(net, IN_TORCH, frames, (2, 3))}
     for what, settings in (
         ('sync_k2', {'schedule': 2}),
         ('sync_k3', {'schedule': 3}),
@@ -202,8 +204,14 @@ def test_streams_give_the_masks_of_an_engine_of_their_own(frames):
             np.testing.assert_array_equal(answer.mask, expected.mask)
 
 
+def test_rivals_are_computed_in_the_precision_asked_for(frames):
+    make = partial(IN_TORCH, precision='bf16')
+    rivals = engine_rivals(make_net('timm:mobilenetv4_conv_small'), make, frames, (2,))
+    assert {rival.precision for rival in rivals} == {'bf16'}
+
+
 def test_thread_of_an_async_stream_can_be_waited_for(frames):
-    stream, thread = async_rival(make_net('timm:mobilenetv4_conv_small'), 'cpu', 'torch', 2)
+    stream, thread = async_rival(make_net('timm:mobilenetv4_conv_small'), IN_TORCH, 2)
     answers = [stream.run(frame) for frame in frames]
     assert (stream.what, answers[0].feature_age) == ('async_k2', 0)
     if thread.is_busy:

@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--frames-from')
     parser.add_argument('--memory-frames', type=int, default=0)
     parser.add_argument('--device', default='auto')
+    parser.add_argument('--precision', default='auto')
     parser.add_argument('--json', type=Path)
     given = parser.parse_args(arguments)
     height, width = given.size.split('x')
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         intervals=tuple(map(int, given.intervals.split(','))),
         frames=given.frames,
         device=given.device,
+        precision=given.precision,
         frames_from=given.frames_from,
     )
     figures = run_bench(options, say=print)

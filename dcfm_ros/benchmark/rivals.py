@@ -8,11 +8,13 @@ from functools import partial
 from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Answer, Rival
 from dcfm_ros.benchmark.plain_order import PlainOrder
-from dcfm_ros.deep_execution import Beside, DeepExecution
+from dcfm_ros.deep_execution import Beside
 from dcfm_ros.device import resolve_device
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.sources import SourceFrame
+
+MakeEngine = Callable[..., SegmentationEngine]
 
 
 def plain_rivals(net: DCFM, device: str, frames: Sequence[SourceFrame]) -> list[Rival]:
@@ -29,20 +31,19 @@ def plain_rivals(net: DCFM, device: str, frames: Sequence[SourceFrame]) -> list[
 
 
 def engine_rivals(
-    net: DCFM, device: str, backend: str, frames: Sequence[SourceFrame], intervals: Sequence[int]
+    net: DCFM, make: MakeEngine, frames: Sequence[SourceFrame], intervals: Sequence[int]
 ) -> list[Rival]:
     """What the engine does, each row by an engine of its own.
 
     Args:
         net: The network.
-        device: As in `SegmentationEngine`.
-        backend: As in `SegmentationEngine`.
+        make: Makes an engine of a network and a schedule.
         frames: The rivals will be given all but the last. First and last are the keyframes of the
             rows `nonkey_*`.
         intervals: Keyframe intervals of the streams; the spread one has the longest of them.
     """
-    engine = partial(SegmentationEngine, net, device=device, backend=backend)
-    image = SegmentationEngine(ImageNetwork(net), device=device, backend=backend, schedule=1)
+    engine = partial(make, net)
+    image = make(ImageNetwork(net), schedule=1)
     # Where nothing is moved, as in the plain order, whose masks these are compared with.
     steady = engine(schedule=len(frames) - 1, motion='none')
     clip = steady.segment_clip([frame.image for frame in frames])
@@ -58,7 +59,7 @@ def engine_rivals(
     ]
 
 
-def async_rival(net: DCFM, device: str, backend: str, interval: int) -> tuple[Rival, Beside]:
+def async_rival(net: DCFM, make: MakeEngine, interval: int) -> tuple[Rival, Beside]:
     """The deep encoder in a thread, to be timed alone: it works on while others have their turn.
 
     Returns:
@@ -68,10 +69,7 @@ def async_rival(net: DCFM, device: str, backend: str, interval: int) -> tuple[Ri
         ValueError: If the engine does not do that there.
     """
     execution = Beside()
-    deep: DeepExecution = execution
-    engine = SegmentationEngine(
-        net, device=device, backend=backend, schedule=interval, execution=deep
-    )
+    engine = make(net, schedule=interval, execution=execution)
     return _stream(f'async_k{interval}', engine), execution
 
 

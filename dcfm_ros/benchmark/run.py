@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 import math
 from typing import Any
@@ -18,6 +19,7 @@ from dcfm_ros.benchmark.paper_tables import PaperTables
 from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
 from dcfm_ros.benchmark.rivals import async_rival, engine_rivals, plain_rivals
 from dcfm_ros.device import resolve_device
+from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.sources import SourceFrame
 
@@ -44,6 +46,8 @@ class BenchOptions:
     """Frames to measure, rounded up to whole intervals."""
     device: str = 'auto'
     """As in the engine."""
+    precision: str = 'auto'
+    """As in the engine, of everything but the plain order."""
     frames_from: str | None = None
     """Recording to take the frames from, as in `open_source`; None: a synthetic drive."""
 
@@ -175,14 +179,20 @@ def _measure(
 ) -> list[Record]:
     """All rivals of one network, in turn; then the async streams, each alone."""
     rivals: list[Rival] = plain_rivals(net, device, frames)
-    for backend in options.backends:
-        rivals += engine_rivals(net, device, backend, frames, options.intervals)
+    makers = {
+        backend: partial(
+            SegmentationEngine, device=device, backend=backend, precision=options.precision
+        )
+        for backend in options.backends
+    }
+    for make in makers.values():
+        rivals += engine_rivals(net, make, frames, options.intervals)
     played = frames[:-1]
     records = measure(rivals, played, options.warm_up, progress, text)
-    for backend in options.backends:
-        interval = max(options.intervals)
+    interval = max(options.intervals)
+    for backend, make in makers.items():
         try:
-            rival, thread = async_rival(net, device, backend, interval)
+            rival, thread = async_rival(net, make, interval)
         except ValueError as error:
             say(f'no row async_k{interval} in {backend}: {error}')
             continue
