@@ -98,6 +98,7 @@ def _row_chunks(logits: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
     """Resized logits in chunks of rows, each (K, rows, W); one exists at a time."""
     height, width = size
     grid_height = logits.shape[-2]
+    logits = logits.float()  # half precision has many ties
     wide = F.interpolate(logits, (grid_height, width), mode='bilinear', align_corners=False)[0]
     index = torch.arange(height, device=logits.device, dtype=torch.float32)
     source = ((index + 0.5) * (grid_height / height) - 0.5).clamp_(0, grid_height - 1)

@@ -78,7 +78,7 @@ class _Cut(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _cuts(count: int, size: int) -> Sequence[_Cut]:
+def _cuts(count: int, size: int) -> tuple[_Cut, ...]:
     """Cut an axis of so many grid points and pixels where pixels and grid meet.
 
     That is every H / gcd(h, H) pixels: a block between two such places, resized by itself, has
@@ -102,7 +102,7 @@ def _cuts(count: int, size: int) -> Sequence[_Cut]:
             (around.stop - around.start) * pixels,
             (begin - around.start) * pixels,
         ))  # fmt: skip
-    return cuts
+    return tuple(cuts)
 
 
 def _is_worth_it(planes: Planes, rows: Sequence[_Cut], columns: Sequence[_Cut]) -> bool:
@@ -113,7 +113,8 @@ def _is_worth_it(planes: Planes, rows: Sequence[_Cut], columns: Sequence[_Cut]) 
     for number, row in enumerate(rows):
         column = columns[number * len(columns) // len(rows)]
         part = planes[:, row.points, column.points][:, ::_EVERY, ::_EVERY]
-        left += int(np.any(_can_win(part), axis=(1, 2)).sum())
+        classes = int(np.any(_can_win(part), axis=(1, 2)).sum())
+        left += classes if classes > 1 else 0  # one class is not resized
     return left <= _WORTH * len(planes) * len(rows)
 
 

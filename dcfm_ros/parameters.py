@@ -75,7 +75,7 @@ class NodeParameters:
     precision: str = _parameter(
         'auto',
         'What the network is computed in; less than fp32 with torch only. auto: that of the '
-        'checkpoint, or bf16 where OpenVINO finds it in hardware.',
+        'checkpoint, but bf16 with openvino where the CPU computes it in hardware.',
         choices=('auto', 'fp32', 'bf16', 'fp16'),
     )
     cameras: tuple[str, ...] = _parameter(

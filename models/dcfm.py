@@ -128,8 +128,13 @@ class DCFM(nn.Module):
 
 
 def normalise(feature: Tensor) -> Tensor:
-    """Divide every pixel's feature vector by its L2 norm (at least 1e-12)."""
-    return F.normalize(feature, dim=1, eps=1e-12)
+    """Divide every pixel's feature vector by its L2 norm (at least `least_norm`)."""
+    return F.normalize(feature, dim=1, eps=least_norm(feature.dtype))
+
+
+def least_norm(dtype: torch.dtype) -> float:
+    """What a vector is divided by that has no length: 1e-12, or what float16 has above 0."""
+    return max(1e-12, torch.finfo(dtype).tiny)
 
 
 def _build_encoder(config: DCFMConfig) -> Encoder:

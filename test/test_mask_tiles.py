@@ -57,6 +57,31 @@ def test_any_number_of_classes(num_classes):
     np.testing.assert_array_equal(mask, whole(planes, (320, 480)))
 
 
+@pytest.mark.parametrize('num_classes', [2, 3, 19])
+def test_large_areas_are_not_resized_for_all_classes(num_classes, tiles):
+    planes = np.zeros((num_classes, 90, 120), np.float32)
+    planes[0, :45] = planes[1, 45:] = 8
+    np.testing.assert_array_equal(
+        class_mask_in_tiles(planes, (540, 720)), whole(planes, (540, 720))
+    )
+    assert 0 < len(tiles) < 3 * 5 * num_classes
+    assert len(set(tiles)) < 3 * 5
+
+
+@pytest.mark.parametrize('num_classes', [2, 3, 11])
+@pytest.mark.parametrize(('grid', 'size'), [((20, 30), (700, 90)), ((90, 60), (60, 40))])
+def test_forced_tiles_fit_together_too(num_classes, grid, size, monkeypatch):
+    monkeypatch.setattr(mask_tiles, '_TILE', 20)
+    monkeypatch.setattr(mask_tiles, '_is_worth_it', lambda *given: True)
+    mask_tiles._cuts.cache_clear()
+    planes = scene(num_classes, grid)
+    before = planes.copy()
+    mask = class_mask_in_tiles(planes.transpose(0, 2, 1).copy().transpose(0, 2, 1), size)
+    mask_tiles._cuts.cache_clear()
+    np.testing.assert_array_equal(mask, whole(planes, size))
+    np.testing.assert_array_equal(planes, before)
+
+
 @pytest.mark.parametrize('num_classes', [2, 11, 40])
 def test_where_all_classes_can_win_everywhere_nothing_is_cut(num_classes, tiles):
     planes = np.random.default_rng(1).normal(size=(num_classes, 90, 120)).astype(np.float32)

@@ -12,6 +12,7 @@ from dcfm_ros.backends.choice import make_backend
 from dcfm_ros.backends.graph_backend import GraphBackend
 from dcfm_ros.backends.torch_backend import DTYPES, TorchBackend
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.models.dcfm import normalise
 
 HALVES = ['bf16', 'fp16']
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
@@ -55,10 +56,48 @@ def test_stages_give_what_pytorch_gives(backbone, options, precision):
         )
         for one, other in zip(stream(staged, images), stream(plain, images), strict=True):
             assert one.dtype == other.dtype == DTYPES[precision]
-            # Normalised before it is rounded, not after.
+            # Images are normalised before they are rounded, not after.
             limit = {'fp32': 1e-4, 'fp16': 0.01, 'bf16': 0.08}[precision]
             assert (one - other).abs().max() <= limit * other.abs().max()
         assert not staged.failure
+
+
+@pytest.mark.parametrize('precision', DTYPES)
+def test_features_of_no_length_give_no_nan(precision):
+    nothing = torch.zeros(1, 8, 4, 4, dtype=DTYPES[precision])
+    assert (normalise(nothing) == 0).all()
+    net = make_net()
+    backend = TorchBackend(net, torch.device('cpu'), precision)
+    independent = backend.encode_independent(backend.to_input(make_images(1, (32, 48))[0]))
+    cached = torch.full_like(backend.encode_common(independent), -1e3)  # nothing after the ReLU
+    assert backend.decode([cached], independent, is_keyframe=False).isfinite().all()
+
+
+@pytest.mark.parametrize('precision', HALVES)
+def test_mean_and_deviation_of_images_are_not_rounded(precision):
+    net = make_net()
+    backend = TorchBackend(net, torch.device('cpu'), precision)
+    torch.testing.assert_close(backend.net.mean, net.mean, rtol=0, atol=0)
+    torch.testing.assert_close(backend.net.std, net.std, rtol=0, atol=0)
+
+
+def test_two_features_and_another_camera_are_staged_too():
+    net, images = make_net(), make_images(2, (48, 64))
+    plain = TorchBackend(net, torch.device('cpu'))
+    staged = StagesOfOneSize(TorchBackend(net, torch.device('cpu')))
+    cameras = [staged, staged.for_another_camera()]
+    expected = plain.encode_together([plain.to_input(image) for image in images])
+    given = staged.encode_together([staged.to_input(image) for image in images])
+    both = [plain.encode_common(independent) for independent in expected]
+    for index, camera in enumerate(cameras):
+        assert camera._size_with(given[index]) is not None  # the size that came with the first
+        assert_close(camera.encode_common(given[index]), both[index])
+        logits = plain.decode(both, expected[index], is_keyframe=False)
+        assert_close(camera.decode(both, given[index], is_keyframe=False), logits)
+
+
+def assert_close(tensor, expected):
+    assert (tensor - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 @pytest.mark.parametrize('precision', HALVES)
@@ -83,11 +122,20 @@ def test_less_than_fp32_takes_pytorch():
     net = make_net()
     for precision in HALVES:
         assert make_engine(net, 'auto', precision=precision).backend == 'torch'
-    for backend in ('openvino', 'onnxruntime'):
-        pytest.importorskip(backend)
-        assert make_engine(net, backend, precision='fp32').precision == 'fp32'
-        with pytest.raises(ValueError, match=f"auto or fp32 for {backend}, got 'bf16'"):
-            make_engine(net, backend, precision='bf16')
+    half = make_engine(net.bfloat16(), 'auto', precision='fp32')
+    assert (half.backend, half.precision) == ('torch', 'fp32')
+
+
+@pytest.mark.parametrize('backend', ['openvino', 'onnxruntime'])
+def test_libraries_compute_in_fp32_only_where_asked(backend):
+    pytest.importorskip(backend)
+    pytest.importorskip('onnx')
+    engine = make_engine(make_net(), backend, precision='fp32')
+    assert engine.precision == 'fp32'
+    if backend == 'openvino':  # whatever this CPU can do
+        assert engine._backend._options['INFERENCE_PRECISION_HINT'] == 'f32'
+    with pytest.raises(ValueError, match=f"auto or fp32 for {backend}, got 'bf16'"):
+        make_engine(make_net(), backend, precision='bf16')
 
 
 def test_a_precision_that_there_is_not():

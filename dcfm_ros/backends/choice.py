@@ -44,11 +44,9 @@ def make_backend(
         raise ValueError(f'`backend` must be one of {", ".join(BACKENDS)}, got {name!r}')
     if precision not in PRECISIONS:
         raise ValueError(f'`precision` must be one of {", ".join(PRECISIONS)}, got {precision!r}')
-    is_float32 = precision == 'fp32' or (
-        precision == 'auto' and next(net.parameters()).dtype == torch.float32
-    )
     if name == 'auto':
-        is_for_graphs = device.type == 'cpu' and is_float32
+        is_float32 = next(net.parameters()).dtype == torch.float32
+        is_for_graphs = device.type == 'cpu' and is_float32 and precision in ('auto', 'fp32')
         name = 'openvino' if is_for_graphs and _has_openvino() else 'torch'
     if name == 'torch':
         backend = TorchBackend(net, device, precision)

@@ -173,9 +173,12 @@ class GraphBackend(Backend):
         return self._sizes[shape]
 
     def _size_with(self, independent: Independent) -> _Size | None:
-        """The graphs that can go on from there."""
+        """The graphs that can go on from there, be it those of another camera."""
+        if self.failure:
+            return None
         shapes = independent.feature.shape, independent.state.shape
-        return next((size for size in self._sizes.values() if size.shapes == shapes), None)
+        sizes = [*self._sizes.values(), *self._all_sizes.values()]
+        return next((size for size in sizes if size.shapes == shapes), None)
 
     def _make_size(self, image: Tensor) -> _Size:
         threads = torch.get_num_threads()

@@ -50,14 +50,14 @@ class OpenVinoBackend(OnnxBackend):
         self._openvino = import_openvino()
         super().__init__(net, num_slices=num_slices, is_beside=is_beside)
         self._core = self._openvino.Core()
-        if is_exact:
-            self._core.set_property('CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
-        precision = self._core.get_property('CPU', 'INFERENCE_PRECISION_HINT')
-        self.precision = 'fp32' if precision == self._openvino.Type.f32 else 'bf16'
+        hint = self._core.get_property('CPU', 'INFERENCE_PRECISION_HINT')
+        is_fp32 = is_exact or hint == self._openvino.Type.f32
+        self.precision = 'fp32' if is_fp32 else 'bf16'
         self._options = {
             'PERFORMANCE_HINT': 'LATENCY',
             # Threads tied to cores wait for these when something else works there.
             'ENABLE_CPU_PINNING': False,
+            'INFERENCE_PRECISION_HINT': 'f32' if is_fp32 else 'bf16',
         }
         if folder := _cache_folder():
             self._options['CACHE_DIR'] = str(folder)

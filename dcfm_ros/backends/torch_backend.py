@@ -19,7 +19,7 @@ from dcfm_ros.backends.folding import fold_batch_norms, folded_weights
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.deep_execution import DeepTask
 from dcfm_ros.models.backbone import DeepState, Independent
-from dcfm_ros.models.dcfm import DCFM, normalise
+from dcfm_ros.models.dcfm import DCFM, least_norm, normalise
 from dcfm_ros.models.fusion import align
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -65,6 +65,7 @@ class TorchBackend(Backend):
         self._dtype = DTYPES.get(precision, dtype)
         self.precision = next((p for p, d in DTYPES.items() if d == self._dtype), str(dtype))
         self.net.to(self._dtype).to(memory_format=torch.channels_last)
+        self.net.mean, self.net.std = net.mean.to(device), net.std.to(device)  # not rounded
         if not self.is_plain:
             for part in ('_weight_common', '_weight_independent', '_bias'):
                 setattr(self, part, getattr(self, part).to(self._dtype))
@@ -74,7 +75,8 @@ class TorchBackend(Backend):
     @torch.inference_mode()
     def to_input(self, image: NDArray[np.uint8]) -> Tensor:
         """RGB (H, W, 3) uint8 -> (1, 3, H, W) in [0, 1] on the device."""
-        return self.from_bytes(torch.from_numpy(image)[None].to(self.device))
+        writable = np.require(image, requirements='W')  # else PyTorch warns
+        return self.from_bytes(torch.from_numpy(writable)[None].to(self.device))
 
     @torch.inference_mode()
     def from_bytes(self, image: Tensor) -> Tensor:
@@ -151,7 +153,7 @@ def _mean(maps: Sequence[Tensor]) -> Tensor:
 
 def _norm(feature: Tensor, dim: int = 1) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(feature, dim=dim, keepdim=True)
-    return norm.clamp_min(1e-12)
+    return norm.clamp_min(least_norm(norm.dtype))
 
 
 def _grid(feature: Tensor) -> tuple[int, int]:

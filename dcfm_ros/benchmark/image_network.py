@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.models.backbone import Independent
-from dcfm_ros.models.dcfm import DCFM, normalise
+from dcfm_ros.models.dcfm import DCFM, least_norm, normalise
 
 
 class ImageNetwork(DCFM):
@@ -51,4 +51,4 @@ class ImageNetwork(DCFM):
             return super().classify(normalise(fused))
         # As the engine's decoder: a linear head commutes with the normalisation.
         norm: Tensor = torch.linalg.vector_norm(fused, dim=1, keepdim=True)
-        return super().classify(fused) / norm.clamp_min(1e-12)
+        return super().classify(fused) / norm.clamp_min(least_norm(norm.dtype))
