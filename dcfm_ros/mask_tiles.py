@@ -1,8 +1,8 @@
 """Class mask on the CPU: in tiles, each of the classes that can win there.
 
 A bilinear value lies between the values of the four grid points around it. So between four points
-a class cannot win whose largest value is below the smallest one of another class, and most tiles
-of a picture are left with one to three classes. Nothing is approximated.
+a class cannot win whose largest value is below the smallest one of another class, and the tiles
+of a picture are left with a few of the classes. Nothing is approximated.
 Shapes: K classes, h w feature grid, H W mask.
 """
 
@@ -37,7 +37,7 @@ def class_mask_in_tiles(planes: Planes, size: tuple[int, int]) -> Mask:
         planes: Logits of at most 255 classes.
         size: (H, W) of the mask.
     """
-    mask = np.zeros(size, np.uint8)
+    mask = np.empty(size, np.uint8)
     rows, columns = _cuts(planes.shape[1], size[0]), _cuts(planes.shape[2], size[1])
     if not _is_worth_it(planes, rows, columns):
         _put_best(((index, resize(plane, size)) for index, plane in enumerate(planes)), mask)

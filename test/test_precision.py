@@ -133,7 +133,10 @@ def test_libraries_compute_in_fp32_only_where_asked(backend):
     engine = make_engine(make_net(), backend, precision='fp32')
     assert engine.precision == 'fp32'
     if backend == 'openvino':  # whatever this CPU can do
-        assert engine._backend._options['INFERENCE_PRECISION_HINT'] == 'f32'
+        assert (
+            engine._backend._options['INFERENCE_PRECISION_HINT']
+            == engine._backend._openvino.Type.f32
+        )
     with pytest.raises(ValueError, match=f"auto or fp32 for {backend}, got 'bf16'"):
         make_engine(make_net(), backend, precision='bf16')
 

@@ -18,10 +18,11 @@ from dcfm_ros.backends.onnx_backend import OnnxBackend
 from dcfm_ros.models.dcfm import DCFM
 
 _CACHE_BYTES = 1 << 30
+_PRECISION = 'INFERENCE_PRECISION_HINT'
 
 
 class OpenVinoBackend(OnnxBackend):
-    """Runs graphs in OpenVINO: bfloat16 where the CPU computes it in hardware, else float32.
+    """Runs graphs in OpenVINO, in half precision where the CPU computes it in hardware.
 
     What was compiled is kept in the user's cache folder, where that can be written.
     """
@@ -50,14 +51,15 @@ class OpenVinoBackend(OnnxBackend):
         self._openvino = import_openvino()
         super().__init__(net, num_slices=num_slices, is_beside=is_beside)
         self._core = self._openvino.Core()
-        hint = self._core.get_property('CPU', 'INFERENCE_PRECISION_HINT')
-        is_fp32 = is_exact or hint == self._openvino.Type.f32
-        self.precision = 'fp32' if is_fp32 else 'bf16'
+        kind = self._openvino.Type
+        hint = kind.f32 if is_exact else self._core.get_property('CPU', _PRECISION)
+        names = {kind.f32: 'fp32', kind.bf16: 'bf16', kind.f16: 'fp16'}
+        self.precision = next((name for type_, name in names.items() if type_ == hint), str(hint))
         self._options = {
             'PERFORMANCE_HINT': 'LATENCY',
             # Threads tied to cores wait for these when something else works there.
             'ENABLE_CPU_PINNING': False,
-            'INFERENCE_PRECISION_HINT': 'f32' if is_fp32 else 'bf16',
+            _PRECISION: hint,
         }
         if folder := _cache_folder():
             self._options['CACHE_DIR'] = str(folder)

@@ -47,7 +47,7 @@ class BenchOptions:
     device: str = 'auto'
     """As in the engine."""
     precision: str = 'auto'
-    """As in the engine, of everything but the plain order."""
+    """As in the engine, of what is timed beside the plain order."""
     frames_from: str | None = None
     """Recording to take the frames from, as in `open_source`; None: a synthetic drive."""
 
