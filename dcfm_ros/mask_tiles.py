@@ -8,7 +8,7 @@ Shapes: K classes, h w feature grid, H W mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 import math
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Plane = NDArray[np.float32]
 Planes = NDArray[np.float32]
 """Logits, (K, h, w), in one piece."""
 Mask = NDArray[np.uint8]
@@ -40,23 +41,26 @@ def class_mask_in_tiles(planes: Planes, size: tuple[int, int]) -> Mask:
     mask = np.empty(size, np.uint8)
     rows, columns = _cuts(planes.shape[1], size[0]), _cuts(planes.shape[2], size[1])
     if not _is_worth_it(planes, rows, columns):
-        _put_best(((index, resize(plane, size)) for index, plane in enumerate(planes)), mask)
+        whole = _whole(planes.shape[1], size[0]), _whole(planes.shape[2], size[1])
+        _put_best(planes, range(len(planes)), *whole, mask)
         return mask
     for row in rows:
         can_win = np.any(_can_win(planes[:, row.points]), axis=1)
         for column in columns:
-            tile = mask[row.pixels, column.pixels]
             classes = np.flatnonzero(np.any(can_win[:, column.gaps], axis=1)).tolist()
-            if len(classes) == 1:
-                tile[...] = classes[0]
-                continue
-            _put_best(((index, _resized(planes[index], row, column)) for index in classes), tile)
+            _put_best(planes, classes, row, column, mask)
     return mask
 
 
-def resize(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Bilinear with pixel centres at half, borders repeated: torch's align_corners=False."""
-    resized = cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+def resize(plane: Plane, size: tuple[int, int], to: Plane | None = None) -> Plane:
+    """Bilinear with pixel centres at half, borders repeated: torch's align_corners=False.
+
+    Args:
+        plane: (h, w).
+        size: (H, W).
+        to: Where the result goes, (H, W); None: into an array of its own.
+    """
+    resized = cv2.resize(plane, (size[1], size[0]), to, interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, np.float32)
 
 
@@ -105,6 +109,12 @@ def _cuts(count: int, size: int) -> tuple[_Cut, ...]:
     return tuple(cuts)
 
 
+def _whole(count: int, size: int) -> _Cut:
+    """An axis in one piece."""
+    grid = slice(0, count)
+    return _Cut(slice(0, size), grid, slice(0, count - 1), grid, size, 0)
+
+
 def _is_worth_it(planes: Planes, rows: Sequence[_Cut], columns: Sequence[_Cut]) -> bool:
     """Whether there are tiles, and few classes in them, judged by some points on the diagonal."""
     if len(rows) * len(columns) == 1 or min(planes.shape[1:]) <= _EVERY:
@@ -132,20 +142,26 @@ def _can_win(planes: Planes) -> NDArray[np.bool_]:
     return ~loses.reshape(count, height - 1, width)[..., :-1]
 
 
-def _resized(plane: NDArray[np.float32], row: _Cut, column: _Cut) -> NDArray[np.float32]:
-    """The pixels of a tile."""
-    whole = resize(plane[row.block, column.block], (row.resized, column.resized))
-    height, width = row.pixels.stop - row.pixels.start, column.pixels.stop - column.pixels.start
-    return whole[row.margin : row.margin + height, column.margin : column.margin + width]
-
-
-def _put_best(planes: Iterable[tuple[int, NDArray[np.float32]]], mask: Mask) -> None:
-    """Fill a mask with the numbers of the largest planes; numbers rise."""
-    pairs = iter(planes)
-    number, best = next(pairs)
-    mask[...] = number
-    for number, plane in pairs:
-        is_better = cv2.compare(plane, best, cv2.CMP_GT)  # 255 where true
+def _put_best(planes: Planes, classes: Sequence[int], row: _Cut, column: _Cut, mask: Mask) -> None:
+    """Fill a piece of a mask with the best one of these classes, whose numbers rise."""
+    tile = mask[row.pixels, column.pixels]
+    tile[...] = classes[0]
+    if len(classes) == 1:
+        return
+    # Memory that is new for every plane costs more than what is done in it.
+    size = row.resized, column.resized
+    best, other = np.empty(size, np.float32), np.empty(size, np.float32)
+    inside = (
+        slice(row.margin, row.margin + tile.shape[0]),
+        slice(column.margin, column.margin + tile.shape[1]),
+    )
+    resize(planes[classes[0], row.block, column.block], size, best)
+    best, plane = best[inside], other[inside]
+    is_better = np.empty(tile.shape, np.uint8)
+    for number in classes[1:]:
+        resize(planes[number, row.block, column.block], size, other)
+        cv2.compare(plane, best, cv2.CMP_GT, is_better)  # 255 where true
+        np.bitwise_and(is_better, np.uint8(number), out=is_better)
         # Numbers rise, so the maximum keeps the latest class that was better.
-        cv2.max(mask, is_better & np.uint8(number), mask)
+        cv2.max(tile, is_better, tile)
         cv2.max(best, plane, best)

@@ -52,7 +52,7 @@ class MiTEncoder(Encoder):
         x = self._blocks(x, self.stages[0].blocks[: self.num_shallow_blocks])
         if self.independent_stage == 'stage':
             x = self.stages[0].norm(x)
-        x = x.permute(0, 3, 1, 2).contiguous()
+        x = x.permute(0, 3, 1, 2)
         return Independent(x, x)
 
     def start(self, state: Tensor) -> DeepState:
@@ -78,7 +78,7 @@ class MiTEncoder(Encoder):
         x = self._blocks(x, [stage.blocks[number]])
         if number < len(stage.blocks) - 1:
             return DeepState(x, state.stages)
-        x = stage.norm(x).permute(0, 3, 1, 2).contiguous()
+        x = stage.norm(x).permute(0, 3, 1, 2)
         return DeepState(x, (*state.stages, x))
 
     @staticmethod

@@ -101,7 +101,7 @@ class TimmEncoder(Encoder):
         return net(image)[self.first]
 
     def _nchw(self, x: Tensor) -> Tensor:
-        return x.permute(0, 3, 1, 2).contiguous() if self.channels_last else x
+        return x.permute(0, 3, 1, 2) if self.channels_last else x
 
 
 def _chain(net: Any) -> tuple[list[nn.Module], list[int]] | None:

@@ -29,13 +29,15 @@ def whole(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def tiles(monkeypatch):
     """Where tiles began, once for every class that was resized; empty if nothing was cut."""
     begins = []
-    resized = mask_tiles._resized
+    put_best = mask_tiles._put_best
 
-    def spy(plane, row, column):
-        begins.append((row.pixels.start, column.pixels.start))
-        return resized(plane, row, column)
+    def spy(planes, classes, row, column, mask):
+        begin = row.pixels.start, column.pixels.start
+        is_cut = mask[row.pixels, column.pixels].shape != mask.shape
+        begins.extend([begin] * len(classes) if is_cut and len(classes) > 1 else [])
+        put_best(planes, classes, row, column, mask)
 
-    monkeypatch.setattr(mask_tiles, '_resized', spy)
+    monkeypatch.setattr(mask_tiles, '_put_best', spy)
     return begins
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import copy
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,8 @@ _FEATURES = ('common', 'independent')
 
 
 def _mean(maps: Sequence[Tensor]) -> Tensor:
-    return maps[0] if len(maps) == 1 else torch.stack(tuple(maps)).mean(0)
+    # Not stacked: that would lay them out anew.
+    return maps[0] if len(maps) == 1 else reduce(torch.add, maps) / len(maps)
 
 
 def _norm(feature: Tensor, dim: int = 1) -> Tensor:
