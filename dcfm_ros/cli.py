@@ -22,9 +22,11 @@ from dcfm_ros import (
 )
 from dcfm_ros.cli_options import (
     Adaptive,
+    Backend,
     Checkpoint,
     ConfidenceDrop,
     Device,
+    Execution,
     FixedInterval,
     Height,
     Interval,
@@ -67,12 +69,11 @@ def segment(
     max_interval: MaxInterval = None,
     score: Score = None,
     confidence_drop: ConfidenceDrop = None,
-    execution: Annotated[
-        str, typer.Option(help='When the deep encoder works: sync, amortised or async.')
-    ] = 'sync',
+    execution: Execution = 'sync',
     slices: Slices = None,
     max_age: MaxAge = None,
     device: Device = 'auto',
+    backend: Backend = 'auto',
     height: Height = 0,
     masks: Annotated[OptionalPath, typer.Option(help='Folder for one PNG mask per frame.')] = None,
     topic: Topic = None,
@@ -94,6 +95,7 @@ def segment(
     engine = SegmentationEngine(
         load_checkpoint(path),
         device=device,
+        backend=backend,
         schedule=schedule,
         inference_height=height or read_metadata(path).image_height,
         execution=execution,
@@ -118,7 +120,10 @@ def demo(
     label_topic: LabelTopic = None,
     checkpoint: Checkpoint = None,
     interval: Interval = 4,
+    execution: Execution = 'sync',
+    slices: Slices = None,
     device: Device = 'auto',
+    backend: Backend = 'auto',
     rate: Rate = 15.0,
     frames: Annotated[int, typer.Option(min=1, help='Length of the synthetic drive.')] = 150,
     seed: Annotated[int, typer.Option(min=0, help='Which synthetic drive.')] = 7,
@@ -136,6 +141,8 @@ def demo(
     given = [str(path) for path in (video, bag, images) if path is not None]
     if len(given) > 1:
         raise ValueError(f'name one of --video, --bag and --images, got {given}')
+    if execution != 'amortised':
+        refuse_unused({'slices': slices}, '--execution amortised')
     path = find_checkpoint(checkpoint)
     metadata = read_metadata(path)
     opened: Callable[[], Iterable[SourceFrame]]
@@ -161,8 +168,13 @@ def demo(
         metadata=metadata,
         output=output,
         rate_hz=rate,
-        keyframe_interval=interval,
-        device=device,
+        parameters={
+            'keyframe_interval': interval,
+            'execution': execution,
+            'execution_slices': slices or 0,
+            'device': device,
+            'backend': backend,
+        },
         say=typer.echo,
     )
     deliver('dcfm_ros demo', summary, recorder, output, 'overlay.mp4', json_file)

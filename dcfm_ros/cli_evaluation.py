@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from dcfm_ros.cli_options import (
+    Backend,
     Checkpoint,
     ConfidenceDrop,
     Device,
@@ -111,6 +112,7 @@ def evaluate(
         OptionalText, typer.Option(help='local, or a Ray cluster: auto or HOST:PORT.')
     ] = None,
     device: Device = 'auto',
+    backend: Backend = 'auto',
     json_file: Json = None,
 ) -> None:
     """Measure accuracy and consistency with the engine that the robot runs."""
@@ -160,6 +162,7 @@ def evaluate(
         floors=floors,
         options=Options(
             device=device,
+            backend=backend,
             height=height or None,
             flip=flip,
             scales=tuple(parse_numbers('scales', scales, float)),

@@ -27,6 +27,10 @@ Checkpoint = Annotated[
 ]
 Interval = Annotated[int, typer.Option(min=1, help='Keyframe interval, frames.')]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:<n>.')]
+Backend = Annotated[str, typer.Option(help='auto, torch, openvino or onnxruntime.')]
+Execution = Annotated[
+    str, typer.Option(help='When the deep encoder works: sync, amortised or async.')
+]
 Slices = Annotated[
     OptionalInt,
     typer.Option(min=1, help='Frames that share a keyframe, amortised; default: its interval.'),

@@ -10,6 +10,7 @@ import typer
 
 from dcfm_ros.cli_options import (
     Adaptive,
+    Backend,
     Checkpoint,
     ConfidenceDrop,
     Device,
@@ -100,7 +101,7 @@ def replay(
         ),
     ] = None,
     device: Device = 'auto',
-    backend: Annotated[str, typer.Option(help='auto, torch, openvino or onnxruntime.')] = 'auto',
+    backend: Backend = 'auto',
     height: Height = 0,
     jobs: Annotated[int, typer.Option(min=1, help='Bags at a time, in processes.')] = 1,
     threads: Annotated[

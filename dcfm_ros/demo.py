@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,7 @@ def run_demo(
     metadata: CheckpointMetadata,
     output: Path,
     rate_hz: float = 15.0,
-    keyframe_interval: int = 4,
-    device: str = 'auto',
+    parameters: Mapping[str, Any],
     say: Callable[[str], None] = print,
 ) -> tuple[dict[str, Any], RunRecorder]:
     """Send frames to a node of their own and record what it makes of them.
@@ -41,24 +40,20 @@ def run_demo(
         metadata: What the checkpoint says of itself.
         output: Folder for the results; created if absent.
         rate_hz: Frames sent per second.
-        keyframe_interval: Parameter of the node, frames.
-        device: Parameter of the node.
+        parameters: Of the node, without its checkpoint.
         say: Told what happens.
 
     Returns:
         Summary of the run, and the run itself for the report.
 
     Raises:
+        ValueError: If a parameter does not take its value.
         TimeoutError: If the node does not become ready; the message says what it reported.
     """
     output.mkdir(parents=True, exist_ok=True)
     masks: dict[int, bytes] = {}  # PNG: a long clip's masks would not fit into memory otherwise
-    parameters = {
-        'checkpoint': str(checkpoint.resolve()),
-        'keyframe_interval': keyframe_interval,
-        'device': device,
-    }
-    with node_process(parameters, output / 'node.log'):
+    given = {**parameters, 'checkpoint': str(checkpoint.resolve())}
+    with node_process(given, output / 'node.log'):
         say(f'node started, log in {output / "node.log"}')
         played = (
             PlayedFrame(image=f.image, stamp_ns=f.stamp_ns, frame_id=f.frame_id) for f in frames()
@@ -91,7 +86,7 @@ def run_demo(
     summary.update(
         source=source,
         rate_hz=rate_hz,
-        keyframe_interval=keyframe_interval,
+        keyframe_interval=parameters.get('keyframe_interval'),
         checkpoint=str(checkpoint),
         backend=report.reported.get('backend'),
         execution=report.reported.get('execution'),

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from typing import Any
 
+from dcfm_ros.parameter_rules import settle
+
 _STOP_S = 15.0
 
 
@@ -19,7 +21,11 @@ def node_process(parameters: Mapping[str, Any], log: Path) -> Iterator[subproces
     """Run the node as its own process, on this host only.
 
     The process ends with the body; its output goes to `log`.
+
+    Raises:
+        ValueError: If a parameter does not take the value, which the node would refuse.
     """
+    settle(parameters)
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     # A domain of its own, so that a robot's topics on this host are left alone.
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))

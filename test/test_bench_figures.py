@@ -191,9 +191,11 @@ def test_ratios_of_streams_are_of_means():
 
 
 def test_ratios_of_two_backends():
-    torch_rows = [record('key', [2, 9, 100]), record('sync_k2', [8, 2]), record('paper_key', [1])]
+    torch_rows = [record('key', [2, 9, 100]), record('sync_k2', [8, 2])]
+    torch_rows.append(record('paper_key', [4, 10, 12]))
     rows = [record('key', [1, 10, 3], 'openvino'), record('sync_k2', [1, 4], 'openvino')]
-    assert ratios_between(torch_rows, rows) == {'key': 2.0, 'sync_k2': 2.0}
+    ratios = ratios_between(torch_rows, rows)
+    assert ratios == {'key': 2.0, 'sync_k2': 2.0, 'paper_key/key': 4.0}
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,11 @@ def test_packaged_weights_are_known_by_name(drive, tmp_path):
             "HEIGHTxWIDTH, for example 360x480, got '10'",
         ),
         (('demo', '--video', 'a', '--bag', 'b'), 'name one of --video, --bag and --images'),
+        (('demo', '--slices', '2'), '--slices (2) needs --execution amortised'),
+        (
+            ('demo', '--frames', '1', '--execution', 'parallel'),
+            "`execution` must be one of sync, amortised, async, got 'parallel'",
+        ),
     ],
 )
 def test_errors_are_one_clear_line(arguments, message):
@@ -228,6 +233,19 @@ def test_stages_are_told_in_the_order_of_a_frame(tmp_path):
     assert set(told) == {name for order in orders for name in order}
     for order in orders[:3]:
         assert [name for name in told if name in order] == list(order)
+
+
+def test_demo_shows_the_node_as_it_is_asked_for(tmp_path):
+    how = ('--interval', 3, '--execution', 'amortised', '--slices', 2, '--backend', 'torch')
+    run = dcfm('demo', '--frames', 12, '--device', 'cpu', *how, '--output', tmp_path)
+    assert run.returncode == 0, run.stderr + (tmp_path / 'node.log').read_text()
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['execution'] == 'amortised'
+    assert summary['backend'] == 'torch'
+    assert summary['keyframe_interval'] == 3
+    assert summary['masks_received'] + summary['frames_dropped'] == summary['frames_sent'] == 12
+    if summary['masks_received'] == 12:
+        assert summary['keyframe_age']['max'] == 3  # its interval - 1, and a slice later
 
 
 @pytest.mark.skipif(not CAMVID.exists(), reason=f'CamVid absent: {CAMVID}')

@@ -342,13 +342,14 @@ def test_command_compares_executions(camvid, net, tmp_path):
         *('evaluate', '--root', camvid, '--device', 'cpu', '--no-floors', '--by-age'),
         *('--checkpoint', tmp_path / 'net.safetensors', '--json', tmp_path / 'figures.json'),
         *('--execution', 'sync, amortised', '--intervals', '1,4', '--phases', 'first'),
-        *('--key-ms', '100', '--nonkey-ms', '30', '--rate', '30'),
+        *('--key-ms', '100', '--nonkey-ms', '30', '--rate', '30', '--backend', 'torch'),
     )
     assert run.returncode == 0, run.stderr
     figures = json.loads((tmp_path / 'figures.json').read_text())
     told = [(row['interval'], row['execution'], row['slices']) for row in figures['rows']]
     assert told == [(1, 'sync', None), (4, 'sync', None), (4, 'amortised', 4)]
     assert figures['streaming_rate_hz'] == 30.0
+    assert figures['backend'] == 'torch'
     oldest = figures['rows'][2]['by_age'][-1]
     assert oldest['age'] == 6
     assert f'{oldest["miou"]:.3f}' in run.stdout

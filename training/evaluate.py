@@ -237,6 +237,7 @@ def evaluate_clips(
                 rows.append(scores[plan].row(main, heights[main], setting, schedule))
     times = asdict(options.frame_times) if options.frame_times else 'measured'
     return {
+        'backend': options.backend,
         'flip': options.flip,
         'motion': options.motion,
         'scales': list(options.scales) or None,

@@ -44,9 +44,17 @@ def ratios_within(records: Sequence[Record]) -> dict[str, float]:
 
 
 def ratios_between(above: Sequence[Record], below: Sequence[Record]) -> dict[str, float]:
-    """Ratios of the rows of one network in two backends, by row; as in `ratios_within`."""
+    """Ratios of the rows of one network in two backends, by row; as in `ratios_within`.
+
+    And of the plain order, if it is among the first ones, to its rows in the second.
+    """
     others = {record.rival.what: np.array(record.ms) for record in below}
-    ratios = {}
+    plain = {record.rival.what: np.array(record.ms) for record in above}
+    ratios = {
+        f'{what}/{other}': float(np.median(plain[what] / others[other]))
+        for what, other in _PAIRS
+        if what.startswith('paper_') and what in plain and other in others
+    }
     for record in above:
         what, values = record.rival.what, np.array(record.ms)
         if what.startswith('async_') or what not in others:
