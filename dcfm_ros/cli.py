@@ -119,7 +119,7 @@ def demo(
     topic: Topic = None,
     label_topic: LabelTopic = None,
     checkpoint: Checkpoint = None,
-    interval: Interval = 4,
+    interval: Interval = 3,
     execution: Execution = 'sync',
     slices: Slices = None,
     device: Device = 'auto',

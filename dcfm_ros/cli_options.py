@@ -36,7 +36,7 @@ Slices = Annotated[
     typer.Option(min=1, help='Frames that share a keyframe, amortised; default: its interval.'),
 ]
 FixedInterval = Annotated[
-    OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 4.')
+    OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 3.')
 ]
 Adaptive = Annotated[
     OptionalFloat, typer.Option(min=0.0, help='Change score that makes a keyframe instead.')

@@ -98,7 +98,7 @@ class NodeParameters:
         changeable=LIVE,
     )
     keyframe_interval: int = _live(
-        4,
+        3,
         1000,
         'frames',
         'A keyframe every so many frames, if fixed; 1 makes every frame a keyframe.',

@@ -53,7 +53,7 @@ def choose_schedule(
     for name, value in options.items():
         if value is not None:
             raise ValueError(f'--{name} ({value}) needs --adaptive')
-    return FixedScheduler(4 if interval is None else interval)
+    return FixedScheduler(3 if interval is None else interval)
 
 
 def segment_frames(

@@ -170,7 +170,7 @@ def test_clip_keeps_at_most_two_common_features(schedule, monkeypatch):
 
 
 def test_options_of_the_command_line_give_the_schedule():
-    assert choose_schedule(None, None, None).settings()['keyframe_interval'] == 4
+    assert choose_schedule(None, None, None).settings()['keyframe_interval'] == 3
     assert choose_schedule(6, None, None).settings()['keyframe_interval'] == 6
     settings = choose_schedule(None, 0.5, 8, 'feature', 0.1).settings()
     assert settings == {

@@ -152,7 +152,7 @@ def test_without_arguments_the_node_gets_the_parameter_file(
 def test_given_arguments_win_over_the_parameter_file(
     launch: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    parameters = {'keyframe_interval': 3, 'device': 'cuda', 'deadline_ms': 12.5}
+    parameters = {'keyframe_interval': 5, 'device': 'cuda', 'deadline_ms': 12.5}
     file = tmp_path / 'own.yaml'
     file.write_text(
         yaml.safe_dump({'/segmentation/segmentation_node': {'ros__parameters': parameters}})

@@ -58,7 +58,9 @@ def ages(records: list[FrameRecord]) -> list[int]:
 def test_amortised_keyframes_answer_every_frame(
     tmp_path: Path, checkpoint: Path, parameters: dict[str, int], expected: list[int]
 ) -> None:
-    report = play_to_node(tmp_path / 'log', checkpoint, 12, execution='amortised', **parameters)
+    report = play_to_node(
+        tmp_path / 'log', checkpoint, 12, execution='amortised', keyframe_interval=4, **parameters
+    )
     assert ages(report.records) == expected
     assert report.reported['execution'] == 'amortised'
     keyframes = [i for i, r in enumerate(report.records) if r.timing['is_keyframe'] == 'true']

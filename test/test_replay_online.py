@@ -47,7 +47,7 @@ def run(bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[R
     folder = tmp_path_factory.mktemp('report')
     options = OnlineOptions(
         checkpoint=make_checkpoint(folder / 'tiny.safetensors'),
-        parameters={'cpu_threads': 1, 'backend': 'torch', 'keyframe_interval': 3},
+        parameters={'cpu_threads': 1, 'backend': 'torch', 'keyframe_interval': 5},
         label_topic='/camera/label',
         mode='peak',
         rates=(20.0,),
@@ -98,7 +98,7 @@ def test_keyframes_are_those_of_the_parameter(run: tuple[ReplayRun, Any]) -> Non
     made, _ = run
     answered = [entry for entry in made.frames if entry.is_answered]
     assert [entry.is_keyframe for entry in answered] == [
-        index % 3 == 0 for index in range(len(answered))
+        index % 5 == 0 for index in range(len(answered))
     ]
     assert {entry.reason for entry in answered if entry.is_keyframe} <= {
         'first', 'interval', 'time_jump', 'time_gap',
@@ -137,7 +137,7 @@ def test_report_tells_where_it_comes_from(run: tuple[ReplayRun, Any]) -> None:
     _, figures = run
     assert figures['metadata']['rmw'] == figures['transport']['rmw'] != ''
     assert figures['metadata']['qos']['images'] == {'reliability': 'reliable', 'depth': 10}
-    assert figures['metadata']['config']['keyframe_interval'] == '3'
+    assert figures['metadata']['config']['keyframe_interval'] == '5'
     assert figures['transport']['image_transport'] == 'raw'
 
 
