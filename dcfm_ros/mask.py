@@ -34,7 +34,7 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
         Class ids, (H, W) uint8.
     """
     if logits.is_cuda:
-        if kernel := _cuda_kernel(logits.device):
+        if kernel := _cuda_kernel(logits.device, logits.dtype):
             return np.asarray(kernel(logits, size)[0].cpu().numpy(), np.uint8)
         resized = [chunk.argmax(dim=0).to(torch.uint8) for chunk in _row_chunks(logits, size)]
         return np.asarray(torch.cat(resized).cpu().numpy(), np.uint8)
@@ -52,7 +52,7 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
         Values in (0, 1], (H, W) float32.
     """
     if logits.is_cuda:
-        if kernel := _cuda_kernel(logits.device):
+        if kernel := _cuda_kernel(logits.device, logits.dtype):
             _, confidence = kernel(logits, size, with_confidence=True)
             return np.asarray(confidence.cpu().numpy(), np.float32)
         chunks = [chunk.softmax(dim=0).amax(dim=0) for chunk in _row_chunks(logits, size)]
@@ -82,12 +82,14 @@ def mean_confidence(logits: Tensor) -> float:
 
 
 @cache
-def _cuda_kernel(device: torch.device) -> Any:
-    """`resized_argmax`, or None where Triton is not installed or cannot compile."""
+def _cuda_kernel(device: torch.device, dtype: torch.dtype) -> Any:
+    """`resized_argmax`, compiled; None where Triton is not installed or cannot do so."""
     try:
         from dcfm_ros.backends.triton_mask import resized_argmax
 
-        resized_argmax(torch.zeros(1, 2, 2, 2, device=device), (4, 4), with_confidence=True)
+        logits = torch.zeros(1, 2, 2, 2, dtype=dtype, device=device)
+        for with_confidence in (False, True):
+            resized_argmax(logits, (4, 4), with_confidence=with_confidence)
     except Exception as error:  # no compiler, a folder that cannot be written, an old GPU, ...
         warnings.warn(f'masks are made without Triton: {error}', stacklevel=3)
         return None

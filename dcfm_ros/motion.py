@@ -87,7 +87,8 @@ def taken_by_torch(feature: Tensor, x: Places, y: Places) -> Tensor:
     height, width = feature.shape[-2:]
     places = np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
     grid = torch.from_numpy(places)[None].to(feature.device)
-    return F.grid_sample(feature, grid, padding_mode='border', align_corners=False)
+    taken = F.grid_sample(feature, grid, padding_mode='border', align_corners=False)
+    return taken.contiguous(memory_format=torch.channels_last)  # as features lie
 
 
 def taken_by_opencv(feature: Tensor, x: Places, y: Places) -> Tensor:

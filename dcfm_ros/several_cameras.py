@@ -21,9 +21,10 @@ def step_together(
     """Segment a frame of each camera, as `SegmentationEngine.step` does.
 
     The shallow encoder takes the images of one size as a batch; by then every camera goes its own
-    way, since each has its own keyframes. Graphs are made for one image: `openvino` and
-    `onnxruntime` encode one by one, and nothing is gained. Logits are those of single steps up to
-    the order of additions, 1e-4 of the largest, and masks are equal but where two classes tie.
+    way, since each has its own keyframes. Graphs are made for one image: `openvino`,
+    `onnxruntime` and CUDA graphs encode one by one, and nothing is gained. Logits are those of
+    single steps up to the order of additions, 1e-4 of the largest, and masks are equal but where
+    two classes tie.
 
     Args:
         engines: One for each camera; all but one from its `for_another_camera`.

@@ -7,6 +7,7 @@ import pytest
 from small_net import assert_same_mask, make_images, make_net, plain_logits
 import torch
 
+from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.config import DCFMConfig
 
@@ -134,6 +135,19 @@ def test_all_batch_norms_but_the_merged_one_are_folded(backbone):
     left = [n for n, m in modules.items() if isinstance(m, torch.nn.BatchNorm2d)]
     # The all-MLP fuse merges its weights at run time.
     assert left == ['encoder.fuse.norm']
+
+
+@pytest.mark.parametrize(('backbone', 'options'), BACKBONES[:-2])
+def test_whatever_is_computed_lies_channels_last(backbone, options):
+    backend = TorchBackend(make_net(backbone, **options), torch.device('cpu'))
+    independent = backend.encode_independent(backend.to_input(make_images(1)[0]))
+    common = backend.encode_common(independent)
+    one, two = (
+        backend.decode(cached, independent, is_keyframe=False)
+        for cached in ([common], [common, common.clone()])
+    )
+    for tensor in (independent.feature, common, one, two):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(

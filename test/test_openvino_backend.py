@@ -62,6 +62,15 @@ def test_amortised_masks_and_ages_are_those_of_pytorch():
     assert_same_stream(net, 'openvino', execution='amortised')
 
 
+def test_a_network_whose_blocks_are_channels_last_can_be_cut():
+    net, images = make_net('timm:mambaout_femto', fuse_channels=32), make_images(3)
+    options = {'schedule': 6, 'execution': 'amortised'}
+    engine = make_engine(net, 'openvino', **options)
+    results = run(engine, images * 4)  # the second keyframe is done in slices
+    assert engine.backend_failure == ''
+    assert_same(results, run(make_engine(net, 'torch', **options), images * 4))
+
+
 def test_amortised_deep_encoder_is_as_many_graphs_as_slices():
     engine = make_engine(make_small(), 'openvino', schedule=5, execution='amortised', slices=3)
     results = run(engine, make_images(9))

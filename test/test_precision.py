@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from weakref import ref
+
 from backend_equality import NETS, make_engine, run
 import numpy as np
 import pytest
@@ -149,6 +152,72 @@ def test_a_precision_that_there_is_not():
 def test_the_precision_of_a_half_network_is_told():
     backend = make_backend('auto', make_net().bfloat16(), torch.device('cpu'))
     assert (backend.name, backend.precision) == ('torch', 'bf16')
+
+
+class NoRoomForTheDecoder(StagesOfOneSize):
+    """As where a GPU is full by the time that the last stage is prepared."""
+
+    def prepare(self, stage, inputs, threads):
+        if len(inputs) < 2:
+            return super().prepare(stage, inputs, threads)
+        taken = torch.zeros(10)
+        self.taken = ref(taken)
+        raise torch.OutOfMemoryError('Tried to allocate 2 GiB')
+
+
+def test_pytorch_goes_on_with_the_memory_of_the_graphs(monkeypatch):
+    plain = TorchBackend(make_net(), torch.device('cpu'))
+    backend = NoRoomForTheDecoder(plain)
+    decode, left = plain.decode, []
+
+    def decode_with_what_is_left(*arguments, **options):
+        left.append((backend.taken(), dict(backend._sizes)))
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(plain, 'decode', decode_with_what_is_left)
+    with pytest.warns(RuntimeWarning, match='Tried to allocate 2 GiB'):
+        assert len(stream(backend, make_images(2))) == 2
+    assert left == [(None, {})] * 2
+
+
+@pytest.mark.parametrize('num_slices', [2, 4])
+def test_slices_are_cut_by_what_the_runner_says_of_the_steps(num_slices):
+    class Timed(StagesOfOneSize):
+        def time_steps(self, independent):
+            steps = self._torch.deep_task(independent).steps
+            return [1.0] * (len(steps) - 1) + [1000.0]
+
+        def prepare(self, stage, inputs, threads):
+            stages.append(stage)
+            return super().prepare(stage, inputs, threads)
+
+    stages = []
+    backend = Timed(TorchBackend(make_net(), torch.device('cpu')), num_slices=num_slices)
+    backend.encode_independent(backend.to_input(make_images(1)[0]))
+    _, *slices = stages
+    assert 2 <= len(slices) <= num_slices
+    assert len(slices[-1]._steps) == 1
+
+
+@needs_cuda
+def test_graphs_hold_what_they_read():
+    backend = make_backend('torch', make_net(), torch.device('cuda'))
+    image = make_images(1)[0]
+    before = stream(backend, [image] * 4)[-1]
+    gc.collect()
+    taken = [torch.full((size,), torch.nan, device='cuda') for size in (3, 64, 128, 4096) * 500]
+    after = stream(backend, [image] * 4)[-1]
+    assert torch.equal(before, after)
+    assert len(taken) == 2000
+
+
+@needs_cuda
+def test_steps_are_timed_on_the_gpu():
+    backend = make_backend('torch', make_net('mit_b0'), torch.device('cuda'))
+    independent = backend.encode_independent(backend.to_input(make_images(1)[0]))
+    times = backend.time_steps(independent)
+    assert len(times) == len(backend._torch.deep_task(independent).steps)
+    assert all(0 < time < 50 for time in times)
 
 
 @needs_cuda

@@ -6,6 +6,9 @@ GPU needs for them. Shapes: H W image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,12 +16,17 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from dcfm_ros.backends.graph_backend import GraphBackend, Ready
+from dcfm_ros.backends.graph_backend import TIMINGS, GraphBackend, Ready
 from dcfm_ros.backends.graphs import Stage, Tensors
 from dcfm_ros.backends.torch_backend import TorchBackend
+from dcfm_ros.models.backbone import Independent
 
 _WARM_UPS = 3
 """Runs before a capture: libraries choose their kernels and take their memory in them."""
+_event: Any = partial(torch.cuda.Event, enable_timing=True)
+_sleep: Any = torch.cuda._sleep
+_SLEEP = 100_000_000
+"""Clock cycles of the GPU, some 50 ms."""
 _TOLERANCE = {torch.float32: 1e-2, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Of what a graph gives, as a share of the largest value: another kernel adds in another order."""
 
@@ -43,9 +51,8 @@ class CudaBackend(GraphBackend):
         super().__init__(backend, num_slices=num_slices)
         self.precision = backend.precision
         with torch.cuda.device(backend.device):
-            # One of each for all graphs: a stream has memory of its own in cuBLAS, and graphs that
-            # are replayed one after another can share what they compute in.
-            self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._stream = _stream_of(backend.device)
+            # Graphs that are replayed one after another can share what they compute in.
             self._pool = torch.cuda.graph_pool_handle()
 
     def to_input(self, image: NDArray[np.uint8]) -> Tensor:
@@ -69,6 +76,26 @@ class CudaBackend(GraphBackend):
             _compare(given.float(), wanted.float(), _TOLERANCE.get(wanted.dtype, 1e-2))
         return captured, expected
 
+    @torch.inference_mode()
+    def time_steps(self, independent: Independent) -> Sequence[float]:
+        """See `GraphBackend.time_steps`; what the GPU takes, as in a graph.
+
+        Starting the steps takes the CPU longer, and about as long for each of them.
+        """
+        runs = []
+        with torch.cuda.device(self._torch.device):
+            for _ in range(TIMINGS):
+                task = self._torch.deep_task(independent)
+                events = [_event() for _ in range(len(task.steps) + 1)]
+                _sleep(_SLEEP)  # until all are started: then none waits for the CPU
+                events[0].record()
+                for index, event in enumerate(events[1:]):
+                    task.run(index, index + 1)
+                    event.record()
+                torch.cuda.synchronize()
+                runs.append([begin.elapsed_time(end) for begin, end in pairwise(events)])
+        return [min(times) for times in zip(*runs, strict=True)]
+
 
 class _Captured:
     """A stage as a CUDA graph, with inputs and outputs that stay where they are."""
@@ -81,7 +108,10 @@ class _Captured:
         pool: Any,
     ) -> None:
         self._device = stream.device
-        self._inputs = [torch.zeros_like(tensor) for tensor in inputs]
+        # A graph knows its tensors by their addresses only: those that the stage holds must live.
+        self._stage = stage
+        # Not as warm-up images are, which are zero: those shall tell whether it reads its inputs.
+        self._inputs = [torch.ones_like(tensor) for tensor in inputs]
         current = torch.cuda.current_stream()
         stream.wait_stream(current)
         # Set out here, so that it is left also where the capture fails.
@@ -102,6 +132,12 @@ class _Captured:
                 own.copy_(given)
             self._graph.replay()
             return [output.clone() for output in self._outputs]
+
+
+@cache
+def _stream_of(device: torch.device) -> torch.cuda.Stream:
+    """The stream that graphs are captured in: each has memory of its own in cuBLAS, for good."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _compare(given: Tensor, wanted: Tensor, tolerance: float) -> None:

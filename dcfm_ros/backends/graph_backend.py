@@ -10,6 +10,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 import copy
 from dataclasses import dataclass
 from functools import partial
+import traceback
 from typing import TypeVar
 import warnings
 from weakref import WeakValueDictionary
@@ -27,6 +28,8 @@ Ready = Callable[..., list[Tensor]]
 """A prepared stage: tensors, in any thread, to tensors that nobody will write to again."""
 T = TypeVar('T')
 
+TIMINGS = 3
+"""Runs of the deep encoder, of which the least duration of a step counts."""
 _MAX_SIZES = 2
 _PATIENCE = 30
 """Images in a row of one more size until it gets graphs, and the oldest size loses its own."""
@@ -80,6 +83,13 @@ class GraphBackend(Backend):
         Returns:
             It, and what the stage gives for these inputs.
         """
+
+    def time_steps(self, independent: Independent) -> Sequence[float]:
+        """Least duration of each step of the deep encoder, ms; slices are cut by them."""
+        for _ in range(TIMINGS):
+            task = self._torch.deep_task(independent)
+            task.run_measured()
+        return task.step_ms
 
     def encode_independent(self, image: Tensor) -> Independent:
         """See `Backend.encode_independent`."""
@@ -150,6 +160,11 @@ class GraphBackend(Backend):
         try:
             return in_graph()
         except Exception as error:  # whatever a library may raise
+            if isinstance(error, torch.OutOfMemoryError):
+                # PyTorch goes on with what graphs have taken, the one that was being made too.
+                traceback.clear_frames(error.__traceback__)
+                self._sizes = {}
+                torch.cuda.empty_cache()
             done = in_torch()  # raises as well where it is the frame that is bad
             *_, reason = repr(error), *filter(None, map(str.strip, str(error).splitlines()))
             self.failure = f'{self.runner} failed, PyTorch goes on: {reason}'
@@ -187,7 +202,7 @@ class GraphBackend(Backend):
         independent = Independent(outputs[0], outputs[-1])
         deep: list[Ready] = []
         inputs: Tensors = [independent.state]
-        for stage in deep_stages(self._torch, independent, self._num_slices):
+        for stage in deep_stages(self._torch, independent, self._num_slices, self.time_steps):
             ready, inputs = self.prepare(stage, inputs, deep_threads)
             deep.append(ready)
         shapes = independent.feature.shape, independent.state.shape

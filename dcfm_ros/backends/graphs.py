@@ -116,7 +116,10 @@ def shallow_stage(backend: TorchBackend) -> Stage:
 
 
 def deep_stages(
-    backend: TorchBackend, independent: Independent, num_slices: int = 1
+    backend: TorchBackend,
+    independent: Independent,
+    num_slices: int,
+    time_steps: Callable[[Independent], Sequence[float]],
 ) -> Iterator[Stage]:
     """The deep encoder and the common half of the fusion, in slices that last about as long.
 
@@ -124,14 +127,15 @@ def deep_stages(
     projected common feature. Each must have been run before the next one is asked for.
 
     Args:
-        backend: Runs some times, to measure its steps, if there are slices.
+        backend: Whose steps they are.
         independent: Of an image of the size that is wanted.
         num_slices: How many; fewer where there are fewer steps.
+        time_steps: Tells how long each step takes, if there are slices.
     """
     steps = backend.deep_task(independent).steps
     ends = [len(steps)]
     if num_slices > 1:
-        ends = sorted(set(slice_ends(_measured(backend, independent), num_slices)))
+        ends = sorted(set(slice_ends(tuple(time_steps(independent)), num_slices)))
     encoder = backend.net.encoder
     rebuild: _Rebuild = lambda tensors: encoder.start(tensors[0])  # noqa: E731
     for begin, end in pairwise([0, *ends]):
@@ -214,13 +218,6 @@ def _apart(state: DeepState | Tensor) -> tuple[list[Tensor], _Rebuild]:
         return DeepState(x, tuple(stages))
 
     return unique, rebuild
-
-
-def _measured(backend: TorchBackend, independent: Independent) -> tuple[float, ...]:
-    for _ in range(3):  # the least duration of each step counts
-        task = backend.deep_task(independent)
-        task.run_measured()
-    return tuple(task.step_ms)
 
 
 def _is_last(tensor: Tensor) -> bool:

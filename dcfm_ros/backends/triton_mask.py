@@ -52,7 +52,12 @@ def resized_argmax(
     return mask, confidence if with_confidence else None
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+# Compiled for any size, lest the first frame of another camera wait for it.
+@triton.jit(  # type: ignore[untyped-decorator]
+    do_not_specialize=[
+        'num_classes', 'grid_height', 'grid_width', 'width', 'stride_class', 'stride_row',
+    ]
+)  # fmt: skip
 def _kernel(
     logits: Any,
     mask: Any,

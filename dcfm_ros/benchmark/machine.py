@@ -15,16 +15,22 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def machine() -> dict[str, object]:
-    """Facts of this machine; None where it does not tell."""
+def machine(device: torch.device | None = None) -> dict[str, object]:
+    """Facts of this machine; None where it does not tell.
+
+    Args:
+        device: The GPU that is meant; None: the first one.
+    """
+    gpu = device if device is not None and device.type == 'cuda' else 0
     facts: dict[str, object] = {
         'processor': _processor(),
         'cores': len(os.sched_getaffinity(0)),
         'threads': torch.get_num_threads(),
         'bf16': [name for name in ('avx512_bf16', 'amx_bf16') if name in _flags()],
         'governor': _first_line('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor'),
+        'omp_wait_policy': os.environ.get('OMP_WAIT_POLICY'),
         'load_average': [round(value, 2) for value in os.getloadavg()],
-        'gpu': torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        'gpu': torch.cuda.get_device_name(gpu) if torch.cuda.is_available() else None,
         'cuda': torch.version.cuda if torch.cuda.is_available() else None,
         'system': f'{platform.system()} {platform.machine()}',
         'python': platform.python_version(),

@@ -36,11 +36,11 @@ def main() -> None:
 
 
 def _tell(engine: SegmentationEngine) -> None:
-    is_gpu = engine.device != 'cpu'
+    gpu_bytes = None if engine.device == 'cpu' else torch.cuda.max_memory_reserved(engine.device)
     values = {
         'rss_mb': round(resident_mb(os.getpid()), 1),
         'peak_rss_mb': round(_peak_mb(), 1),
-        'peak_gpu_mb': round(torch.cuda.max_memory_allocated() / 2**20, 1) if is_gpu else None,
+        'peak_gpu_mb': None if gpu_bytes is None else round(gpu_bytes / 2**20, 1),
     }
     print(json.dumps(values), flush=True)
 

@@ -96,7 +96,7 @@ def run_bench(
         ValueError: If a backend or device is not there.
     """
     device = resolve_device(options.device)
-    here = machine()  # first: its load average should not be of this run
+    here = machine(device)  # first: its load average should not be of this run
     notes: list[str] = []
 
     def note(text: str) -> None:
