@@ -58,8 +58,8 @@ setup(
         'dcfm_ros.replay',
         'dcfm_ros.synthetic',
         'dcfm_ros.training',
-        'dcfm_ros.training.layouts',
         'dcfm_ros.training.evaluation',
+        'dcfm_ros.training.layouts',
         'dcfm_ros.training.plots',
     ],
     package_data={

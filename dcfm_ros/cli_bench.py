@@ -97,12 +97,12 @@ def bench(
 def _bench_transport(
     frames: int, weights: str, device: str, json_file: Path | None, markdown: Path | None
 ) -> None:
-    from dcfm_ros.benchmark.machine import machine
     from dcfm_ros.benchmark.transport import (
         TransportOptions,
         measure_transport,
         transport_sections,
     )
+    from dcfm_ros.machine import machine
 
     options = TransportOptions(frames=frames, checkpoint=weights, device=device)
     figures: dict[str, Any] = {'machine': machine()}

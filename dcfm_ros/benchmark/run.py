@@ -12,7 +12,6 @@ from typing import Any
 from dcfm_ros.benchmark.frames import Progress, read_frames, silent
 from dcfm_ros.benchmark.interleave import Record, Rival, measure
 from dcfm_ros.benchmark.load_model import load_model
-from dcfm_ros.benchmark.machine import machine
 from dcfm_ros.benchmark.memory import engine_memory
 from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_plain
 from dcfm_ros.benchmark.paper_tables import PaperTables
@@ -20,6 +19,7 @@ from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
 from dcfm_ros.benchmark.rivals import async_rival, engine_rivals, plain_rivals
 from dcfm_ros.device import resolve_device
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.machine import machine
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.sources import SourceFrame
 

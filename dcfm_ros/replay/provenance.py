@@ -10,7 +10,7 @@ from pathlib import Path
 import platform
 from typing import Any
 
-from dcfm_ros.benchmark.machine import machine
+from dcfm_ros.machine import machine
 
 _BLOCK = 1 << 20
 
