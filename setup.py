@@ -54,6 +54,7 @@ setup(
         'dcfm_ros',
         'dcfm_ros.backends',
         'dcfm_ros.benchmark',
+        'dcfm_ros.images',
         'dcfm_ros.models',
         'dcfm_ros.replay',
         'dcfm_ros.synthetic',

@@ -14,12 +14,12 @@ from dcfm_ros.deep_execution import DeepExecution, make_execution
 from dcfm_ros.device import resolve_device
 from dcfm_ros.feature_cache import Keyframe
 from dcfm_ros.frame_result import FrameResult as FrameResult
+from dcfm_ros.images.preprocess import check_image, shrink
 from dcfm_ros.keyframe_stream import KeyframeStream
 from dcfm_ros.mask import class_mask
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.motion import make_motion
-from dcfm_ros.preprocess import check_image, shrink
 from dcfm_ros.scheduler import FixedScheduler, Schedule
 from dcfm_ros.timing import StageTimer
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dcfm_ros import messages
 from dcfm_ros.camera_info_relay import CameraInfoRelay
-from dcfm_ros.compressed import compressed_to_rgb, mask_to_png
 from dcfm_ros.diagnostics import Level, Status
-from dcfm_ros.encodings import image_to_rgb
+from dcfm_ros.images.compressed import compressed_to_rgb, mask_to_png
+from dcfm_ros.images.raw import image_to_rgb
 from dcfm_ros.log_throttle import LogThrottle
 from dcfm_ros.mask_geometry import resize_nearest, resize_picture
 from dcfm_ros.overlay import blend, colorize

@@ -21,8 +21,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
 from dcfm_ros.class_labels import ClassLabels
-from dcfm_ros.depth_messages import image_to_ids
 from dcfm_ros.diagnostics import Level, Status
+from dcfm_ros.images.depth import image_to_ids
 from dcfm_ros.matched_subscription import MatchedSubscription
 from dcfm_ros.messages import statuses_to_diagnostics
 from dcfm_ros.parameter_declaration import declare_parameters, read_parameters

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.frame_result import FrameResult
+from dcfm_ros.images.preprocess import check_image
 from dcfm_ros.models.backbone import Independent
-from dcfm_ros.preprocess import check_image
 
 
 def step_together(

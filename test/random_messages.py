@@ -10,7 +10,7 @@ import cv2
 from hypothesis import strategies as st
 import numpy as np
 
-from dcfm_ros.encodings import ENCODINGS
+from dcfm_ros.images.raw import ENCODINGS
 
 UINT32 = 2**32 - 1
 FRAME_IDS = st.text(st.characters(exclude_characters='\0', exclude_categories=['Cs']), max_size=30)

@@ -10,7 +10,7 @@ import torch
 
 from dcfm_ros.adaptive_scheduler import AdaptiveScheduler, change_score
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.preprocess import shrink
+from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.scheduler import FixedScheduler
 from dcfm_ros.segment import choose_schedule, segment_frames
 from dcfm_ros.sources import SourceFrame

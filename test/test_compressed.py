@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from dcfm_ros.compressed import compressed_to_rgb, mask_to_png
+from dcfm_ros.images.compressed import compressed_to_rgb, mask_to_png
 
 
 def smooth_image(height: int = 48, width: int = 64) -> NDArray[np.uint8]:

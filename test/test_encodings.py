@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from dcfm_ros.encodings import ENCODINGS, MAX_PIXELS, demosaic, image_to_rgb
+from dcfm_ros.images.raw import ENCODINGS, MAX_PIXELS, demosaic, image_to_rgb
 
 RGB = np.random.default_rng(3).integers(0, 256, (5, 6, 3), np.uint8)
 ORANGE = (200, 100, 30)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.preprocess import shrink
 from dcfm_ros.training.datasets import Clip, read_frame
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.segmentation_losses import cross_entropy

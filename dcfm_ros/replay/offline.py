@@ -16,8 +16,8 @@ import torch
 
 from dcfm_ros.bag_files import promised_counts, storage_files
 from dcfm_ros.bags import BagReader
-from dcfm_ros.compressed import mask_to_png
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.images.compressed import mask_to_png
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.replay.provenance import PeakMemory, describe_run

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.bags import BagReader
-from dcfm_ros.compressed import mask_to_png, png_to_mask
+from dcfm_ros.images.compressed import mask_to_png, png_to_mask
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.play_report import FrameRecord, PlayReport
 from dcfm_ros.recorder import RunRecorder

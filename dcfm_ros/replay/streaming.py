@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.bags import BagReader
-from dcfm_ros.compressed import png_to_mask
 from dcfm_ros.engine import FrameResult, SegmentationEngine
+from dcfm_ros.images.compressed import png_to_mask
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.recorder import FrameEntry
 from dcfm_ros.training.evaluation.streaming import newest_by, publish

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.engine import FrameResult, SegmentationEngine
-from dcfm_ros.preprocess import shrink
+from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.scheduler import Observation
 from dcfm_ros.training.clips import Clip, Frame
 from dcfm_ros.training.datasets import read_frame

@@ -15,9 +15,9 @@ import torch
 from tqdm import tqdm
 
 from dcfm_ros.device import resolve_device
+from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.preprocess import shrink
 from dcfm_ros.training.datasets import Clip, read_frame
 
 Image = NDArray[np.uint8]

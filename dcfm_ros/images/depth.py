@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.encodings import check_size
+from dcfm_ros.images.raw import check_size
 from dcfm_ros.mask_geometry import described_size
 from dcfm_ros.point_cloud import Intrinsics
 
