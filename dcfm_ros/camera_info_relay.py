@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dcfm_ros.mask_geometry import camera_info_of_mask
+from dcfm_ros.masks.resize import camera_info_of_mask
 
 
 class CameraInfoRelay:

@@ -15,7 +15,7 @@ from torch import Tensor
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.frame_result import FrameResult
 from dcfm_ros.images.preprocess import check_image, shrink
-from dcfm_ros.mask import class_mask
+from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.motion import OpticalFlow, Picture
 from dcfm_ros.scheduler import Decision, Observation, Schedule

@@ -12,12 +12,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from dcfm_ros.class_labels import ClassLabels
 from dcfm_ros.cloud_diagnostics import InputState
 from dcfm_ros.cloud_matching import CloudMatcher, Match
 from dcfm_ros.cloud_parameters import CloudParameters
 from dcfm_ros.cloud_processor import CloudJob, DepthFrame
 from dcfm_ros.diagnostics import Status, image_status
+from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.matched_subscription import MatchedSubscription
 from dcfm_ros.messages import stamp_to_ns
 from dcfm_ros.sequence_gaps import SequenceGaps

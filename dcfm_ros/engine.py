@@ -16,7 +16,7 @@ from dcfm_ros.feature_cache import Keyframe
 from dcfm_ros.frame_result import FrameResult as FrameResult
 from dcfm_ros.images.preprocess import check_image, shrink
 from dcfm_ros.keyframe_stream import KeyframeStream
-from dcfm_ros.mask import class_mask
+from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.motion import make_motion

@@ -21,7 +21,7 @@ from dcfm_ros.backends.openvino_backend import import_openvino
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.files import write_json
-from dcfm_ros.mask import class_mask
+from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.synthetic_drive import DriveConfig, render_drive

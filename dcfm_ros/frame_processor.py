@@ -16,8 +16,8 @@ from dcfm_ros.diagnostics import Level, Status
 from dcfm_ros.images.compressed import compressed_to_rgb, mask_to_png
 from dcfm_ros.images.raw import image_to_rgb
 from dcfm_ros.log_throttle import LogThrottle
-from dcfm_ros.mask_geometry import resize_nearest, resize_picture
-from dcfm_ros.overlay import blend, colorize
+from dcfm_ros.masks.overlay import blend, colorize
+from dcfm_ros.masks.resize import resize_nearest, resize_picture
 from dcfm_ros.stream_statistics import StreamStatistics
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcfm_ros.mask import confidence_map
+from dcfm_ros.masks.class_mask import confidence_map
 
 
 @dataclass(eq=False, kw_only=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.deep_execution import DeepExecution
 from dcfm_ros.feature_cache import FeatureCache, Keyframe
-from dcfm_ros.mask import mean_confidence
+from dcfm_ros.masks.class_mask import mean_confidence
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.scheduler import Decision, Observation, Schedule
 from dcfm_ros.timing import StageTimer

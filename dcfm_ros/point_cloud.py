@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.mask_geometry import resize_nearest
+from dcfm_ros.masks.resize import resize_nearest
 
 T = TypeVar('T', bound=np.generic)
 

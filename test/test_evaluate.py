@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.mask import mean_confidence
+from dcfm_ros.masks.class_mask import mean_confidence
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM

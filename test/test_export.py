@@ -12,7 +12,7 @@ import torch
 
 from dcfm_ros import export
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.mask import class_mask
+from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import save_checkpoint
 
 onnxruntime = pytest.importorskip('onnxruntime')

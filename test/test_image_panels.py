@@ -7,8 +7,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import torch
 from torch.utils.data import DataLoader, default_collate
 
+from dcfm_ros.masks.overlay import colorize
 from dcfm_ros.models.config import DCFMConfig
-from dcfm_ros.overlay import colorize
 from dcfm_ros.training.clip_pairs import ClipPair
 from dcfm_ros.training.image_panels import ImagePanels, draw_panels
 from dcfm_ros.training.module import SymmetricTraining

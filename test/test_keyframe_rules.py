@@ -10,7 +10,7 @@ from small_net import make_images
 import torch
 
 from dcfm_ros.adaptive_scheduler import AdaptiveScheduler, change_score, digest, feature_change
-from dcfm_ros.mask import mean_confidence
+from dcfm_ros.masks.class_mask import mean_confidence
 from dcfm_ros.scheduler import FixedScheduler, Observation
 
 GREY = np.full((6, 8, 3), 90, np.uint8)

@@ -11,7 +11,7 @@ import torch
 
 from dcfm_ros.adaptive_scheduler import AdaptiveScheduler, change_score, digest, feature_change
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.mask import mean_confidence
+from dcfm_ros.masks.class_mask import mean_confidence
 from dcfm_ros.scheduler import FixedScheduler
 
 SECOND = 10**9

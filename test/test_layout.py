@@ -205,7 +205,7 @@ def test_imported_packages_are_declared_in_setup() -> None:
             known |= training
         if module.startswith('dcfm_ros.backends.') or module == 'dcfm_ros.export':
             known |= speed
-        if module == 'dcfm_ros.backends.triton_mask':
+        if module == 'dcfm_ros.masks.triton_kernel':
             known |= {'triton'}  # comes with PyTorch, and `mask` does without it elsewhere
         undeclared[module] = {top(name) for name in found if not is_ros(name)} - known
     assert not {module: names for module, names in undeclared.items() if names}

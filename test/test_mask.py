@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dcfm_ros.mask import _row_chunks, class_mask, confidence_map
+from dcfm_ros.masks.class_mask import _row_chunks, class_mask, confidence_map
 
 CASES = [(2, (8, 10), (33, 41)), (11, (90, 120), (360, 480)), (150, (9, 7), (131, 65))]
 

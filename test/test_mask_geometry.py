@@ -9,7 +9,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
-from dcfm_ros.mask_geometry import camera_info_of_mask, described_size, resize_nearest
+from dcfm_ros.masks.resize import camera_info_of_mask, described_size, resize_nearest
 
 HEADER = Header(stamp=Time(sec=5, nanosec=7), frame_id='camera_optical_frame')
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros import mask_tiles
-from dcfm_ros.mask_tiles import class_mask_in_tiles
+from dcfm_ros.masks import tiles as mask_tiles
+from dcfm_ros.masks.tiles import class_mask_in_tiles
 
 
 def scene(num_classes: int, grid: tuple[int, int], seed: int = 0) -> np.ndarray:

@@ -29,7 +29,7 @@ from random_messages import (
 from dcfm_ros.images.compressed import compressed_to_rgb
 from dcfm_ros.images.depth import image_to_depth, image_to_ids, intrinsics_of
 from dcfm_ros.images.raw import MAX_PIXELS, MAX_SIDE, image_to_rgb
-from dcfm_ros.mask_geometry import camera_info_of_mask, described_size
+from dcfm_ros.masks.resize import camera_info_of_mask, described_size
 
 BAYER = 'bayer_rggb{0} bayer_bggr{0} bayer_gbrg{0} bayer_grbg{0}'
 YUV422 = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv')

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dcfm_ros.overlay import blend, colorize, draw_caption
+from dcfm_ros.masks.overlay import blend, colorize, draw_caption
 
 PALETTE = ((10, 20, 30), (200, 100, 0))
 MASK = np.array([[0, 1], [1, 255]], np.uint8)

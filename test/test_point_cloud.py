@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from dcfm_ros.class_labels import ClassLabels
 from dcfm_ros.images.depth import image_to_depth, image_to_ids, intrinsics_of
+from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.point_cloud import (
     POINT,
     Intrinsics,

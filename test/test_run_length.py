@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from dcfm_ros.run_length import AUTOWARE_CLASSES, autoware_ids, encode_runs
+from dcfm_ros.masks.run_length import AUTOWARE_CLASSES, autoware_ids, encode_runs
 
 ROAD, CAR = AUTOWARE_CLASSES.index('road'), AUTOWARE_CLASSES.index('vehicle')
 

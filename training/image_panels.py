@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from dcfm_ros.overlay import colorize
+from dcfm_ros.masks.overlay import colorize
 from dcfm_ros.training.clip_pairs import ClipPair
 from dcfm_ros.training.module import SymmetricTraining
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.images.raw import check_size
-from dcfm_ros.mask_geometry import described_size
+from dcfm_ros.masks.resize import described_size
 from dcfm_ros.point_cloud import Intrinsics
 
 _MASK_ENCODINGS = ('mono8', '8UC1')

@@ -9,7 +9,7 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.overlay import RGB
+from dcfm_ros.masks.overlay import RGB
 
 _UNKNOWN_COLOUR: RGB = (128, 128, 128)
 

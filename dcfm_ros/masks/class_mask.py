@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 
-from dcfm_ros.mask_tiles import class_mask_in_tiles, resize
+from dcfm_ros.masks.tiles import class_mask_in_tiles, resize
 
 _ROWS_PER_CHUNK = 64
 
@@ -85,7 +85,7 @@ def mean_confidence(logits: Tensor) -> float:
 def _cuda_kernel(device: torch.device, dtype: torch.dtype) -> Any:
     """`resized_argmax`, compiled; None where Triton is not installed or cannot do so."""
     try:
-        from dcfm_ros.backends.triton_mask import resized_argmax
+        from dcfm_ros.masks.triton_kernel import resized_argmax
 
         logits = torch.zeros(1, 2, 2, 2, dtype=dtype, device=device)
         for with_confidence in (False, True):

@@ -1,0 +1,4 @@
+"""Logits -> class ids -> colours, names, groups, PNG and run lengths. No ROS.
+
+Uses ``images``.
+"""
