@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.backends.choice import make_backend
+from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.clip import segment_clip
 from dcfm_ros.deep_execution import DeepExecution, make_execution
-from dcfm_ros.device import resolve_device
 from dcfm_ros.feature_cache import Keyframe
 from dcfm_ros.frame_result import FrameResult as FrameResult
 from dcfm_ros.images.preprocess import check_image, shrink

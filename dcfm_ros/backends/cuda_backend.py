@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.backends.graph_backend import TIMINGS, GraphBackend, Ready
-from dcfm_ros.backends.graphs import Stage, Tensors
+from dcfm_ros.backends.onnx_graph import Stage, Tensors
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.models.backbone import Independent
 

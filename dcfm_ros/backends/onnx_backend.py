@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.backends.graph_backend import GraphBackend, Ready
-from dcfm_ros.backends.graphs import Graph, Stage, Tensors, make_graph
+from dcfm_ros.backends.onnx_graph import Graph, Stage, Tensors, make_graph
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.models.dcfm import DCFM
 

@@ -9,6 +9,7 @@ from itertools import combinations
 import math
 from typing import Any
 
+from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.benchmark.frames import Progress, read_frames, silent
 from dcfm_ros.benchmark.interleave import Record, Rival, measure
 from dcfm_ros.benchmark.load_model import load_model
@@ -17,7 +18,6 @@ from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_
 from dcfm_ros.benchmark.paper_tables import PaperTables
 from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
 from dcfm_ros.benchmark.rivals import async_rival, engine_rivals, plain_rivals
-from dcfm_ros.device import resolve_device
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.machine import machine
 from dcfm_ros.models.dcfm import DCFM

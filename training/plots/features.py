@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import torch
 from tqdm import tqdm
 
-from dcfm_ros.device import resolve_device
+from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.labels import UNLABELLED
