@@ -55,6 +55,7 @@ setup(
         'dcfm_ros.backends',
         'dcfm_ros.benchmark',
         'dcfm_ros.images',
+        'dcfm_ros.keyframes',
         'dcfm_ros.masks',
         'dcfm_ros.models',
         'dcfm_ros.replay',

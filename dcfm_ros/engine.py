@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from dcfm_ros.backends.choice import make_backend
 from dcfm_ros.backends.device import resolve_device
-from dcfm_ros.clip import segment_clip
-from dcfm_ros.deep_execution import DeepExecution, make_execution
-from dcfm_ros.feature_cache import Keyframe
-from dcfm_ros.frame_result import FrameResult as FrameResult
 from dcfm_ros.images.preprocess import check_image, shrink
-from dcfm_ros.keyframe_stream import KeyframeStream
+from dcfm_ros.keyframes.clip import segment_clip
+from dcfm_ros.keyframes.execution import DeepExecution, make_execution
+from dcfm_ros.keyframes.feature_cache import Keyframe
+from dcfm_ros.keyframes.frame_result import FrameResult as FrameResult
+from dcfm_ros.keyframes.motion import make_motion
+from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
+from dcfm_ros.keyframes.stage_timer import StageTimer
+from dcfm_ros.keyframes.stream import KeyframeStream
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.motion import make_motion
-from dcfm_ros.scheduler import FixedScheduler, Schedule
-from dcfm_ros.timing import StageTimer
 
 _SLICES = 4
 

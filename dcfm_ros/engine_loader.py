@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import torch
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
+from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
-from dcfm_ros.scheduler import FixedScheduler, Schedule
 
 if TYPE_CHECKING:
     from dcfm_ros.parameters import NodeParameters

@@ -10,10 +10,10 @@ from typing import Any
 
 import cv2
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
+from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
 from dcfm_ros.recorder import RunRecorder
-from dcfm_ros.scheduler import FixedScheduler, Schedule
 from dcfm_ros.sources import SourceFrame
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.frame_result import FrameResult
 from dcfm_ros.images.preprocess import check_image
+from dcfm_ros.keyframes.frame_result import FrameResult
 from dcfm_ros.models.backbone import Independent
 
 

@@ -8,10 +8,10 @@ import pytest
 from small_net import assert_same_mask, make_images, make_net, plain_logits
 import torch
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler, change_score
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.images.preprocess import shrink
-from dcfm_ros.scheduler import FixedScheduler
+from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler, change_score
+from dcfm_ros.keyframes.schedule import FixedScheduler
 from dcfm_ros.segment import choose_schedule, segment_frames
 from dcfm_ros.sources import SourceFrame
 

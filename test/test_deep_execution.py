@@ -17,9 +17,9 @@ import pytest
 from small_net import assert_same_mask, make_images, make_net, plain_logits
 import torch
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
-from dcfm_ros.deep_execution import Amortised, Beside, DeepTask, slice_ends
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
+from dcfm_ros.keyframes.execution import Amortised, Beside, DeepTask, slice_ends
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
 
 SLOW = 33_000_000
@@ -413,7 +413,7 @@ def test_a_dropped_engine_leaves_nothing_behind():
 def test_a_process_that_may_not_change_priorities_works_too():
     code = """
 import os
-from dcfm_ros.deep_execution import Beside, DeepTask
+from dcfm_ros.keyframes.execution import Beside, DeepTask
 os.setpriority(os.PRIO_PROCESS, 0, 12)
 os.setuid(65534)
 beside = Beside()

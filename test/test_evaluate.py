@@ -14,8 +14,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
 from dcfm_ros.masks.class_mask import mean_confidence
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from small_net import make_net
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.training.clips import Frame
 from dcfm_ros.training.datasets import find_clips

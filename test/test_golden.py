@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler, change_score
-from dcfm_ros.clip import plan_clip
+from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler, change_score
+from dcfm_ros.keyframes.clip import plan_clip
+from dcfm_ros.keyframes.schedule import FixedScheduler, Observation
 from dcfm_ros.models.config import DCFMConfig
-from dcfm_ros.scheduler import FixedScheduler, Observation
 
 pytestmark = golden.needs_golden
 

@@ -9,9 +9,14 @@ import pytest
 from small_net import make_images
 import torch
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler, change_score, digest, feature_change
+from dcfm_ros.keyframes.adaptive_schedule import (
+    AdaptiveScheduler,
+    change_score,
+    digest,
+    feature_change,
+)
+from dcfm_ros.keyframes.schedule import FixedScheduler, Observation
 from dcfm_ros.masks.class_mask import mean_confidence
-from dcfm_ros.scheduler import FixedScheduler, Observation
 
 GREY = np.full((6, 8, 3), 90, np.uint8)
 

@@ -9,10 +9,15 @@ import pytest
 from small_net import make_images, make_net, to_tensor
 import torch
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler, change_score, digest, feature_change
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.adaptive_schedule import (
+    AdaptiveScheduler,
+    change_score,
+    digest,
+    feature_change,
+)
+from dcfm_ros.keyframes.schedule import FixedScheduler
 from dcfm_ros.masks.class_mask import mean_confidence
-from dcfm_ros.scheduler import FixedScheduler
 
 SECOND = 10**9
 
@@ -182,7 +187,7 @@ def test_confidence_is_not_measured_where_nobody_asks(monkeypatch):
     def fail(logits):
         raise AssertionError
 
-    monkeypatch.setattr('dcfm_ros.keyframe_stream.mean_confidence', fail)
+    monkeypatch.setattr('dcfm_ros.keyframes.stream.mean_confidence', fail)
     run(make_engine(AdaptiveScheduler(0.5)), make_images(2))
     with pytest.raises(AssertionError):
         run(make_engine(AdaptiveScheduler(0.5, confidence_drop=0.1)), make_images(1))

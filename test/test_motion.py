@@ -9,10 +9,10 @@ from small_net import make_net
 import torch
 
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.motion import OpticalFlow, moved, taken_by_opencv, taken_by_torch
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.motion import OpticalFlow, moved, taken_by_opencv, taken_by_torch
 from dcfm_ros.synthetic_drive import DriveConfig, render_drive
 from dcfm_ros.training.metrics import ConfusionMatrix
 

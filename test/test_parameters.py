@@ -102,7 +102,7 @@ def test_problem_names_value_and_allowed_values(name: str, value: object, allowe
 
 
 def test_executions_are_those_of_the_engine() -> None:
-    from dcfm_ros.deep_execution import EXECUTIONS
+    from dcfm_ros.keyframes.execution import EXECUTIONS
 
     assert SPECS['execution'].choices == EXECUTIONS
 

@@ -17,6 +17,7 @@ from small_net import make_images, make_net
 
 from dcfm_ros.bags import BagReader, write_bag
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.schedule import FixedScheduler
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.recorder import FrameEntry
 from dcfm_ros.replay.figures import benchmark_figures, run_figures, stamp_figures
@@ -26,7 +27,6 @@ from dcfm_ros.replay.provenance import fingerprint
 from dcfm_ros.replay.quality import RunQuality
 from dcfm_ros.replay.report import report_folder, write_replay_report
 from dcfm_ros.replay.streaming import score_streaming
-from dcfm_ros.scheduler import FixedScheduler
 from dcfm_ros.sources import SourceError, SourceFrame
 from dcfm_ros.training.metrics import ConfusionMatrix
 

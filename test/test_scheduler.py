@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_net import make_images, make_net
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler, change_score
-from dcfm_ros.clip import plan_clip
-from dcfm_ros.scheduler import Decision, FixedScheduler, Observation
+from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler, change_score
+from dcfm_ros.keyframes.clip import plan_clip
+from dcfm_ros.keyframes.schedule import Decision, FixedScheduler, Observation
 
 
 def grey(level):

@@ -10,7 +10,7 @@ import pytest
 from small_net import make_images, make_net
 import torch
 
-from dcfm_ros.scheduler import FixedScheduler, Observation
+from dcfm_ros.keyframes.schedule import FixedScheduler, Observation
 from dcfm_ros.several_cameras import step_together
 
 SAME = [(67, 91)] * 3

@@ -21,7 +21,7 @@ from torch import Tensor
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.onnx_graph import Stage, Tensors, decode_stage, deep_stages, shallow_stage
 from dcfm_ros.backends.torch_backend import TorchBackend
-from dcfm_ros.deep_execution import DeepTask
+from dcfm_ros.keyframes.execution import DeepTask
 from dcfm_ros.models.backbone import Independent
 
 Ready = Callable[..., list[Tensor]]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcfm_ros.deep_execution import DeepTask
+from dcfm_ros.keyframes.execution import DeepTask
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.onnx import symbolic_helper
 
 from dcfm_ros.backends.torch_backend import TorchBackend
-from dcfm_ros.deep_execution import DeepTask, slice_ends
+from dcfm_ros.keyframes.execution import DeepTask, slice_ends
 from dcfm_ros.models.backbone import DeepState, Independent
 
 OPSET = 17  # the first with layer normalisation

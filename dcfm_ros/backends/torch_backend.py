@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from dcfm_ros.backends.folding import fold_batch_norms, folded_weights
 from dcfm_ros.backends.interface import Backend
-from dcfm_ros.deep_execution import DeepTask
+from dcfm_ros.keyframes.execution import DeepTask
 from dcfm_ros.models.backbone import DeepState, Independent
 from dcfm_ros.models.dcfm import DCFM, least_norm, normalise
 from dcfm_ros.models.fusion import align

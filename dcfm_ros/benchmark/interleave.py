@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import torch
 
 from dcfm_ros.benchmark.frames import Progress, silent
-from dcfm_ros.deep_execution import EXECUTIONS
+from dcfm_ros.keyframes.execution import EXECUTIONS
 from dcfm_ros.sources import SourceFrame
 
 

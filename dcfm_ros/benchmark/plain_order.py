@@ -17,9 +17,9 @@ from torch import Tensor, nn
 import torch.nn.functional as F
 
 from dcfm_ros.benchmark.interleave import Answer
+from dcfm_ros.keyframes.stage_timer import StageTimer
 from dcfm_ros.models.backbone import AllMLPFuse, DeepState, DeepStep, Independent
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.timing import StageTimer
 
 
 class PlainFuse(nn.Module):

@@ -9,8 +9,8 @@ from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Answer, Rival
 from dcfm_ros.benchmark.plain_order import PlainOrder
-from dcfm_ros.deep_execution import Beside
 from dcfm_ros.engine import FrameResult, SegmentationEngine
+from dcfm_ros.keyframes.execution import Beside
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.sources import SourceFrame
 

@@ -20,9 +20,9 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from dcfm_ros.engine import FrameResult, SegmentationEngine
+from dcfm_ros.keyframes.schedule import FixedScheduler
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.scheduler import FixedScheduler
 
 Image = NDArray[np.uint8]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dcfm_ros.adaptive_scheduler import AdaptiveScheduler
-from dcfm_ros.scheduler import FixedScheduler, Schedule
+from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
+from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
 
 EXECUTIONS = ('sync', 'amortised')
 MODES = ('past', 'both')

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.backends.interface import Backend
-from dcfm_ros.frame_result import FrameResult
 from dcfm_ros.images.preprocess import check_image, shrink
+from dcfm_ros.keyframes.frame_result import FrameResult
+from dcfm_ros.keyframes.motion import OpticalFlow, Picture
+from dcfm_ros.keyframes.schedule import Decision, Observation, Schedule
+from dcfm_ros.keyframes.stage_timer import StageTimer
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.backbone import Independent
-from dcfm_ros.motion import OpticalFlow, Picture
-from dcfm_ros.scheduler import Decision, Observation, Schedule
-from dcfm_ros.timing import StageTimer
 
 
 class ClipReader:

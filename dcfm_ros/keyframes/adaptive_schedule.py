@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 
-from dcfm_ros.scheduler import (
+from dcfm_ros.keyframes.schedule import (
     Decision,
     Image,
     Observation,

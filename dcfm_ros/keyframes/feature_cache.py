@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from dcfm_ros.motion import Picture
+from dcfm_ros.keyframes.motion import Picture
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dcfm_ros.backends.interface import Backend
-from dcfm_ros.deep_execution import DeepExecution
-from dcfm_ros.feature_cache import FeatureCache, Keyframe
+from dcfm_ros.keyframes.execution import DeepExecution
+from dcfm_ros.keyframes.feature_cache import FeatureCache, Keyframe
+from dcfm_ros.keyframes.schedule import Decision, Observation, Schedule
+from dcfm_ros.keyframes.stage_timer import StageTimer
 from dcfm_ros.masks.class_mask import mean_confidence
 from dcfm_ros.models.backbone import Independent
-from dcfm_ros.scheduler import Decision, Observation, Schedule
-from dcfm_ros.timing import StageTimer
 
 RESTARTS = ('first', 'size_change', 'time_jump', 'time_gap', 'reset')
 """Reasons for a keyframe that nothing before it counts for."""
