@@ -35,7 +35,7 @@ def console_scripts() -> list[str]:
         'dcfm = dcfm_ros.cli:main',
         'segmentation_node = dcfm_ros.node:main',
         'semantic_cloud_node = dcfm_ros.semantic_cloud_node:main',
-        'run_length_node = dcfm_ros.run_length_node:main',
+        'run_length_node = dcfm_ros.ros.run_length_node:main',
     ]
     if {'install', 'develop'} & set(sys.argv):
         scripts += [f'{verb} = dcfm_ros.verb:main' for verb in VERBS]
@@ -59,6 +59,9 @@ setup(
         'dcfm_ros.masks',
         'dcfm_ros.models',
         'dcfm_ros.replay',
+        'dcfm_ros.ros',
+        'dcfm_ros.ros.health',
+        'dcfm_ros.ros.parameters',
         'dcfm_ros.synthetic',
         'dcfm_ros.training',
         'dcfm_ros.training.evaluation',

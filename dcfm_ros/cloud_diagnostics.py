@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dcfm_ros.diagnostics import Level, Status
-from dcfm_ros.stream_statistics import StreamSnapshot
+from dcfm_ros.ros.health.status import Level, Status
+from dcfm_ros.ros.health.stream_statistics import StreamSnapshot
 
 DROP_CAUSES = ('lost', 'no_mask', 'no_camera_info', 'unheard', 'replaced', 'refused')
 """Why a depth image has no cloud: it never arrived, no mask (with its confidence and image) has a

@@ -14,14 +14,14 @@ from std_msgs.msg import String
 
 from dcfm_ros.cloud_diagnostics import InputState
 from dcfm_ros.cloud_matching import CloudMatcher, Match
-from dcfm_ros.cloud_parameters import CloudParameters
 from dcfm_ros.cloud_processor import CloudJob, DepthFrame
-from dcfm_ros.diagnostics import Status, image_status
 from dcfm_ros.masks.class_labels import ClassLabels
-from dcfm_ros.matched_subscription import MatchedSubscription
-from dcfm_ros.messages import stamp_to_ns
-from dcfm_ros.sequence_gaps import SequenceGaps
-from dcfm_ros.stream_statistics import StreamSnapshot, StreamStatistics
+from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
+from dcfm_ros.ros.health.status import Status, image_status
+from dcfm_ros.ros.health.stream_statistics import StreamSnapshot, StreamStatistics
+from dcfm_ros.ros.matched_subscription import MatchedSubscription
+from dcfm_ros.ros.messages import stamp_to_ns
+from dcfm_ros.ros.parameters.cloud import CloudParameters
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _DEPTH, _INFO = 'depth/image', 'depth/camera_info'

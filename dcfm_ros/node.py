@@ -16,16 +16,17 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
-from dcfm_ros import diagnostics, messages
-from dcfm_ros.camera import Camera
-from dcfm_ros.diagnostics import Status
-from dcfm_ros.frame_processor import Frame
-from dcfm_ros.frame_worker import FrameWorker, repeated
-from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
-from dcfm_ros.parameter_rules import refusal
-from dcfm_ros.qos_overrides import override_refusal, unused_overrides
-from dcfm_ros.run_node import give_up, run_node
-from dcfm_ros.running_clock import RunningClock
+from dcfm_ros.ros import messages
+from dcfm_ros.ros.camera import Camera
+from dcfm_ros.ros.frame_processor import Frame
+from dcfm_ros.ros.frame_worker import FrameWorker, repeated
+from dcfm_ros.ros.health import status as diagnostics
+from dcfm_ros.ros.health.running_clock import RunningClock
+from dcfm_ros.ros.health.status import Status
+from dcfm_ros.ros.parameter_declaration import declare_parameters, read_parameters
+from dcfm_ros.ros.parameters.rules import refusal
+from dcfm_ros.ros.qos_overrides import override_refusal, unused_overrides
+from dcfm_ros.ros.run_node import give_up, run_node
 
 NAME = 'segmentation_node'
 
@@ -128,7 +129,7 @@ class SegmentationNode(LifecycleNode):
     def _configure(self) -> None:
         # PyTorch takes seconds to import: only now, so that wrong parameters are reported at once
         # and a package that is missing is a failed transition with a reason.
-        from dcfm_ros import engine_loader
+        from dcfm_ros.ros import engine_loader
 
         values = engine_loader.settle_checkpoint(self._values)
         # The executor is kept waiting; the diagnostics must not be.

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
-from dcfm_ros.parameter_rules import settle
+from dcfm_ros.ros.parameters.rules import settle
 
 _STOP_S = 15.0
 

@@ -20,15 +20,15 @@ from std_msgs.msg import Float64, Header
 
 from dcfm_ros.cloud_diagnostics import DROP_CAUSES, cloud_status
 from dcfm_ros.cloud_inputs import CloudInputs
-from dcfm_ros.cloud_parameters import CloudParameters
 from dcfm_ros.cloud_processor import CloudJob, CloudProcessor
-from dcfm_ros.frame_worker import FrameWorker
-from dcfm_ros.messages import statuses_to_diagnostics
-from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
-from dcfm_ros.parameter_rules import refusal
-from dcfm_ros.qos_overrides import override_refusal, overriding_options, unused_overrides
-from dcfm_ros.run_node import give_up, run_node
-from dcfm_ros.stream_statistics import StreamStatistics
+from dcfm_ros.ros.frame_worker import FrameWorker
+from dcfm_ros.ros.health.stream_statistics import StreamStatistics
+from dcfm_ros.ros.messages import statuses_to_diagnostics
+from dcfm_ros.ros.parameter_declaration import declare_parameters, read_parameters
+from dcfm_ros.ros.parameters.cloud import CloudParameters
+from dcfm_ros.ros.parameters.rules import refusal
+from dcfm_ros.ros.qos_overrides import override_refusal, overriding_options, unused_overrides
+from dcfm_ros.ros.run_node import give_up, run_node
 
 NAME = 'semantic_cloud_node'
 # Clouds are large; of the images the next one must not overwrite one that is sent again.

@@ -8,7 +8,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from dcfm_ros.camera_info_relay import CameraInfoRelay
+from dcfm_ros.ros.camera_info_relay import CameraInfoRelay
 
 HEADER = Header(stamp=Time(sec=5, nanosec=7), frame_id='camera_optical_frame')
 

@@ -13,8 +13,8 @@ pytest.importorskip('rclpy')
 from running_node import NodeProcess, make_checkpoint, running_node, running_peer, wait_for
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from dcfm_ros.messages import array_to_image
 from dcfm_ros.point_cloud import POINT
+from dcfm_ros.ros.messages import array_to_image
 
 
 class CloudProcess(NodeProcess):

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from dcfm_ros.deadline import ProcessingDeadline
-from dcfm_ros.diagnostics import Level, Status
+from dcfm_ros.ros.health.deadline import ProcessingDeadline
+from dcfm_ros.ros.health.status import Level, Status
 
 ALLOWED_MS, CONSECUTIVE_MS = 100.0, 500.0
 

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
-from dcfm_ros.diagnostics import (
+from dcfm_ros.ros.health.log_throttle import LogThrottle
+from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
+from dcfm_ros.ros.health.status import (
     Level,
     Status,
     image_status,
@@ -12,9 +14,7 @@ from dcfm_ros.diagnostics import (
     model_status,
     resident_mb,
 )
-from dcfm_ros.log_throttle import LogThrottle
-from dcfm_ros.sequence_gaps import SequenceGaps
-from dcfm_ros.stream_statistics import StreamSnapshot, StreamStatistics, percentile
+from dcfm_ros.ros.health.stream_statistics import StreamSnapshot, StreamStatistics, percentile
 
 
 def stream(answers: int, interval_s: float = 0.1) -> StreamStatistics:

@@ -13,11 +13,11 @@ pytest.importorskip('rclpy')
 from running_node import Peer, running_peer
 import torch
 
-from dcfm_ros import messages
 from dcfm_ros.engine import FrameResult
-from dcfm_ros.frame_processor import Frame, FrameProcessor, timing_status
-from dcfm_ros.parameters import NodeParameters
-from dcfm_ros.stream_statistics import StreamStatistics
+from dcfm_ros.ros import messages
+from dcfm_ros.ros.frame_processor import Frame, FrameProcessor, timing_status
+from dcfm_ros.ros.health.stream_statistics import StreamStatistics
+from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
 
 class FakeEngine:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from dcfm_ros.frame_slot import FrameSlot
+from dcfm_ros.ros.frame_slot import FrameSlot
 
 
 def test_newest_frame_wins() -> None:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from dcfm_ros.frame_worker import FrameWorker, repeated
+from dcfm_ros.ros.frame_worker import FrameWorker, repeated
 
 
 def test_frames_are_worked_on_in_another_thread() -> None:

@@ -49,7 +49,8 @@ def keys_of(table: dict[str, Any], *but: str) -> set[str]:
 def published() -> dict[str, set[str]]:
     """Topics by kind, as the nodes name them."""
     pytest.importorskip('rclpy')
-    from dcfm_ros import messages, semantic_cloud_node
+    from dcfm_ros import semantic_cloud_node
+    from dcfm_ros.ros import messages
 
     tables = messages.OUTPUTS | semantic_cloud_node.OUTPUTS
     kinds: dict[str, set[str]] = {}
@@ -103,7 +104,7 @@ def test_nav2_classes_are_those_of_the_packaged_weights() -> None:
 
 def test_run_lengths_map_the_classes_of_the_packaged_weights() -> None:
     pytest.importorskip('rclpy')
-    from dcfm_ros.run_length_node import RunLengthParameters
+    from dcfm_ros.ros.run_length_node import RunLengthParameters
 
     mapped = {entry.partition(':')[0] for entry in RunLengthParameters().class_map}
     assert mapped == class_names()

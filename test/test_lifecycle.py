@@ -290,7 +290,8 @@ class FailingNode(NodeProcess):
         '-c',
         """if True:
             import sys
-            from dcfm_ros import frame_processor, node
+            from dcfm_ros import node
+            from dcfm_ros.ros import frame_processor
 
             def fail(self, frame):
                 raise RuntimeError('CUDA error: an illegal memory access was encountered')

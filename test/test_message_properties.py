@@ -202,12 +202,12 @@ class Bench:
     def __init__(self, transport: str) -> None:
         from small_net import make_net
 
-        from dcfm_ros import messages
-        from dcfm_ros.camera_info_relay import CameraInfoRelay
         from dcfm_ros.engine import SegmentationEngine
-        from dcfm_ros.frame_processor import FrameProcessor
-        from dcfm_ros.parameters import NodeParameters
-        from dcfm_ros.stream_statistics import StreamStatistics
+        from dcfm_ros.ros import messages
+        from dcfm_ros.ros.camera_info_relay import CameraInfoRelay
+        from dcfm_ros.ros.frame_processor import FrameProcessor
+        from dcfm_ros.ros.health.stream_statistics import StreamStatistics
+        from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
         self.outputs = {name: Output() for name in messages.OUTPUTS}
         self.statistics = StreamStatistics()
@@ -229,7 +229,7 @@ class Bench:
 
     def take(self, message: Any) -> bool:
         """Process a message; whether it was answered, and not refused."""
-        from dcfm_ros.frame_processor import Frame
+        from dcfm_ros.ros.frame_processor import Frame
 
         before = self.statistics.snapshot(0.0)
         self.processor.process(Frame(message, 0.0))

@@ -13,8 +13,8 @@ pytest.importorskip('sensor_msgs')
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
-from dcfm_ros.diagnostics import Level, Status
-from dcfm_ros.messages import (
+from dcfm_ros.ros.health.status import Level, Status
+from dcfm_ros.ros.messages import (
     LabelInfo,
     array_to_image,
     confidence_to_image,
@@ -68,7 +68,7 @@ def test_large_message_is_filled_fast(check_fields: str) -> None:
     code = """if True:
         import time, numpy as np
         from std_msgs.msg import Header
-        from dcfm_ros.messages import array_to_image
+        from dcfm_ros.ros.messages import array_to_image
         pixels, times = np.zeros((1080, 1920, 3), np.uint8), []
         for _ in range(5):
             start = time.process_time()

@@ -41,7 +41,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from dcfm_ros.bags import write_bag
 from dcfm_ros.images.raw import image_to_rgb
-from dcfm_ros.messages import ns_to_stamp
+from dcfm_ros.ros.messages import ns_to_stamp
 from dcfm_ros.sources import synthetic_frames
 from dcfm_ros.synthetic_drive import DriveConfig
 

@@ -17,7 +17,7 @@ from running_node import Peer, make_checkpoint, running_node, running_peer, wait
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64
 
-from dcfm_ros.messages import ns_to_stamp
+from dcfm_ros.ros.messages import ns_to_stamp
 
 NODE = '/segmentation/segmentation_node'
 START_NS = 1_000_000_000_000

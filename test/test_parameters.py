@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dcfm_ros import parameter_table
-from dcfm_ros.parameter_rules import problem, refusal, settle, unknown
-from dcfm_ros.parameters import SPECS, TYPES, NodeParameters
+from dcfm_ros.ros.parameters import documents as parameter_table
+from dcfm_ros.ros.parameters.rules import problem, refusal, settle, unknown
+from dcfm_ros.ros.parameters.segmentation import SPECS, TYPES, NodeParameters
 
 ROOT = Path(__file__).resolve().parents[1]
 NOW = NodeParameters()
@@ -17,7 +17,7 @@ CAMERAS = 'a list of different names (a letter, then letters, digits and _)'
 @pytest.mark.parametrize('name', ['docs/node.md', 'README.md', 'config/segmentation.yaml'])
 def test_file_holds_the_declared_parameters(name: str) -> None:
     expected = parameter_table.files(ROOT)[ROOT / name]
-    told = 'run python -m dcfm_ros.parameter_table'
+    told = 'run python -m dcfm_ros.ros.parameters.documents'
     assert (ROOT / name).read_text(encoding='utf-8') == expected, told
 
 

@@ -18,7 +18,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from dcfm_ros.qos_overrides import (
+from dcfm_ros.ros.qos_overrides import (
     is_overridden,
     override_name,
     override_refusal,

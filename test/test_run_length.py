@@ -61,10 +61,10 @@ def test_node_encodes_masks(tmp_path: Path) -> None:
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header, String
 
-    from dcfm_ros.messages import array_to_image
+    from dcfm_ros.ros.messages import array_to_image
 
     class RunLengthProcess(NodeProcess):
-        program = ('-m', 'dcfm_ros.run_length_node')
+        program = ('-m', 'dcfm_ros.ros.run_length_node')
 
     mask = np.array([[3, 3, 8], [8, 8, 255]], np.uint8)
     names = {'3': {'name': 'road', 'rgb': [0, 0, 0]}, '8': {'name': 'car', 'rgb': [0, 0, 0]}}
@@ -98,7 +98,7 @@ def test_node_knows_the_overrides_of_its_input_only(tmp_path: Path) -> None:
     from running_node import NodeProcess
 
     class RunLengthProcess(NodeProcess):
-        program = ('-m', 'dcfm_ros.run_length_node')
+        program = ('-m', 'dcfm_ros.ros.run_length_node')
 
     mask = 'qos_overrides./segmentation/mask'
     given = {f'{mask}.{entity}.depth': 2 for entity in ('subscription', 'publisher')}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dcfm_ros.running_clock import RunningClock
+from dcfm_ros.ros.health.running_clock import RunningClock
 
 
 def check_every_second(

@@ -21,8 +21,8 @@ from running_node import NodeProcess, Peer, running_peer, set_parameter, wait_fo
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header, String
 
-from dcfm_ros.messages import array_to_image, ns_to_stamp
 from dcfm_ros.point_cloud import POINT
+from dcfm_ros.ros.messages import array_to_image, ns_to_stamp
 
 NODE = '/segmentation/semantic_cloud_node'
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

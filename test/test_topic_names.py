@@ -15,9 +15,9 @@ import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
 
-from dcfm_ros.camera import Camera
-from dcfm_ros.frame_slot import FrameSlot
-from dcfm_ros.parameters import NodeParameters
+from dcfm_ros.ros.camera import Camera
+from dcfm_ros.ros.frame_slot import FrameSlot
+from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
 ENGINE: Any = SimpleNamespace(net=SimpleNamespace(class_names=('sky',), palette=((1, 2, 3),)))
 

@@ -12,7 +12,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from dcfm_ros.messages import stamp_to_ns
+from dcfm_ros.ros.messages import stamp_to_ns
 
 
 def main() -> None:

@@ -10,19 +10,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros import messages
-from dcfm_ros.camera_info_relay import CameraInfoRelay
-from dcfm_ros.diagnostics import Level, Status
 from dcfm_ros.images.compressed import compressed_to_rgb, mask_to_png
 from dcfm_ros.images.raw import image_to_rgb
-from dcfm_ros.log_throttle import LogThrottle
 from dcfm_ros.masks.overlay import blend, colorize
 from dcfm_ros.masks.resize import resize_nearest, resize_picture
-from dcfm_ros.stream_statistics import StreamStatistics
+from dcfm_ros.ros import messages
+from dcfm_ros.ros.camera_info_relay import CameraInfoRelay
+from dcfm_ros.ros.health.log_throttle import LogThrottle
+from dcfm_ros.ros.health.status import Level, Status
+from dcfm_ros.ros.health.stream_statistics import StreamStatistics
 
 if TYPE_CHECKING:
     from dcfm_ros.engine import FrameResult, SegmentationEngine
-    from dcfm_ros.parameters import NodeParameters
+    from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
 
 _TO_RGB: Mapping[str, tuple[str, Callable[[Any], NDArray[np.uint8]]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dcfm_ros.parameters import LIVE, START, ParameterSpec
+from dcfm_ros.ros.parameters.segmentation import LIVE, START, ParameterSpec
 
 
 def _parameter(default: Any, description: str, changeable: str = LIVE, **spec: Any) -> Any:

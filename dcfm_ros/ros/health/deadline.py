@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 
-from dcfm_ros.diagnostics import Level, Status
+from dcfm_ros.ros.health.status import Level, Status
 
 
 class ProcessingDeadline:

@@ -1,6 +1,6 @@
 """The parameters as files in `config` and as tables of the nodes' manuals and `README.md`.
 
-After a change of `parameters` or `cloud_parameters`, `python -m dcfm_ros.parameter_table` in a
+After a change of `parameters` or `cloud_parameters`, `python -m dcfm_ros.ros.parameters.documents` in a
 checkout writes them all.
 """
 
@@ -9,17 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 import textwrap
 
-from dcfm_ros.cloud_parameters import CloudParameters
 from dcfm_ros.files import write_text
-from dcfm_ros.parameter_rules import allowed_values, type_name
-from dcfm_ros.parameters import LIVE, SPECS, NodeParameters, specs_of
+from dcfm_ros.ros.parameters.cloud import CloudParameters
+from dcfm_ros.ros.parameters.rules import allowed_values, type_name
+from dcfm_ros.ros.parameters.segmentation import LIVE, SPECS, NodeParameters, specs_of
 
 MANUAL = 'docs/node.md'
 README = 'README.md'
 YAML = 'config/segmentation.yaml'
 CLOUD_MANUAL = 'docs/semantic_cloud.md'
 CLOUD_YAML = 'config/semantic_cloud.yaml'
-_BEGIN = '<!-- written by python -m dcfm_ros.parameter_table -->'
+_BEGIN = '<!-- written by python -m dcfm_ros.ros.parameters.documents -->'
 _END = '<!-- end of what it writes -->'
 _YAML_HEAD = """\
 # Parameters of {node}: all of them, with their defaults. {manual} has the table.

@@ -20,16 +20,16 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
-from dcfm_ros.diagnostics import Level, Status
 from dcfm_ros.images.depth import image_to_ids
 from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.masks.run_length import AUTOWARE_CLASSES, autoware_ids, encode_runs
-from dcfm_ros.matched_subscription import MatchedSubscription
-from dcfm_ros.messages import statuses_to_diagnostics
-from dcfm_ros.parameter_declaration import declare_parameters, read_parameters
-from dcfm_ros.parameters import START, ParameterSpec
-from dcfm_ros.qos_overrides import unused_overrides
-from dcfm_ros.run_node import run_node
+from dcfm_ros.ros.health.status import Level, Status
+from dcfm_ros.ros.matched_subscription import MatchedSubscription
+from dcfm_ros.ros.messages import statuses_to_diagnostics
+from dcfm_ros.ros.parameter_declaration import declare_parameters, read_parameters
+from dcfm_ros.ros.parameters.segmentation import START, ParameterSpec
+from dcfm_ros.ros.qos_overrides import unused_overrides
+from dcfm_ros.ros.run_node import run_node
 
 NAME = 'run_length_node'
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any, TypeVar, overload
 
-from dcfm_ros.parameters import UNCONFIGURED, NodeParameters, specs_of, types_of
+from dcfm_ros.ros.parameters.segmentation import UNCONFIGURED, NodeParameters, specs_of, types_of
 
 P = TypeVar('P')
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import threading
 from typing import Generic, TypeVar
 
-from dcfm_ros.frame_slot import FrameSlot
+from dcfm_ros.ros.frame_slot import FrameSlot
 
 T = TypeVar('T')
 

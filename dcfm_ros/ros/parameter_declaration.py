@@ -7,9 +7,9 @@ from typing import Any, TypeVar, overload
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
-from dcfm_ros.parameter_rules import allowed_values, settle, unknown
-from dcfm_ros.parameters import START, NodeParameters, specs_of, types_of
-from dcfm_ros.qos_overrides import PREFIX
+from dcfm_ros.ros.parameters.rules import allowed_values, settle, unknown
+from dcfm_ros.ros.parameters.segmentation import START, NodeParameters, specs_of, types_of
+from dcfm_ros.ros.qos_overrides import PREFIX
 
 P = TypeVar('P')
 

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 import resource
 
-from dcfm_ros.stream_statistics import StreamSnapshot
+from dcfm_ros.ros.health.stream_statistics import StreamSnapshot
 
 
 class Level(IntEnum):

@@ -18,7 +18,7 @@ from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
 
 if TYPE_CHECKING:
-    from dcfm_ros.parameters import NodeParameters
+    from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
 _LIBRARY_THREADS = (torch.get_num_threads(), cv2.getNumThreads())
 _WARM_UP_HEIGHT = 480

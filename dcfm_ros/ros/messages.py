@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header, String
 
-from dcfm_ros.diagnostics import Status
+from dcfm_ros.ros.health.status import Status
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass

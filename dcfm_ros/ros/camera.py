@@ -12,17 +12,17 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from dcfm_ros import messages
-from dcfm_ros.camera_info_relay import CameraInfoRelay
-from dcfm_ros.deadline import ProcessingDeadline
-from dcfm_ros.diagnostics import Level, Status, image_status, mask_status
-from dcfm_ros.frame_processor import Frame, FrameProcessor
-from dcfm_ros.frame_slot import FrameSlot
-from dcfm_ros.matched_subscription import MatchedSubscription
-from dcfm_ros.parameters import NodeParameters
-from dcfm_ros.qos_overrides import overriding_options
-from dcfm_ros.sequence_gaps import SequenceGaps
-from dcfm_ros.stream_statistics import StreamStatistics
+from dcfm_ros.ros import messages
+from dcfm_ros.ros.camera_info_relay import CameraInfoRelay
+from dcfm_ros.ros.frame_processor import Frame, FrameProcessor
+from dcfm_ros.ros.frame_slot import FrameSlot
+from dcfm_ros.ros.health.deadline import ProcessingDeadline
+from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
+from dcfm_ros.ros.health.status import Level, Status, image_status, mask_status
+from dcfm_ros.ros.health.stream_statistics import StreamStatistics
+from dcfm_ros.ros.matched_subscription import MatchedSubscription
+from dcfm_ros.ros.parameters.segmentation import NodeParameters
+from dcfm_ros.ros.qos_overrides import overriding_options
 
 if TYPE_CHECKING:
     from dcfm_ros.engine import SegmentationEngine

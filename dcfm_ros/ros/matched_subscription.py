@@ -15,7 +15,7 @@ from rclpy.qos import (
     qos_policy_name_from_kind,
 )
 
-from dcfm_ros.qos_overrides import is_overridden, overriding_options
+from dcfm_ros.ros.qos_overrides import is_overridden, overriding_options
 
 
 class MatchedSubscription:
