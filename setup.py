@@ -34,7 +34,7 @@ def console_scripts() -> list[str]:
     scripts = [
         'dcfm = dcfm_ros.cli:main',
         'segmentation_node = dcfm_ros.node:main',
-        'semantic_cloud_node = dcfm_ros.semantic_cloud_node:main',
+        'semantic_cloud_node = dcfm_ros.cloud.node:main',
         'run_length_node = dcfm_ros.ros.run_length_node:main',
     ]
     if {'install', 'develop'} & set(sys.argv):
@@ -54,6 +54,7 @@ setup(
         'dcfm_ros',
         'dcfm_ros.backends',
         'dcfm_ros.benchmark',
+        'dcfm_ros.cloud',
         'dcfm_ros.images',
         'dcfm_ros.keyframes',
         'dcfm_ros.masks',

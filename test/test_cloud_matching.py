@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dcfm_ros.cloud_matching import CloudMatcher, StampMatcher
+from dcfm_ros.cloud.matching import CloudMatcher, StampMatcher
 
 MS = 1_000_000
 

@@ -13,12 +13,12 @@ pytest.importorskip('rclpy')
 from running_node import NodeProcess, make_checkpoint, running_node, running_peer, wait_for
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from dcfm_ros.point_cloud import POINT
+from dcfm_ros.cloud.points import POINT
 from dcfm_ros.ros.messages import array_to_image
 
 
 class CloudProcess(NodeProcess):
-    program = ('-m', 'dcfm_ros.semantic_cloud_node')
+    program = ('-m', 'dcfm_ros.cloud.node')
 
 
 def test_cloud_has_label_and_confidence_of_the_mask_of_its_stamp(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def keys_of(table: dict[str, Any], *but: str) -> set[str]:
 def published() -> dict[str, set[str]]:
     """Topics by kind, as the nodes name them."""
     pytest.importorskip('rclpy')
-    from dcfm_ros import semantic_cloud_node
+    from dcfm_ros.cloud import node as semantic_cloud_node
     from dcfm_ros.ros import messages
 
     tables = messages.OUTPUTS | semantic_cloud_node.OUTPUTS

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from dcfm_ros.images.depth import image_to_depth, image_to_ids, intrinsics_of
-from dcfm_ros.masks.class_labels import ClassLabels
-from dcfm_ros.point_cloud import (
+from dcfm_ros.cloud.points import (
     POINT,
     Intrinsics,
     build_points,
@@ -21,6 +19,8 @@ from dcfm_ros.point_cloud import (
     on_depth_grid,
     pack_rgb,
 )
+from dcfm_ros.images.depth import image_to_depth, image_to_ids, intrinsics_of
+from dcfm_ros.masks.class_labels import ClassLabels
 
 CAMERA = Intrinsics(width=4, height=3, fx=2.0, fy=4.0, cx=1.0, cy=0.5)
 LABELS = '{"0": {"name": "sky", "rgb": [1, 2, 3]}, "7": {"name": "car", "rgb": [64, 0, 255]}}'
@@ -264,7 +264,7 @@ def test_message_holds_the_points() -> None:
     from sensor_msgs.msg import PointField
     from std_msgs.msg import Header
 
-    from dcfm_ros.cloud_messages import points_to_cloud
+    from dcfm_ros.cloud.messages import points_to_cloud
 
     points = cloud(np.full((3, 4), 2.0, np.float32))
     header = Header(frame_id='optical')
@@ -294,7 +294,7 @@ def test_message_is_the_same_as_of_sensor_msgs_py(
     )
     from std_msgs.msg import Header
 
-    from dcfm_ros import cloud_messages
+    from dcfm_ros.cloud import messages as cloud_messages
 
     points = cloud(np.full((3, 4), 2.0, np.float32)).ravel()[: np.prod(shape)].reshape(shape)
     header = Header(frame_id='optical')

@@ -21,7 +21,7 @@ from running_node import NodeProcess, Peer, running_peer, set_parameter, wait_fo
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header, String
 
-from dcfm_ros.point_cloud import POINT
+from dcfm_ros.cloud.points import POINT
 from dcfm_ros.ros.messages import array_to_image, ns_to_stamp
 
 NODE = '/segmentation/semantic_cloud_node'
@@ -33,7 +33,7 @@ STEP_NS = 33_000_000
 
 
 class CloudProcess(NodeProcess):
-    program = ('-m', 'dcfm_ros.semantic_cloud_node')
+    program = ('-m', 'dcfm_ros.cloud.node')
 
 
 class Scene:
@@ -413,5 +413,5 @@ def test_it_needs_no_torch() -> None:
     import subprocess
     import sys
 
-    code = 'import sys, dcfm_ros.semantic_cloud_node; sys.exit("torch" in sys.modules)'
+    code = 'import sys, dcfm_ros.cloud.node; sys.exit("torch" in sys.modules)'
     subprocess.run([sys.executable, '-c', code], check=True)

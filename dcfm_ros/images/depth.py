@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.cloud.points import Intrinsics
 from dcfm_ros.images.raw import check_size
 from dcfm_ros.masks.resize import described_size
-from dcfm_ros.point_cloud import Intrinsics
 
 _MASK_ENCODINGS = ('mono8', '8UC1')
 _DEPTH_ENCODINGS = ('16UC1', 'mono16', '32FC1')

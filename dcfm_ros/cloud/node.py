@@ -18,9 +18,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Float64, Header
 
-from dcfm_ros.cloud_diagnostics import DROP_CAUSES, cloud_status
-from dcfm_ros.cloud_inputs import CloudInputs
-from dcfm_ros.cloud_processor import CloudJob, CloudProcessor
+from dcfm_ros.cloud.inputs import CloudInputs
+from dcfm_ros.cloud.processor import CloudJob, CloudProcessor
+from dcfm_ros.cloud.status import DROP_CAUSES, cloud_status
 from dcfm_ros.ros.frame_worker import FrameWorker
 from dcfm_ros.ros.health.stream_statistics import StreamStatistics
 from dcfm_ros.ros.messages import statuses_to_diagnostics

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-from dcfm_ros.point_cloud import POINT
+from dcfm_ros.cloud.points import POINT
 
 try:
     from sensor_msgs_py.point_cloud2 import create_cloud

@@ -12,9 +12,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from dcfm_ros.cloud_diagnostics import InputState
-from dcfm_ros.cloud_matching import CloudMatcher, Match
-from dcfm_ros.cloud_processor import CloudJob, DepthFrame
+from dcfm_ros.cloud.matching import CloudMatcher, Match
+from dcfm_ros.cloud.processor import CloudJob, DepthFrame
+from dcfm_ros.cloud.status import InputState
 from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
 from dcfm_ros.ros.health.status import Status, image_status

@@ -1,0 +1,4 @@
+"""Depth image + mask -> labelled point cloud: the second node of the package.
+
+Uses ``ros``, ``masks`` and ``images``.
+"""
