@@ -59,6 +59,7 @@ setup(
         'dcfm_ros.keyframes',
         'dcfm_ros.masks',
         'dcfm_ros.models',
+        'dcfm_ros.play',
         'dcfm_ros.replay',
         'dcfm_ros.ros',
         'dcfm_ros.ros.health',

@@ -62,7 +62,7 @@ def online_options(
         ValueError: If an option is wrong or means nothing.
         FileNotFoundError: If there is no such profile.
     """
-    from dcfm_ros.fastdds import packaged_profile
+    from dcfm_ros.play.fastdds import packaged_profile
     from dcfm_ros.replay.online import OnlineOptions
 
     refuse_unused(offline, 'no --online')

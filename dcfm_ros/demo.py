@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.checkpoint import CheckpointMetadata
-from dcfm_ros.node_process import node_process
-from dcfm_ros.play_report import PlayReport
-from dcfm_ros.player import PlayedFrame, play
+from dcfm_ros.play.node_process import node_process
+from dcfm_ros.play.player import PlayedFrame, play
+from dcfm_ros.play.report import PlayReport
 from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.sources import SourceFrame
 

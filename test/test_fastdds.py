@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dcfm_ros.fastdds import VARIABLES, packaged_profile, profile_in_use, use_profile
+from dcfm_ros.play.fastdds import VARIABLES, packaged_profile, profile_in_use, use_profile
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILE = ROOT / 'config' / 'fastdds_large_images.xml'
@@ -19,7 +19,7 @@ OF_A_NODE = """
 import os, sys
 from pathlib import Path
 import rclpy
-from dcfm_ros.fastdds import shared_segment_mb, use_profile
+from dcfm_ros.play.fastdds import shared_segment_mb, use_profile
 use_profile(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
 rclpy.init()
 if not rclpy.get_rmw_implementation_identifier().startswith('rmw_fastrtps'):

@@ -12,8 +12,8 @@ pytest.importorskip('rclpy')
 
 from running_node import make_checkpoint, running_node
 
-from dcfm_ros.play_report import FrameRecord, PlayReport
-from dcfm_ros.player import PlayedFrame, play
+from dcfm_ros.play.player import PlayedFrame, play
+from dcfm_ros.play.report import FrameRecord, PlayReport
 
 STEP_MS = 40.0
 

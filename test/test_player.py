@@ -19,8 +19,8 @@ from rclpy.context import Context
 from running_node import WAIT_S, NodeProcess, make_checkpoint, running_node
 from std_msgs.msg import Header
 
-from dcfm_ros.player import PlayedFrame, connect, play
-from dcfm_ros.player_node import PlayerNode
+from dcfm_ros.play.peer import PlayerNode
+from dcfm_ros.play.player import PlayedFrame, connect, play
 from dcfm_ros.ros.health.status import Level, Status
 from dcfm_ros.ros.health.stream_statistics import DROP_CAUSES
 from dcfm_ros.ros.messages import statuses_to_diagnostics

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from dcfm_ros import cli
 from dcfm_ros.bags import BagReader, write_bag
-from dcfm_ros.play_report import FrameRecord, PlayReport
-from dcfm_ros.player import PlayedFrame
+from dcfm_ros.play.player import PlayedFrame
+from dcfm_ros.play.report import FrameRecord, PlayReport
 from dcfm_ros.replay.online import OnlineOptions, replay_online
 from dcfm_ros.replay.online_figures import conclude, entries, node_figures, rate_figures
 from dcfm_ros.replay.online_plays import buffered, image_transport, looped, recorded_frames

@@ -12,7 +12,7 @@ import pytest
 
 from dcfm_ros.benchmark.sections import to_markdown
 from dcfm_ros.benchmark.transport import TransportOptions, transport_row, transport_sections
-from dcfm_ros.process_meter import ProcessMeter, take_sample
+from dcfm_ros.play.process_meter import ProcessMeter, take_sample
 
 FACTS = {'profile': 'none', 'to': 'node', 'size': '640x480', 'reliability': 'reliable'}
 

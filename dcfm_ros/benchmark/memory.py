@@ -104,8 +104,8 @@ def node_memory(
     Returns:
         {'frames', 'answered', 'rss_mb', 'growth_mb'} as in `engine_memory`, of the whole process.
     """
-    from dcfm_ros.node_process import node_process
-    from dcfm_ros.player import PlayedFrame, play
+    from dcfm_ros.play.node_process import node_process
+    from dcfm_ros.play.player import PlayedFrame, play
 
     images = [frame.image for frame in read_frames(None, size, 60)]
     samples: list[float] = []

@@ -46,8 +46,8 @@ def measure_node_share(
         TimeoutError: If the node does not become ready; the message says what it reported.
     """
     from dcfm_ros.models.checkpoint import find_checkpoint
-    from dcfm_ros.node_process import node_process
-    from dcfm_ros.player import PlayedFrame, play
+    from dcfm_ros.play.node_process import node_process
+    from dcfm_ros.play.player import PlayedFrame, play
 
     parameters = {
         'checkpoint': str(find_checkpoint(model).resolve()),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dcfm_ros.benchmark.sections import Section
-from dcfm_ros.fastdds import packaged_profile
+from dcfm_ros.play.fastdds import packaged_profile
 
 RELIABILITIES = ('reliable', 'best_effort')
 RECEIVERS = ('subscriber', 'node')

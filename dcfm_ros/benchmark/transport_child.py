@@ -26,12 +26,12 @@ from std_msgs.msg import Header
 
 from dcfm_ros.benchmark.frames import read_frames
 from dcfm_ros.benchmark.transport import RELIABILITIES, transport_row
-from dcfm_ros.fastdds import shared_segment_mb, use_profile
 from dcfm_ros.models.checkpoint import find_checkpoint
-from dcfm_ros.node_process import node_process
-from dcfm_ros.play_report import PlayReport
-from dcfm_ros.player import PlayedFrame, Player, connect
-from dcfm_ros.process_meter import ProcessMeter
+from dcfm_ros.play.fastdds import shared_segment_mb, use_profile
+from dcfm_ros.play.node_process import node_process
+from dcfm_ros.play.player import PlayedFrame, Player, connect
+from dcfm_ros.play.process_meter import ProcessMeter
+from dcfm_ros.play.report import PlayReport
 from dcfm_ros.ros.messages import array_to_image, ns_to_stamp
 
 _TOPIC = '/transport/image'

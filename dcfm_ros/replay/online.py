@@ -12,12 +12,12 @@ from typing import Any
 
 from dcfm_ros.bag_files import storage_files
 from dcfm_ros.bags import BagReader
-from dcfm_ros.fastdds import profile_in_use, shared_segment_mb, use_profile
 from dcfm_ros.models.checkpoint import read_metadata
-from dcfm_ros.node_process import node_process
-from dcfm_ros.play_report import PlayReport
-from dcfm_ros.player import PlayedFrame, Player, connect
-from dcfm_ros.process_meter import ProcessMeter
+from dcfm_ros.play.fastdds import profile_in_use, shared_segment_mb, use_profile
+from dcfm_ros.play.node_process import node_process
+from dcfm_ros.play.player import PlayedFrame, Player, connect
+from dcfm_ros.play.process_meter import ProcessMeter
+from dcfm_ros.play.report import PlayReport
 from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.replay.figures import stamp_figures
 from dcfm_ros.replay.online_figures import entries, node_figures

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from dcfm_ros.benchmark.node_share import summarise
-from dcfm_ros.play_report import FrameRecord, PlayReport
+from dcfm_ros.play.report import FrameRecord, PlayReport
 from dcfm_ros.recorder import FrameEntry, percentiles
 from dcfm_ros.replay.figures import benchmark_figures, run_figures
 

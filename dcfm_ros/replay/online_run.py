@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dcfm_ros.bags import BagReader
 from dcfm_ros.images.compressed import mask_to_png, png_to_mask
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.play_report import FrameRecord, PlayReport
+from dcfm_ros.play.report import FrameRecord, PlayReport
 from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.replay.online_figures import entry_facts
 from dcfm_ros.replay.quality import RunQuality

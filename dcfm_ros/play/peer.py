@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from dcfm_ros.play_report import FrameRecord, PlayReport
+from dcfm_ros.play.report import FrameRecord, PlayReport
 from dcfm_ros.ros.health.stream_statistics import DROP_CAUSES
 from dcfm_ros.ros.messages import array_to_image, ns_to_stamp, stamp_to_ns
 

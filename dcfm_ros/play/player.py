@@ -14,8 +14,8 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from dcfm_ros.play_report import PlayReport
-from dcfm_ros.player_node import OnMask, PlayerNode
+from dcfm_ros.play.peer import OnMask, PlayerNode
+from dcfm_ros.play.report import PlayReport
 
 
 @dataclass(frozen=True, kw_only=True)
