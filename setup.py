@@ -60,6 +60,7 @@ setup(
         'dcfm_ros.masks',
         'dcfm_ros.models',
         'dcfm_ros.play',
+        'dcfm_ros.recordings',
         'dcfm_ros.replay',
         'dcfm_ros.ros',
         'dcfm_ros.ros.health',

@@ -47,7 +47,7 @@ from dcfm_ros.cli_options import (
 )
 
 if TYPE_CHECKING:
-    from dcfm_ros.sources import SourceFrame
+    from dcfm_ros.recordings.sources import SourceFrame
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,8 +85,8 @@ def segment(
     """Segment a recording or a camera without ROS: overlay video, report and figures."""
     from dcfm_ros.engine import SegmentationEngine
     from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
+    from dcfm_ros.recordings.sources import open_source
     from dcfm_ros.segment import choose_schedule, segment_frames
-    from dcfm_ros.sources import open_source
 
     schedule = choose_schedule(interval, adaptive, max_interval, score, confidence_drop)
     if execution != 'amortised':
@@ -135,7 +135,7 @@ def demo(
     """
     from dcfm_ros.demo import run_demo
     from dcfm_ros.models.checkpoint import find_checkpoint, read_metadata
-    from dcfm_ros.sources import open_source, synthetic_frames
+    from dcfm_ros.recordings.sources import open_source, synthetic_frames
     from dcfm_ros.synthetic_drive import DriveConfig
 
     given = [str(path) for path in (video, bag, images) if path is not None]
@@ -212,8 +212,8 @@ def bag(
     label_topic: Annotated[str, typer.Option(help='Mask topic.')] = '/camera/label',
 ) -> None:
     """Record an image folder (with masks, if there are any) or a video as a rosbag."""
-    from dcfm_ros.bags import write_bag
-    from dcfm_ros.sources import open_source
+    from dcfm_ros.recordings.bags import write_bag
+    from dcfm_ros.recordings.sources import open_source
 
     frames = with_progress(open_source(str(images), labels=labels, rate_hz=rate), 'recording')
     count = write_bag(output, frames, topic=topic, label_topic=label_topic)

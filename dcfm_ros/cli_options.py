@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from dcfm_ros.recorder import RunRecorder
-    from dcfm_ros.sources import SourceFrame
+    from dcfm_ros.recordings.sources import SourceFrame
 
 Number = TypeVar('Number', int, float)
 

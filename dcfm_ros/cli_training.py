@@ -41,9 +41,9 @@ def extract(
     ] = None,
 ) -> None:
     """Write a recording as images and masks, to label and to train on (dataset 'folder')."""
-    from dcfm_ros.extract import ExtractOptions, extract_frames
     from dcfm_ros.files import write_text
-    from dcfm_ros.sources import open_source
+    from dcfm_ros.recordings.extract import ExtractOptions, extract_frames
+    from dcfm_ros.recordings.sources import open_source
     from dcfm_ros.training.label_sets import class_file_text, load_label_set
 
     if classes is not None:

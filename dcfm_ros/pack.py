@@ -19,7 +19,7 @@ from dcfm_ros.models.checkpoint import (
     storage_problem,
 )
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.sources import SourceFrame
+from dcfm_ros.recordings.sources import SourceFrame
 
 LEAST_AGREEMENT = 0.999
 """Share of equal pixels under which nothing is written."""

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.masks.overlay import blend, draw_caption
-from dcfm_ros.source_frame import SourceFrame
+from dcfm_ros.recordings.frame import SourceFrame
+from dcfm_ros.recordings.video import VideoWriter
 from dcfm_ros.training.metrics import ConfusionMatrix
-from dcfm_ros.video import VideoWriter
 
 NUM_SNAPSHOTS = 6
 

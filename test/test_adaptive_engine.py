@@ -12,8 +12,8 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler, change_score
 from dcfm_ros.keyframes.schedule import FixedScheduler
+from dcfm_ros.recordings.sources import SourceFrame
 from dcfm_ros.segment import choose_schedule, segment_frames
-from dcfm_ros.sources import SourceFrame
 
 STEPS = (0, 6, 6, 6, 40, 6, 6, 6, 6, 6, 0, 0)
 

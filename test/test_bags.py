@@ -10,10 +10,10 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from dcfm_ros.bag_files import is_bag, promised_counts, storage_files
-from dcfm_ros.bag_scan import ScannedDatabase, ScannedMcap
-from dcfm_ros.bags import BagReader, bag_frames
-from dcfm_ros.sources import SourceError, open_source
+from dcfm_ros.recordings.bag_files import is_bag, promised_counts, storage_files
+from dcfm_ros.recordings.bags import BagReader, bag_frames
+from dcfm_ros.recordings.damaged_files import ScannedDatabase, ScannedMcap
+from dcfm_ros.recordings.sources import SourceError, open_source
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 SIZE = (24, 32)

@@ -15,7 +15,7 @@ from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
 from dcfm_ros.models.official import official_key
 from dcfm_ros.recorder import RunRecorder
-from dcfm_ros.sources import SourceFrame
+from dcfm_ros.recordings.sources import SourceFrame
 
 CAMVID = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'camvid'
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from dcfm_ros.bags import write_bag
-from dcfm_ros.sources import SourceFrame
+from dcfm_ros.recordings.bags import write_bag
+from dcfm_ros.recordings.sources import SourceFrame
 from dcfm_ros.synthetic_drive import DriveConfig, write_drive
 from dcfm_ros.training.datasets import (
     Clip,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
-from dcfm_ros.bags import write_bag
-from dcfm_ros.extract import ExtractOptions, extract_frames, is_bag
-from dcfm_ros.sources import SourceError, SourceFrame, open_source
+from dcfm_ros.recordings.bags import write_bag
+from dcfm_ros.recordings.extract import ExtractOptions, extract_frames, is_bag
+from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source
 from dcfm_ros.training.datasets import check_clips, find_clips, read_frame
 from dcfm_ros.training.label_sets import CAMVID
 

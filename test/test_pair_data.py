@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros.bags import write_bag
 from dcfm_ros.models.labels import CITYSCAPES_NAMES
-from dcfm_ros.sources import SourceFrame
+from dcfm_ros.recordings.bags import write_bag
+from dcfm_ros.recordings.sources import SourceFrame
 from dcfm_ros.training.augment import RoadSceneAugmentation
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.gaps import NeighbourGaps

@@ -14,7 +14,7 @@ import yaml
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
-from dcfm_ros.sources import SourceError, SourceFrame
+from dcfm_ros.recordings.sources import SourceError, SourceFrame
 from dcfm_ros.training.augment import RoadSceneAugmentation
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.datasets import check_clips, find_clips, read_frame

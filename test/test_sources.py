@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros.bags import write_bag
-from dcfm_ros.sources import SourceError, SourceFrame, open_source
-from dcfm_ros.video import VideoWriter
+from dcfm_ros.recordings.bags import write_bag
+from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source
+from dcfm_ros.recordings.video import VideoWriter
 
 
 def make_frames(count=4, size=(48, 64)):

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 import yaml
 
-from dcfm_ros.extract import ExtractOptions, extract_frames
 from dcfm_ros.files import write_json
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.sources import SourceFrame
+from dcfm_ros.recordings.extract import ExtractOptions, extract_frames
+from dcfm_ros.recordings.sources import SourceFrame
 from dcfm_ros.training.label_sets import read_label_set
 
 RECORD = 'pseudo_labels.json'

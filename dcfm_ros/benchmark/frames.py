@@ -10,7 +10,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from dcfm_ros.sources import SourceError, SourceFrame, open_source, synthetic_frames
+from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source, synthetic_frames
 from dcfm_ros.synthetic_drive import DriveConfig
 
 Item = TypeVar('Item')

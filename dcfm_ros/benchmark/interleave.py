@@ -17,7 +17,7 @@ import torch
 
 from dcfm_ros.benchmark.frames import Progress, silent
 from dcfm_ros.keyframes.execution import EXECUTIONS
-from dcfm_ros.sources import SourceFrame
+from dcfm_ros.recordings.sources import SourceFrame
 
 
 class Answer(NamedTuple):

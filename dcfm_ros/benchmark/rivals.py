@@ -12,7 +12,7 @@ from dcfm_ros.benchmark.plain_order import PlainOrder
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.keyframes.execution import Beside
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.sources import SourceFrame
+from dcfm_ros.recordings.sources import SourceFrame
 
 MakeEngine = Callable[..., SegmentationEngine]
 

@@ -21,7 +21,7 @@ from dcfm_ros.benchmark.rivals import async_rival, engine_rivals, plain_rivals
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.machine import machine
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.sources import SourceFrame
+from dcfm_ros.recordings.sources import SourceFrame
 
 _WARM_UP = 6
 

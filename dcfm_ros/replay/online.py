@@ -10,8 +10,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dcfm_ros.bag_files import storage_files
-from dcfm_ros.bags import BagReader
 from dcfm_ros.models.checkpoint import read_metadata
 from dcfm_ros.play.fastdds import profile_in_use, shared_segment_mb, use_profile
 from dcfm_ros.play.node_process import node_process
@@ -19,6 +17,9 @@ from dcfm_ros.play.player import PlayedFrame, Player, connect
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
 from dcfm_ros.recorder import RunRecorder
+from dcfm_ros.recordings.bag_files import storage_files
+from dcfm_ros.recordings.bags import BagReader
+from dcfm_ros.recordings.frame import SourceError
 from dcfm_ros.replay.figures import stamp_figures
 from dcfm_ros.replay.online_figures import entries, node_figures
 from dcfm_ros.replay.online_plays import (
@@ -31,7 +32,6 @@ from dcfm_ros.replay.online_plays import (
 from dcfm_ros.replay.online_run import MaskStore, recorded
 from dcfm_ros.replay.provenance import describe_run
 from dcfm_ros.replay.run import ReplayRun, Resources
-from dcfm_ros.source_frame import SourceError
 
 MODES = ('timeline', 'rate', 'peak')
 _WAIT_S = 120.0

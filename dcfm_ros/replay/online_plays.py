@@ -8,11 +8,11 @@ import itertools
 import math
 from typing import Any
 
-from dcfm_ros.bag_storage import open_storages
-from dcfm_ros.bags import BagReader, stamp_of
 from dcfm_ros.play.player import PlayedFrame, Player
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
+from dcfm_ros.recordings.bag_storage import open_storages
+from dcfm_ros.recordings.bags import BagReader, stamp_of
 from dcfm_ros.replay.figures import benchmark_figures
 from dcfm_ros.replay.online_figures import entries, rate_figures
 from dcfm_ros.replay.peak_search import Peak, Probe, find_peak

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from dcfm_ros.extract import ExtractOptions, extract_bag_once, is_bag
-from dcfm_ros.sources import SourceError
+from dcfm_ros.recordings.extract import ExtractOptions, extract_bag_once, is_bag
+from dcfm_ros.recordings.sources import SourceError
 from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.label_sets import LabelSet
 from dcfm_ros.training.layouts.frame_files import IMAGE_SUFFIXES, find_files, join, split_folder

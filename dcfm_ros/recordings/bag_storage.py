@@ -16,9 +16,9 @@ from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 from rosbags.typesys import Stores, get_typestore
 
-from dcfm_ros.bag_files import STORAGE_SUFFIXES, storage_files
-from dcfm_ros.bag_scan import DamagedStorage, ScannedDatabase, ScannedMcap
-from dcfm_ros.source_frame import SourceError
+from dcfm_ros.recordings.bag_files import STORAGE_SUFFIXES, storage_files
+from dcfm_ros.recordings.damaged_files import DamagedStorage, ScannedDatabase, ScannedMcap
+from dcfm_ros.recordings.frame import SourceError
 
 BagTopics = dict[str, str]
 """Message types by topic."""

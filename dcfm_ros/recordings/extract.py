@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 import yaml
 
-from dcfm_ros.source_frame import SourceError, SourceFrame
+from dcfm_ros.recordings.frame import SourceError, SourceFrame
 
 DEFAULT_HZ = 15.0
 
@@ -103,7 +103,7 @@ def extract_bag_once(bag: Path, cache_dir: Path, options: ExtractOptions) -> Pat
     Raises:
         SourceError: If the bag cannot be read.
     """
-    from dcfm_ros.bags import bag_frames  # a training without bags does without rosbags
+    from dcfm_ros.recordings.bags import bag_frames  # a training without bags does without rosbags
 
     source = {'bag': str(bag.resolve()), 'files': _list_files(bag), **asdict(options)}
     folder = cache_dir / f'{bag.stem}_{zlib.crc32(json.dumps(source).encode()):08x}'

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.bag_files import is_bag
 from dcfm_ros.files import in_numerical_order
-from dcfm_ros.source_frame import SourceError, SourceFrame
+from dcfm_ros.recordings.bag_files import is_bag
+from dcfm_ros.recordings.frame import SourceError, SourceFrame
 from dcfm_ros.synthetic_drive import DriveConfig, render_drive
 
 __all__ = ['SourceError', 'SourceFrame', 'open_source', 'synthetic_frames']
@@ -47,7 +47,7 @@ def open_source(
     if not path.exists():
         raise FileNotFoundError(f'no such file or folder: {path}')
     if is_bag(path):
-        from dcfm_ros.bags import bag_frames  # rosbags is not needed for anything else
+        from dcfm_ros.recordings.bags import bag_frames  # rosbags is not needed for anything else
 
         return bag_frames(path, topic=topic, label_topic=label_topic)
     if path.is_dir():

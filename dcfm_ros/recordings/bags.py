@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.bag_files import promised_counts
-from dcfm_ros.bag_storage import BagTopics, Message, open_storages
 from dcfm_ros.images.compressed import compressed_to_rgb, mask_to_png, png_to_mask
 from dcfm_ros.images.depth import image_to_ids
 from dcfm_ros.images.raw import image_to_rgb
-from dcfm_ros.source_frame import SourceError, SourceFrame
+from dcfm_ros.recordings.bag_files import promised_counts
+from dcfm_ros.recordings.bag_storage import BagTopics, Message, open_storages
+from dcfm_ros.recordings.frame import SourceError, SourceFrame
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
