@@ -136,7 +136,7 @@ def demo(
     from dcfm_ros.demo import run_demo
     from dcfm_ros.models.checkpoint import find_checkpoint, read_metadata
     from dcfm_ros.recordings.sources import open_source, synthetic_frames
-    from dcfm_ros.synthetic_drive import DriveConfig
+    from dcfm_ros.synthetic.drive import DriveConfig
 
     given = [str(path) for path in (video, bag, images) if path is not None]
     if len(given) > 1:
@@ -192,7 +192,7 @@ def synth(
     speed: Annotated[float, typer.Option(min=0.0, help='Metres per second.')] = 8.0,
 ) -> None:
     """Render a labelled synthetic drive: frames and exact masks in CamVid's 11 classes."""
-    from dcfm_ros.synthetic_drive import DriveConfig, write_drive
+    from dcfm_ros.synthetic.drive import DriveConfig, write_drive
 
     height, width = parse_size(size)
     drive = DriveConfig(

@@ -46,7 +46,7 @@ def pack(
     from dcfm_ros.models.checkpoint import find_checkpoint
     from dcfm_ros.pack import pack_checkpoint
     from dcfm_ros.recordings.sources import open_source, synthetic_frames
-    from dcfm_ros.synthetic_drive import DriveConfig
+    from dcfm_ros.synthetic.drive import DriveConfig
 
     path = find_checkpoint(checkpoint)
     size = path.stat().st_size

@@ -24,7 +24,7 @@ from dcfm_ros.files import write_json
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.synthetic_drive import DriveConfig, render_drive
+from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 
 FORMATS = ('onnx', 'openvino')
 LEAST_AGREEMENT = 0.995

@@ -22,7 +22,7 @@ from dcfm_ros.benchmark.rivals import async_rival, engine_rivals, plain_rivals
 from dcfm_ros.benchmark.run import BenchOptions
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, folder_frames
-from dcfm_ros.synthetic_drive import DriveConfig, write_drive
+from dcfm_ros.synthetic.drive import DriveConfig, write_drive
 
 SIZE = (64, 96)
 IN_TORCH = partial(SegmentationEngine, device='cpu', backend='torch')

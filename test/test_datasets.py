@@ -11,7 +11,7 @@ import pytest
 
 from dcfm_ros.recordings.bags import write_bag
 from dcfm_ros.recordings.sources import SourceFrame
-from dcfm_ros.synthetic_drive import DriveConfig, write_drive
+from dcfm_ros.synthetic.drive import DriveConfig, write_drive
 from dcfm_ros.training.datasets import (
     Clip,
     Frame,

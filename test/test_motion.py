@@ -13,7 +13,7 @@ from dcfm_ros.keyframes.motion import OpticalFlow, moved, taken_by_opencv, taken
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.synthetic_drive import DriveConfig, render_drive
+from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 

@@ -43,7 +43,7 @@ from dcfm_ros.images.raw import image_to_rgb
 from dcfm_ros.recordings.bags import write_bag
 from dcfm_ros.recordings.sources import synthetic_frames
 from dcfm_ros.ros.messages import ns_to_stamp
-from dcfm_ros.synthetic_drive import DriveConfig
+from dcfm_ros.synthetic.drive import DriveConfig
 
 NODE = '/faults/segmentation_node'
 SECOND_NS = 1_000_000_000

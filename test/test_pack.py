@@ -23,7 +23,7 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.pack import compare_masks, pack_checkpoint
 from dcfm_ros.recordings.sources import SourceFrame, synthetic_frames
-from dcfm_ros.synthetic_drive import DriveConfig
+from dcfm_ros.synthetic.drive import DriveConfig
 
 
 @pytest.fixture(scope='module')

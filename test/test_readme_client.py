@@ -14,7 +14,7 @@ from running_node import NodeProcess, running_node, running_peer, wait_for
 from sensor_msgs.msg import Image
 
 from dcfm_ros.ros.messages import array_to_image
-from dcfm_ros.synthetic_drive import DriveConfig, SyntheticDrive
+from dcfm_ros.synthetic.drive import DriveConfig, SyntheticDrive
 
 README = Path(__file__).parents[1] / 'README.md'
 

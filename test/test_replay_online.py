@@ -28,7 +28,7 @@ from dcfm_ros.replay.online_figures import conclude, entries, node_figures, rate
 from dcfm_ros.replay.online_plays import buffered, image_transport, looped, recorded_frames
 from dcfm_ros.replay.report import write_replay_report
 from dcfm_ros.replay.run import ReplayRun
-from dcfm_ros.synthetic_drive import DriveConfig
+from dcfm_ros.synthetic.drive import DriveConfig
 
 RATE_HZ = 10.0
 FRAMES = 12

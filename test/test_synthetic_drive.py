@@ -10,6 +10,7 @@ from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
 from dcfm_ros.synthetic import solids
 from dcfm_ros.synthetic.camera import Camera, Light
 from dcfm_ros.synthetic.canvas import Canvas, Capsules
+from dcfm_ros.synthetic.drive import DriveConfig, SyntheticDrive, render_drive, write_drive
 from dcfm_ros.synthetic.items import make_panel
 from dcfm_ros.synthetic.solids import (
     CAR,
@@ -22,7 +23,6 @@ from dcfm_ros.synthetic.solids import (
     make_vehicle,
 )
 from dcfm_ros.synthetic.textures import Texture
-from dcfm_ros.synthetic_drive import DriveConfig, SyntheticDrive, render_drive, write_drive
 
 SMALL = {'height': 120, 'width': 160}
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dcfm_ros.synthetic_drive import DriveConfig, SyntheticDrive
+from dcfm_ros.synthetic.drive import DriveConfig, SyntheticDrive
 
 FIRST_SEED = 1000
 """Seeds below are left to demos and tests, so that no network is shown what it is tried on."""

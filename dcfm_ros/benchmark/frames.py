@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source, synthetic_frames
-from dcfm_ros.synthetic_drive import DriveConfig
+from dcfm_ros.synthetic.drive import DriveConfig
 
 Item = TypeVar('Item')
 Progress = Callable[[Iterable[SourceFrame], str], Iterable[SourceFrame]]

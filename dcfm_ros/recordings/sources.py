@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dcfm_ros.files import in_numerical_order
 from dcfm_ros.recordings.bag_files import is_bag
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
-from dcfm_ros.synthetic_drive import DriveConfig, render_drive
+from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 
 __all__ = ['SourceError', 'SourceFrame', 'open_source', 'synthetic_frames']
 
