@@ -62,6 +62,8 @@ setup(
         'dcfm_ros.play',
         'dcfm_ros.recordings',
         'dcfm_ros.replay',
+        'dcfm_ros.replay.online',
+        'dcfm_ros.replay.pages',
         'dcfm_ros.ros',
         'dcfm_ros.ros.health',
         'dcfm_ros.ros.parameters',

@@ -86,7 +86,7 @@ def segment(
     from dcfm_ros.engine import SegmentationEngine
     from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
     from dcfm_ros.recordings.sources import open_source
-    from dcfm_ros.segment import choose_schedule, segment_frames
+    from dcfm_ros.replay.segment import choose_schedule, segment_frames
 
     schedule = choose_schedule(interval, adaptive, max_interval, score, confidence_drop)
     if execution != 'amortised':
@@ -133,9 +133,9 @@ def demo(
 
     Without an input, a synthetic drive is rendered and sent.
     """
-    from dcfm_ros.demo import run_demo
     from dcfm_ros.models.checkpoint import find_checkpoint, read_metadata
     from dcfm_ros.recordings.sources import open_source, synthetic_frames
+    from dcfm_ros.replay.demo import run_demo
     from dcfm_ros.synthetic.drive import DriveConfig
 
     given = [str(path) for path in (video, bag, images) if path is not None]

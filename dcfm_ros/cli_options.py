@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from dcfm_ros.recorder import RunRecorder
     from dcfm_ros.recordings.sources import SourceFrame
+    from dcfm_ros.replay.recorder import RunRecorder
 
 Number = TypeVar('Number', int, float)
 
@@ -72,7 +72,7 @@ def deliver(
 ) -> None:
     """Write figures and report of a run, print the figures, and say where everything lies."""
     from dcfm_ros.files import write_json
-    from dcfm_ros.report import write_report
+    from dcfm_ros.replay.pages.run_page import write_report
 
     write_json(folder / 'summary.json', summary)
     write_report(folder / 'report.html', title, summary, recorder, video)

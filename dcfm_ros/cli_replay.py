@@ -129,7 +129,7 @@ def replay(
     """
     from dcfm_ros.models.checkpoint import find_checkpoint
     from dcfm_ros.replay.offline import ReplayOptions
-    from dcfm_ros.segment import choose_schedule
+    from dcfm_ros.replay.segment import choose_schedule
 
     if compare is not None:
         if bags:
@@ -223,7 +223,7 @@ def _replay_one(
 
 
 def _replay_online(bags: list[Path], folder: Path, json_file: Path | None, **options: Any) -> None:
-    from dcfm_ros.replay.online import replay_online
+    from dcfm_ros.replay.online.replay import replay_online
 
     if len(bags) > 1:
         raise ValueError(f'--online takes one bag, got {len(bags)}')

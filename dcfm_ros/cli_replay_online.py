@@ -10,7 +10,7 @@ import typer
 from dcfm_ros.cli_options import OptionalInt, OptionalText, parse_numbers, refuse_unused
 
 if TYPE_CHECKING:
-    from dcfm_ros.replay.online import OnlineOptions
+    from dcfm_ros.replay.online.replay import OnlineOptions
 
 OptionalFloat = Optional[float]  # noqa: UP045 - as in cli_options
 
@@ -63,7 +63,7 @@ def online_options(
         FileNotFoundError: If there is no such profile.
     """
     from dcfm_ros.play.fastdds import packaged_profile
-    from dcfm_ros.replay.online import OnlineOptions
+    from dcfm_ros.replay.online.replay import OnlineOptions
 
     refuse_unused(offline, 'no --online')
     values = {name: value for name, value in given.items() if value is not None}

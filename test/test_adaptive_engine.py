@@ -13,7 +13,7 @@ from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler, change_score
 from dcfm_ros.keyframes.schedule import FixedScheduler
 from dcfm_ros.recordings.sources import SourceFrame
-from dcfm_ros.segment import choose_schedule, segment_frames
+from dcfm_ros.replay.segment import choose_schedule, segment_frames
 
 STEPS = (0, 6, 6, 6, 40, 6, 6, 6, 6, 6, 0, 0)
 

@@ -14,8 +14,8 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
 from dcfm_ros.models.official import official_key
-from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.recordings.sources import SourceFrame
+from dcfm_ros.replay.recorder import RunRecorder
 
 CAMVID = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'camvid'
 
@@ -193,7 +193,7 @@ def test_recorder_splits_times_by_the_work_of_the_deep_encoder(tmp_path, monkeyp
         captions.append(' '.join(text.split()))
         return image
 
-    monkeypatch.setattr('dcfm_ros.recorder.draw_caption', write)
+    monkeypatch.setattr('dcfm_ros.replay.recorder.draw_caption', write)
     image = np.zeros((16, 16, 3), np.uint8)
     with RunRecorder(tmp_path / 'o.mp4', ('a', 'b'), ((0, 0, 0), (9, 9, 9)), 10) as recorder:
         for index, stages in enumerate((('common',), ('common',), ('mask',))):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dcfm_ros.replay.peak_search import Peak, Probe, find_peak
+from dcfm_ros.replay.online.peak_search import Peak, Probe, find_peak
 
 
 class Lossy:

@@ -18,7 +18,6 @@ from small_net import make_images, make_net
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.keyframes.schedule import FixedScheduler
 from dcfm_ros.models.checkpoint import save_checkpoint
-from dcfm_ros.recorder import FrameEntry
 from dcfm_ros.recordings.bags import BagReader, write_bag
 from dcfm_ros.recordings.sources import SourceError, SourceFrame
 from dcfm_ros.replay.figures import benchmark_figures, run_figures, stamp_figures
@@ -26,6 +25,7 @@ from dcfm_ros.replay.fleet import replay_fleet
 from dcfm_ros.replay.offline import ReplayOptions, replay_bag
 from dcfm_ros.replay.provenance import fingerprint
 from dcfm_ros.replay.quality import RunQuality
+from dcfm_ros.replay.recorder import FrameEntry
 from dcfm_ros.replay.report import report_folder, write_replay_report
 from dcfm_ros.replay.streaming import score_streaming
 from dcfm_ros.training.metrics import ConfusionMatrix

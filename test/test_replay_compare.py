@@ -6,9 +6,9 @@ from command import dcfm
 import pytest
 
 from dcfm_ros.files import write_json, write_text
-from dcfm_ros.recorder import FrameEntry
 from dcfm_ros.replay.compare import compare_reports, read_report
 from dcfm_ros.replay.quality import RunQuality
+from dcfm_ros.replay.recorder import FrameEntry
 from dcfm_ros.replay.report import frames_csv, report_figures
 from dcfm_ros.replay.run import ReplayRun, Resources
 

@@ -23,9 +23,9 @@ from dcfm_ros.play.player import PlayedFrame
 from dcfm_ros.play.report import FrameRecord, PlayReport
 from dcfm_ros.recordings.bags import BagReader, write_bag
 from dcfm_ros.recordings.sources import synthetic_frames
-from dcfm_ros.replay.online import OnlineOptions, replay_online
-from dcfm_ros.replay.online_figures import conclude, entries, node_figures, rate_figures
-from dcfm_ros.replay.online_plays import buffered, image_transport, looped, recorded_frames
+from dcfm_ros.replay.online.figures import conclude, entries, node_figures, rate_figures
+from dcfm_ros.replay.online.plays import buffered, image_transport, looped, recorded_frames
+from dcfm_ros.replay.online.replay import OnlineOptions, replay_online
 from dcfm_ros.replay.report import write_replay_report
 from dcfm_ros.replay.run import ReplayRun
 from dcfm_ros.synthetic.drive import DriveConfig

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from dcfm_ros.files import write_json, write_text
+from dcfm_ros.replay.pages.parts import note, page, plot, rows_table, section, warning
+from dcfm_ros.replay.pages.run_plots import plot_axes
 from dcfm_ros.replay.report import FORMAT_VERSION
-from dcfm_ros.report_page import note, page, plot, rows_table, section, warning
-from dcfm_ros.run_plots import plot_axes
 
 
 class Compared(NamedTuple):

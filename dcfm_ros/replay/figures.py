@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.recorder import FrameEntry, percentiles, stages_of
+from dcfm_ros.replay.recorder import FrameEntry, percentiles, stages_of
 
 Recordings = Sequence[Sequence[FrameEntry]]
 

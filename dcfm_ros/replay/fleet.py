@@ -9,8 +9,8 @@ from typing import Any
 
 from dcfm_ros.files import write_json, write_text
 from dcfm_ros.replay.figures import benchmark_figures, run_figures
-from dcfm_ros.replay.fleet_html import fleet_html
 from dcfm_ros.replay.offline import ReplayOptions, replay_bag
+from dcfm_ros.replay.pages.fleet_page import fleet_html
 from dcfm_ros.replay.quality import RunQuality
 from dcfm_ros.replay.report import FORMAT_VERSION, report_folder, write_replay_report
 from dcfm_ros.replay.run import ReplayRun

@@ -18,12 +18,12 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.images.compressed import mask_to_png
 from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
-from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.recordings.bag_files import promised_counts, storage_files
 from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
 from dcfm_ros.replay.provenance import PeakMemory, describe_run
 from dcfm_ros.replay.quality import RunQuality
+from dcfm_ros.replay.recorder import RunRecorder
 from dcfm_ros.replay.run import ReplayRun, Resources
 from dcfm_ros.replay.streaming import score_streaming
 from dcfm_ros.training.evaluation.frame_times import MeasuredTimes

@@ -15,9 +15,9 @@ import tempfile
 from typing import Any
 
 from dcfm_ros.files import write_json, write_text
-from dcfm_ros.recorder import FrameEntry, stages_of
 from dcfm_ros.replay.figures import benchmark_figures, run_figures
-from dcfm_ros.replay.report_html import report_html
+from dcfm_ros.replay.pages.replay_page import report_html
+from dcfm_ros.replay.recorder import FrameEntry, stages_of
 from dcfm_ros.replay.run import ReplayRun
 
 FORMAT_VERSION = 1

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.recorder import FrameEntry
 from dcfm_ros.replay.quality import RunQuality
+from dcfm_ros.replay.recorder import FrameEntry
 
 RGB = tuple[int, int, int]
 

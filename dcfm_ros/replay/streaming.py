@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.images.compressed import png_to_mask
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.recorder import FrameEntry
 from dcfm_ros.recordings.bags import BagReader
+from dcfm_ros.replay.recorder import FrameEntry
 from dcfm_ros.training.evaluation.streaming import newest_by, publish
 from dcfm_ros.training.metrics import ConfusionMatrix
 

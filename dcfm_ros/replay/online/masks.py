@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from dcfm_ros.images.compressed import mask_to_png, png_to_mask
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.play.report import FrameRecord, PlayReport
-from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.frame import SourceFrame
-from dcfm_ros.replay.online_figures import entry_facts
+from dcfm_ros.replay.online.figures import entry_facts
 from dcfm_ros.replay.quality import RunQuality
+from dcfm_ros.replay.recorder import RunRecorder
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 Mask = NDArray[np.uint8]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
-from dcfm_ros.recorder import FrameEntry, stages_of
+from dcfm_ros.replay.recorder import FrameEntry, stages_of
 
 RGB = tuple[int, int, int]
 

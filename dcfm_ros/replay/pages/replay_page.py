@@ -5,18 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dcfm_ros.replay.online_html import transport_html
-from dcfm_ros.replay.plots import (
-    by_age,
-    change_timeline,
-    class_ious,
-    correctness_timeline,
-    keyframe_timeline,
-    latency_distribution,
-    stamp_timeline,
-)
-from dcfm_ros.replay.run import ReplayRun
-from dcfm_ros.report_page import (
+from dcfm_ros.replay.pages.parts import (
     note,
     number,
     page,
@@ -30,7 +19,18 @@ from dcfm_ros.report_page import (
     video,
     warning,
 )
-from dcfm_ros.run_plots import class_plot, latency_plot, stage_plot
+from dcfm_ros.replay.pages.replay_plots import (
+    by_age,
+    change_timeline,
+    class_ious,
+    correctness_timeline,
+    keyframe_timeline,
+    latency_distribution,
+    stamp_timeline,
+)
+from dcfm_ros.replay.pages.run_plots import class_plot, latency_plot, stage_plot
+from dcfm_ros.replay.pages.transport_tables import transport_html
+from dcfm_ros.replay.run import ReplayRun
 
 _SPREADS = {
     'latency_ms': 'latency, all frames',

@@ -16,21 +16,21 @@ from dcfm_ros.play.node_process import node_process
 from dcfm_ros.play.player import PlayedFrame, Player, connect
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
-from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.recordings.bag_files import storage_files
 from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.frame import SourceError
 from dcfm_ros.replay.figures import stamp_figures
-from dcfm_ros.replay.online_figures import entries, node_figures
-from dcfm_ros.replay.online_plays import (
+from dcfm_ros.replay.online.figures import entries, node_figures
+from dcfm_ros.replay.online.masks import MaskStore, recorded
+from dcfm_ros.replay.online.plays import (
     RatePlays,
     buffered,
     image_transport,
     recorded_frames,
     use_of,
 )
-from dcfm_ros.replay.online_run import MaskStore, recorded
 from dcfm_ros.replay.provenance import describe_run
+from dcfm_ros.replay.recorder import RunRecorder
 from dcfm_ros.replay.run import ReplayRun, Resources
 
 MODES = ('timeline', 'rate', 'peak')

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from dcfm_ros.recorder import FrameEntry
-from dcfm_ros.run_plots import COLOURS, DEEP, SHALLOW, legend_above, plot_axes
+from dcfm_ros.replay.pages.run_plots import COLOURS, DEEP, SHALLOW, legend_above, plot_axes
+from dcfm_ros.replay.recorder import FrameEntry
 
 _OTHER = '#8a97a5'
 _NUM_BINS = 60

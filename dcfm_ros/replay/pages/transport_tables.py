@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dcfm_ros.report_page import note, number, rows_table, table
+from dcfm_ros.replay.pages.parts import note, number, rows_table, table
 
 _MEASURED = ('timeline', 'rates', 'peak')
 _SPREADS = {

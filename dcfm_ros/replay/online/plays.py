@@ -14,8 +14,8 @@ from dcfm_ros.play.report import PlayReport
 from dcfm_ros.recordings.bag_storage import open_storages
 from dcfm_ros.recordings.bags import BagReader, stamp_of
 from dcfm_ros.replay.figures import benchmark_figures
-from dcfm_ros.replay.online_figures import entries, rate_figures
-from dcfm_ros.replay.peak_search import Peak, Probe, find_peak
+from dcfm_ros.replay.online.figures import entries, rate_figures
+from dcfm_ros.replay.online.peak_search import Peak, Probe, find_peak
 
 _COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 _SEAM_NS = 10_000_000_000

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from matplotlib.figure import Figure
 
-from dcfm_ros.replay.plots import by_age, class_ious, latency_distribution
+from dcfm_ros.replay.pages.parts import note, number, page, plot, section, table, tiles, warning
+from dcfm_ros.replay.pages.replay_plots import by_age, class_ious, latency_distribution
+from dcfm_ros.replay.pages.run_plots import COLOURS, plot_axes, stage_plot
 from dcfm_ros.replay.run import ReplayRun
-from dcfm_ros.report_page import note, number, page, plot, section, table, tiles, warning
-from dcfm_ros.run_plots import COLOURS, plot_axes, stage_plot
 
 _SHOWN = {
     'frames': ('frames', '', 1, 0),

@@ -13,8 +13,8 @@ import cv2
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
 from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
-from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.recordings.sources import SourceFrame
+from dcfm_ros.replay.recorder import RunRecorder
 
 
 def choose_schedule(

@@ -7,9 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from dcfm_ros.files import write_text
-from dcfm_ros.recorder import RunRecorder
-from dcfm_ros.report_page import note, number, page, picture, plot, section, table, tiles, video
-from dcfm_ros.run_plots import class_plot, latency_plot, stage_plot
+from dcfm_ros.replay.pages.parts import (
+    note,
+    number,
+    page,
+    picture,
+    plot,
+    section,
+    table,
+    tiles,
+    video,
+)
+from dcfm_ros.replay.pages.run_plots import class_plot, latency_plot, stage_plot
+from dcfm_ros.replay.recorder import RunRecorder
 
 
 def write_report(

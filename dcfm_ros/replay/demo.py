@@ -14,8 +14,8 @@ from dcfm_ros.models.checkpoint import CheckpointMetadata
 from dcfm_ros.play.node_process import node_process
 from dcfm_ros.play.player import PlayedFrame, play
 from dcfm_ros.play.report import PlayReport
-from dcfm_ros.recorder import RunRecorder
 from dcfm_ros.recordings.sources import SourceFrame
+from dcfm_ros.replay.recorder import RunRecorder
 
 
 def run_demo(

@@ -8,8 +8,8 @@ from typing import Any
 
 from dcfm_ros.benchmark.node_share import summarise
 from dcfm_ros.play.report import FrameRecord, PlayReport
-from dcfm_ros.recorder import FrameEntry, percentiles
 from dcfm_ros.replay.figures import benchmark_figures, run_figures
+from dcfm_ros.replay.recorder import FrameEntry, percentiles
 
 _LARGEST = ('MAX_LATENCY', 'MAX_JITTER', 'MEAN_JITTER')
 _SMALLEST = ('MIN_LATENCY', 'MIN_JITTER')
