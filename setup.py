@@ -55,6 +55,7 @@ setup(
         'dcfm_ros.backends',
         'dcfm_ros.benchmark',
         'dcfm_ros.cloud',
+        'dcfm_ros.deploy',
         'dcfm_ros.images',
         'dcfm_ros.keyframes',
         'dcfm_ros.masks',

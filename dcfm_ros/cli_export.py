@@ -26,7 +26,7 @@ def export(
     Compared with PyTorch on a synthetic drive, 99.5 % of the pixels must have the same class;
     else nothing is written.
     """
-    from dcfm_ros.export import export_checkpoint
+    from dcfm_ros.deploy.export import export_checkpoint
     from dcfm_ros.models.checkpoint import find_checkpoint
 
     wanted = parse_size(size) if size else None

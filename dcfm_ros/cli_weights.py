@@ -43,8 +43,8 @@ def pack(
 
     Tensors that float16 cannot hold, such as statistics of a batch norm, stay float32.
     """
+    from dcfm_ros.deploy.pack import pack_checkpoint
     from dcfm_ros.models.checkpoint import find_checkpoint
-    from dcfm_ros.pack import pack_checkpoint
     from dcfm_ros.recordings.sources import open_source, synthetic_frames
     from dcfm_ros.synthetic.drive import DriveConfig
 

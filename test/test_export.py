@@ -10,7 +10,7 @@ import pytest
 from small_net import make_images, make_net
 import torch
 
-from dcfm_ros import export
+from dcfm_ros.deploy import export
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import save_checkpoint

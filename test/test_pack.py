@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import torch
 from torch import nn
 
+from dcfm_ros.deploy.pack import compare_masks, pack_checkpoint
 from dcfm_ros.models.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -21,7 +22,6 @@ from dcfm_ros.models.checkpoint import (
 )
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.pack import compare_masks, pack_checkpoint
 from dcfm_ros.recordings.sources import SourceFrame, synthetic_frames
 from dcfm_ros.synthetic.drive import DriveConfig
 

@@ -1,0 +1,4 @@
+"""The network for other places: exported as graphs, packed to half precision.
+
+Uses ``engine`` and everything below it.
+"""
