@@ -32,13 +32,13 @@ def console_scripts() -> list[str]:
     bare ``train`` or ``convert`` has no business.
     """
     scripts = [
-        'dcfm = dcfm_ros.cli:main',
+        'dcfm = dcfm_ros.cli.main:main',
         'segmentation_node = dcfm_ros.node:main',
         'semantic_cloud_node = dcfm_ros.cloud.node:main',
         'run_length_node = dcfm_ros.ros.run_length_node:main',
     ]
     if {'install', 'develop'} & set(sys.argv):
-        scripts += [f'{verb} = dcfm_ros.verb:main' for verb in VERBS]
+        scripts += [f'{verb} = dcfm_ros.cli.verb:main' for verb in VERBS]
     return scripts
 
 
@@ -54,6 +54,7 @@ setup(
         'dcfm_ros',
         'dcfm_ros.backends',
         'dcfm_ros.benchmark',
+        'dcfm_ros.cli',
         'dcfm_ros.cloud',
         'dcfm_ros.deploy',
         'dcfm_ros.images',

@@ -9,7 +9,7 @@ import os
 import sys
 from unittest.mock import patch
 
-from dcfm_ros.cli import main
+from dcfm_ros.cli.main import main
 
 
 @dataclass(frozen=True)

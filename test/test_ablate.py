@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from dcfm_ros.cli_training import ablate
+from dcfm_ros.cli.train import ablate
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablate import Run, merged, run_study, train_and_evaluate

@@ -14,7 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dcfm_ros import cli
+from dcfm_ros.cli.main import main as cli
 from dcfm_ros.models.checkpoint import find_checkpoint, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM

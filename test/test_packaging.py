@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 import pytest
 import typer
 
-from dcfm_ros import cli
+from dcfm_ros.cli.main import main as cli
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = set(typer.main.get_command(cli.app).commands)

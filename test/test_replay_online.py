@@ -18,7 +18,7 @@ pytest.importorskip('rclpy')
 from running_node import make_checkpoint, running_node
 from typer.testing import CliRunner
 
-from dcfm_ros import cli
+from dcfm_ros.cli.main import main as cli
 from dcfm_ros.play.player import PlayedFrame
 from dcfm_ros.play.report import FrameRecord, PlayReport
 from dcfm_ros.recordings.bags import BagReader, write_bag

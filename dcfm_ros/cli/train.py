@@ -1,4 +1,4 @@
-"""The verbs of `dcfm` for training; `dcfm_ros.cli` puts them beside the others."""
+"""The verbs of `dcfm` for training; `dcfm_ros.cli.main` puts them beside the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dcfm_ros.cli_options import (
+from dcfm_ros.cli.options import (
     Json,
     OptionalInt,
     OptionalPath,

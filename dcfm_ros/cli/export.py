@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dcfm_ros.cli_options import Json, OptionalText, parse_size, save_json
+from dcfm_ros.cli.options import Json, OptionalText, parse_size, save_json
 
 
 def export(

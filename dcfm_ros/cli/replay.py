@@ -1,4 +1,4 @@
-"""The verb `dcfm replay`; `dcfm_ros.cli` puts it beside the others."""
+"""The verb `dcfm replay`; `dcfm_ros.cli.main` puts it beside the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from dcfm_ros.cli_options import (
+from dcfm_ros.cli.options import (
     Adaptive,
     Backend,
     Checkpoint,
@@ -31,7 +31,7 @@ from dcfm_ros.cli_options import (
     save_json,
     with_progress,
 )
-from dcfm_ros.cli_replay_online import (
+from dcfm_ros.cli.replay_online import (
     Mode,
     Namespace,
     Online,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from dcfm_ros.cli_options import (
+from dcfm_ros.cli.options import (
     Device,
     Json,
     OptionalPath,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dcfm_ros.cli_options import (
+from dcfm_ros.cli.options import (
     Checkpoint,
     Device,
     Rate,

@@ -1,4 +1,4 @@
-"""The verb `dcfm evaluate`; `dcfm_ros.cli` puts it beside the others."""
+"""The verb `dcfm evaluate`; `dcfm_ros.cli.main` puts it beside the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from dcfm_ros.cli_options import (
+from dcfm_ros.cli.options import (
     Backend,
     Checkpoint,
     ConfidenceDrop,

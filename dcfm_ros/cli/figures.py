@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from dcfm_ros.cli_options import (
+from dcfm_ros.cli.options import (
     Checkpoint,
     Device,
     Json,

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dcfm_ros import (
-    cli_bench,
-    cli_evaluation,
-    cli_export,
-    cli_figures,
-    cli_pseudo_labels,
-    cli_replay,
-    cli_training,
-    cli_weights,
-)
-from dcfm_ros.cli_options import (
+from dcfm_ros.cli.main import bench as cli_bench
+from dcfm_ros.cli.main import evaluate as cli_evaluation
+from dcfm_ros.cli.main import export as cli_export
+from dcfm_ros.cli.main import figures as cli_figures
+from dcfm_ros.cli.main import pseudo_label as cli_pseudo_labels
+from dcfm_ros.cli.main import replay as cli_replay
+from dcfm_ros.cli.main import train as cli_training
+from dcfm_ros.cli.main import weights as cli_weights
+from dcfm_ros.cli.options import (
     Adaptive,
     Backend,
     Checkpoint,

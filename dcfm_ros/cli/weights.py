@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dcfm_ros.cli_options import Device, OptionalText, Rate, Topic, with_progress
+from dcfm_ros.cli.options import Device, OptionalText, Rate, Topic, with_progress
 
 
 def convert(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from dcfm_ros.cli_options import OptionalInt, OptionalText, parse_numbers, refuse_unused
+from dcfm_ros.cli.options import OptionalInt, OptionalText, parse_numbers, refuse_unused
 
 if TYPE_CHECKING:
     from dcfm_ros.replay.online.replay import OnlineOptions
