@@ -72,7 +72,8 @@ setup(
         'dcfm_ros.synthetic',
         'dcfm_ros.training',
         'dcfm_ros.training.evaluation',
-        'dcfm_ros.training.layouts',
+        'dcfm_ros.training.footage',
+        'dcfm_ros.training.footage.layouts',
         'dcfm_ros.training.plots',
     ],
     package_data={

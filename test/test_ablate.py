@@ -16,8 +16,8 @@ from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata, save_chec
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablate import Run, merged, run_study, train_and_evaluate
 from dcfm_ros.training.ages import loss_by_age
-from dcfm_ros.training.datasets import find_clips
-from dcfm_ros.training.label_sets import CAMVID, CITYSCAPES
+from dcfm_ros.training.footage.datasets import find_clips
+from dcfm_ros.training.footage.label_sets import CAMVID, CITYSCAPES
 from dcfm_ros.training.studies import STUDIES, Study, Variant, study
 from dcfm_ros.training.study_data import EvaluationData, named
 from dcfm_ros.training.study_table import as_markdown

@@ -5,10 +5,10 @@ import pytest
 from dcfm_ros.training.augment import RoadSceneAugmentation
 from dcfm_ros.training.class_balance import BalancedPairs
 from dcfm_ros.training.clip_pairs import ClipPairDataset
-from dcfm_ros.training.clips import Clip, Frame
 from dcfm_ros.training.data import PairData
+from dcfm_ros.training.footage.clips import Clip, Frame
+from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.gaps import NeighbourGaps
-from dcfm_ros.training.label_sets import CAMVID
 from dcfm_ros.training.pair_sources import DrivePairs, PairSource, VideoPairs
 from dcfm_ros.training.paper_augment import (
     CamVidAugmentation,

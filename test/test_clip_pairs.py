@@ -4,9 +4,9 @@ import pytest
 
 from dcfm_ros.training.augment import RoadSceneAugmentation
 from dcfm_ros.training.clip_pairs import ClipPairDataset, FixedPairDataset, RunningSampler
-from dcfm_ros.training.clips import Clip, Frame
+from dcfm_ros.training.footage.clips import Clip, Frame
+from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.gaps import AgeMatchedGaps, Gaps
-from dcfm_ros.training.label_sets import CAMVID
 from dcfm_ros.training.pair_sources import DrivePairs, PairSource, VideoPairs
 from dcfm_ros.training.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
 

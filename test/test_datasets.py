@@ -12,7 +12,7 @@ import pytest
 from dcfm_ros.recordings.bags import write_bag
 from dcfm_ros.recordings.sources import SourceFrame
 from dcfm_ros.synthetic.drive import DriveConfig, write_drive
-from dcfm_ros.training.datasets import (
+from dcfm_ros.training.footage.datasets import (
     Clip,
     Frame,
     check_clips,
@@ -20,7 +20,7 @@ from dcfm_ros.training.datasets import (
     hold_out,
     read_frame,
 )
-from dcfm_ros.training.label_sets import CAMVID, CITYSCAPES, VSPW, mapped
+from dcfm_ros.training.footage.label_sets import CAMVID, CITYSCAPES, VSPW, mapped
 
 DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 

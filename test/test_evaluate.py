@@ -20,8 +20,6 @@ from dcfm_ros.masks.class_mask import mean_confidence
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.clips import Frame
-from dcfm_ros.training.datasets import find_clips
 from dcfm_ros.training.evaluate import (
     check_classes,
     evaluate_clips,
@@ -39,7 +37,9 @@ from dcfm_ros.training.evaluation.frame_times import FrameTimes
 from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.evaluation.scores import LabelHold
 from dcfm_ros.training.evaluation.setting import Setting
-from dcfm_ros.training.label_sets import CAMVID
+from dcfm_ros.training.footage.clips import Frame
+from dcfm_ros.training.footage.datasets import find_clips
+from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'camvid'

@@ -16,13 +16,13 @@ from small_net import make_net
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
 from dcfm_ros.models.checkpoint import save_checkpoint
-from dcfm_ros.training.clips import Frame
-from dcfm_ros.training.datasets import find_clips
 from dcfm_ros.training.evaluate import evaluate_clips, evaluate_dataset
 from dcfm_ros.training.evaluation.clip_passes import needed_spans
 from dcfm_ros.training.evaluation.frame_times import FrameTimes, MeasuredTimes
 from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.evaluation.setting import Setting
+from dcfm_ros.training.footage.clips import Frame
+from dcfm_ros.training.footage.datasets import find_clips
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 OPTIONS = Options(device='cpu', backend='torch')

@@ -9,8 +9,8 @@ import yaml
 from dcfm_ros.recordings.bags import write_bag
 from dcfm_ros.recordings.extract import ExtractOptions, extract_frames, is_bag
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source
-from dcfm_ros.training.datasets import check_clips, find_clips, read_frame
-from dcfm_ros.training.label_sets import CAMVID
+from dcfm_ros.training.footage.datasets import check_clips, find_clips, read_frame
+from dcfm_ros.training.footage.label_sets import CAMVID
 
 STAMPS = [1_000_000_000 + index * 50_000_000 for index in range(5)]
 

@@ -18,9 +18,9 @@ from dcfm_ros.cli.main import main as cli
 from dcfm_ros.models.checkpoint import find_checkpoint, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.clips import Clip, Frame
 from dcfm_ros.training.figures import FIGURES, make_figures, parse_figures
-from dcfm_ros.training.label_sets import CAMVID
+from dcfm_ros.training.footage.clips import Clip, Frame
+from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.plots.features import FeatureExtractor, Sample, sample_vectors
 from dcfm_ros.training.plots.points import cityscapes_points, vspw_points
 from dcfm_ros.training.plots.request import FigureRequest, checkpoint_pair

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dcfm_ros.models.labels import CAMVID_NAMES, CITYSCAPES_NAMES
-from dcfm_ros.training.label_sets import (
+from dcfm_ros.training.footage.label_sets import (
     CAMVID,
     CAMVID_GROUPS,
     CITYSCAPES,

@@ -17,7 +17,7 @@ from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
 from dcfm_ros.recordings.sources import SourceError, SourceFrame
 from dcfm_ros.training.augment import RoadSceneAugmentation
 from dcfm_ros.training.data import PairData
-from dcfm_ros.training.datasets import check_clips, find_clips, read_frame
+from dcfm_ros.training.footage.datasets import check_clips, find_clips, read_frame
 from dcfm_ros.training.gaps import AgeMatchedGaps
 from dcfm_ros.training.pair_sources import VideoPairs
 from dcfm_ros.training.pseudo_labels import SURE, Thresholds, label_footage

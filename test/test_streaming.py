@@ -8,10 +8,10 @@ import torch
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.clips import Clip, Frame
 from dcfm_ros.training.evaluation.frame_times import FrameTimes
 from dcfm_ros.training.evaluation.streaming import newest_by, publish, score_stream
-from dcfm_ros.training.label_sets import CAMVID
+from dcfm_ros.training.footage.clips import Clip, Frame
+from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 MS = 10**6

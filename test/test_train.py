@@ -15,7 +15,7 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.training.augment import RoadSceneAugmentation
 from dcfm_ros.training.clip_pairs import ClipPair
 from dcfm_ros.training.data import PairData
-from dcfm_ros.training.drive_cache import rendered_drives
+from dcfm_ros.training.footage.drive_cache import rendered_drives
 from dcfm_ros.training.lightning_cli import WeightAverage, WholeCheckpointIO
 from dcfm_ros.training.losses import LossOptions
 from dcfm_ros.training.module import SymmetricTraining

@@ -20,11 +20,11 @@ from dcfm_ros.training.clip_pairs import (
     RunningSampler,
     use_one_opencv_thread,
 )
-from dcfm_ros.training.clips import near_labels, raise_problems
-from dcfm_ros.training.datasets import Clip, hold_out, search_clips
-from dcfm_ros.training.frame_check import problems_once
+from dcfm_ros.training.footage.clips import near_labels, raise_problems
+from dcfm_ros.training.footage.datasets import Clip, hold_out, search_clips
+from dcfm_ros.training.footage.frame_check import problems_once
+from dcfm_ros.training.footage.label_sets import CAMVID, load_label_set
 from dcfm_ros.training.gaps import AgeMatchedGaps, Gaps
-from dcfm_ros.training.label_sets import CAMVID, load_label_set
 from dcfm_ros.training.pair_mixing import PairMixing
 from dcfm_ros.training.pair_sources import PairSource
 from dcfm_ros.training.source_loading import in_classes_of, load_drives, load_source

@@ -9,7 +9,6 @@ from typing import Any
 
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.evaluation.clip_choice import find_evaluation_clips
 from dcfm_ros.training.evaluation.jobs import (
     PER_FRAME,
@@ -21,7 +20,8 @@ from dcfm_ros.training.evaluation.jobs import (
 )
 from dcfm_ros.training.evaluation.scores import LabelHold
 from dcfm_ros.training.evaluation.setting import Setting
-from dcfm_ros.training.label_sets import LabelSet
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.label_sets import LabelSet
 from dcfm_ros.training.workers import map_in_order
 
 NO_STREAMING = (

@@ -26,7 +26,7 @@ import torch
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.data import PairData
-from dcfm_ros.training.label_sets import load_label_set
+from dcfm_ros.training.footage.label_sets import load_label_set
 from dcfm_ros.training.module import SymmetricTraining
 
 

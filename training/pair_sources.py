@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.training.datasets import Clip, read_frame
+from dcfm_ros.training.footage.datasets import Clip, read_frame
+from dcfm_ros.training.footage.label_sets import CAMVID, LabelSet
 from dcfm_ros.training.gaps import Gaps
-from dcfm_ros.training.label_sets import CAMVID, LabelSet
 
 Image = NDArray[np.uint8]
 Pair = tuple[Image, Image, Image]

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.labels import CAMVID_NAMES
-from dcfm_ros.training.clips import Clip
-from dcfm_ros.training.drive_cache import rendered_drives
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.drive_cache import rendered_drives
+from dcfm_ros.training.footage.label_sets import CAMVID, LabelSet, mapped
 from dcfm_ros.training.gaps import Gaps
-from dcfm_ros.training.label_sets import CAMVID, LabelSet, mapped
 from dcfm_ros.training.pair_sources import (
     DrivePairs,
     PairSource,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.training.clips import Clip
+from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.gaps import Gaps
 from dcfm_ros.training.layer_motion import LayerMotion
 from dcfm_ros.training.pair_sources import (

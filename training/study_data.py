@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from dcfm_ros.training.clips import Clip
 from dcfm_ros.training.evaluation.clip_choice import find_evaluation_clips
 from dcfm_ros.training.evaluation.setting import Setting
-from dcfm_ros.training.label_sets import LabelSet
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.label_sets import LabelSet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dcfm_ros.training.datasets import Clip, find_clips, hold_out
+from dcfm_ros.training.footage.datasets import Clip, find_clips, hold_out
 
 
 def find_evaluation_clips(

@@ -10,14 +10,14 @@ from typing import Any
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.clips import Clip
-from dcfm_ros.training.datasets import read_frame
 from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_passes import score_label_hold, score_pass
 from dcfm_ros.training.evaluation.frame_times import FrameTimes, MeasuredTimes
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores
 from dcfm_ros.training.evaluation.setting import Setting
 from dcfm_ros.training.evaluation.streaming import StreamScores, score_stream
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.datasets import read_frame
 
 PER_FRAME = Setting(interval=1, phases='first')
 """Every frame a keyframe: what the network does to images."""

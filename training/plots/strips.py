@@ -18,7 +18,7 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.masks.overlay import colorize
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.label_sets import LabelSet
+from dcfm_ros.training.footage.label_sets import LabelSet
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.plots.request import (
     Drawing,

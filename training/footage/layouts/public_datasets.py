@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 
 from dcfm_ros.models.labels import CAMVID_NAMES
-from dcfm_ros.training.clips import Clip, Frame
-from dcfm_ros.training.label_sets import LabelSet
-from dcfm_ros.training.layouts.frame_files import (
+from dcfm_ros.training.footage.clips import Clip, Frame
+from dcfm_ros.training.footage.label_sets import LabelSet
+from dcfm_ros.training.footage.layouts.frame_files import (
     IMAGE_SUFFIXES,
     cut_runs,
     existing_folder,

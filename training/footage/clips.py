@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dcfm_ros.training.label_sets import LabelSet
+from dcfm_ros.training.footage.label_sets import LabelSet
 
 NUM_LISTED = 20
 """Problems that an error message spells out; the rest is counted."""

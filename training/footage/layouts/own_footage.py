@@ -18,9 +18,14 @@ import yaml
 
 from dcfm_ros.recordings.extract import ExtractOptions, extract_bag_once, is_bag
 from dcfm_ros.recordings.sources import SourceError
-from dcfm_ros.training.clips import Clip
-from dcfm_ros.training.label_sets import LabelSet
-from dcfm_ros.training.layouts.frame_files import IMAGE_SUFFIXES, find_files, join, split_folder
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.label_sets import LabelSet
+from dcfm_ros.training.footage.layouts.frame_files import (
+    IMAGE_SUFFIXES,
+    find_files,
+    join,
+    split_folder,
+)
 
 DEFAULT_HZ = 15.0
 CACHE_DIR = Path('out/cache')

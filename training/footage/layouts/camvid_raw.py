@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dcfm_ros.training.clips import Clip, Frame
-from dcfm_ros.training.label_sets import LabelSet
-from dcfm_ros.training.layouts.frame_files import (
+from dcfm_ros.training.footage.clips import Clip, Frame
+from dcfm_ros.training.footage.label_sets import LabelSet
+from dcfm_ros.training.footage.layouts.frame_files import (
     IMAGE_SUFFIXES,
     cut_runs,
     find_files,
     trailing_number,
 )
-from dcfm_ros.training.layouts.public_datasets import CAMVID_HZ, read_names
+from dcfm_ros.training.footage.layouts.public_datasets import CAMVID_HZ, read_names
 
 REACH = 15
 """Unlabelled frames taken on either side of a labelled one: half of the usual gap of 1 s."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from tqdm import tqdm
 
-from dcfm_ros.training.clips import Clip, Frame, hold_out, raise_problems
-from dcfm_ros.training.label_sets import (
+from dcfm_ros.training.footage.clips import Clip, Frame, hold_out, raise_problems
+from dcfm_ros.training.footage.label_sets import (
     CAMVID,
     CITYSCAPES,
     VSPW,
@@ -28,9 +28,14 @@ from dcfm_ros.training.label_sets import (
     mapped,
     read_label_set,
 )
-from dcfm_ros.training.layouts.camvid_raw import find_camvid_raw
-from dcfm_ros.training.layouts.own_footage import CACHE_DIR, find_bags, find_folder, find_stills
-from dcfm_ros.training.layouts.public_datasets import (
+from dcfm_ros.training.footage.layouts.camvid_raw import find_camvid_raw
+from dcfm_ros.training.footage.layouts.own_footage import (
+    CACHE_DIR,
+    find_bags,
+    find_folder,
+    find_stills,
+)
+from dcfm_ros.training.footage.layouts.public_datasets import (
     find_camvid,
     find_cityscapes,
     find_synthetic,

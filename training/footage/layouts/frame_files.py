@@ -12,7 +12,7 @@ from pathlib import Path
 import re
 
 from dcfm_ros.files import in_numerical_order
-from dcfm_ros.training.clips import Frame
+from dcfm_ros.training.footage.clips import Frame
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 

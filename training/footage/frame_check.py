@@ -7,7 +7,7 @@ from pathlib import Path
 import zlib
 
 from dcfm_ros.files import write_text
-from dcfm_ros.training.datasets import Clip, decoding_problems
+from dcfm_ros.training.footage.datasets import Clip, decoding_problems
 
 
 def problems_once(clips: Sequence[Clip], folder: Path) -> list[str]:
