@@ -74,6 +74,7 @@ setup(
         'dcfm_ros.training.evaluation',
         'dcfm_ros.training.footage',
         'dcfm_ros.training.footage.layouts',
+        'dcfm_ros.training.pairs',
         'dcfm_ros.training.plots',
     ],
     package_data={

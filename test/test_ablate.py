@@ -280,7 +280,7 @@ def done(camvid, tmp_path_factory):
                 'cache_dir': str(folder / 'cache'),
                 'batch_size': 2, 'pairs_per_epoch': 4, 'num_workers': 0, 'hold_out_share': 0.25,
                 'augmentation': {
-                    'class_path': 'dcfm_ros.training.augment.RoadSceneAugmentation',
+                    'class_path': 'dcfm_ros.training.pairs.augment.RoadSceneAugmentation',
                     'init_args': {'crop': [64, 64]},
                 },
             },

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dcfm_ros.training.augment import RoadSceneAugmentation
+from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
 
 STILL_LIGHT = {'jitter': 0.0, 'pair_jitter': 0.0, 'noise': 0.0, 'blur': 0.0, 'occlusion': 0.0}
 

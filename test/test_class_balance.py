@@ -2,21 +2,21 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros.training.augment import RoadSceneAugmentation
-from dcfm_ros.training.class_balance import BalancedPairs
-from dcfm_ros.training.clip_pairs import ClipPairDataset
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.footage.clips import Clip, Frame
 from dcfm_ros.training.footage.label_sets import CAMVID
-from dcfm_ros.training.gaps import NeighbourGaps
-from dcfm_ros.training.pair_sources import DrivePairs, PairSource, VideoPairs
-from dcfm_ros.training.paper_augment import (
+from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
+from dcfm_ros.training.pairs.class_balance import BalancedPairs
+from dcfm_ros.training.pairs.clip_pairs import ClipPairDataset
+from dcfm_ros.training.pairs.gaps import NeighbourGaps
+from dcfm_ros.training.pairs.pair_sources import DrivePairs, PairSource, VideoPairs
+from dcfm_ros.training.pairs.paper_augment import (
     CamVidAugmentation,
     CityscapesAugmentation,
     VspwAugmentation,
 )
-from dcfm_ros.training.source_options import SourceOptions
-from dcfm_ros.training.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
+from dcfm_ros.training.pairs.source_options import SourceOptions
+from dcfm_ros.training.pairs.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
 
 COMMON, RARE, OTHER = 3, 9, 6
 

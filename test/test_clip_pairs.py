@@ -2,13 +2,13 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros.training.augment import RoadSceneAugmentation
-from dcfm_ros.training.clip_pairs import ClipPairDataset, FixedPairDataset, RunningSampler
 from dcfm_ros.training.footage.clips import Clip, Frame
 from dcfm_ros.training.footage.label_sets import CAMVID
-from dcfm_ros.training.gaps import AgeMatchedGaps, Gaps
-from dcfm_ros.training.pair_sources import DrivePairs, PairSource, VideoPairs
-from dcfm_ros.training.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
+from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
+from dcfm_ros.training.pairs.clip_pairs import ClipPairDataset, FixedPairDataset, RunningSampler
+from dcfm_ros.training.pairs.gaps import AgeMatchedGaps, Gaps
+from dcfm_ros.training.pairs.pair_sources import DrivePairs, PairSource, VideoPairs
+from dcfm_ros.training.pairs.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
 
 STILL_LIGHT = {'jitter': 0.0, 'pair_jitter': 0.0, 'noise': 0.0, 'blur': 0.0, 'occlusion': 0.0}
 

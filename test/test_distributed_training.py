@@ -46,7 +46,7 @@ def fit(camvid, folder, *extra):
         f'--data.train=[{{dataset: camvid, root: {camvid}}}]', '--data.batch_size=4',
         f'--data.cache_dir={camvid}/cache',
         '--data.pairs_per_epoch=12', '--data.num_workers=0', '--data.hold_out_share=0.38',
-        '--data.augmentation=dcfm_ros.training.augment.RoadSceneAugmentation',
+        '--data.augmentation=dcfm_ros.training.pairs.augment.RoadSceneAugmentation',
         '--data.augmentation.init_args={crop: [64, 64]}',
         '--average.decay=0.5', f'--export.folder={folder}', f'--trainer.default_root_dir={folder}',
         '--trainer.max_steps=6', '--trainer.accelerator=cpu', '--trainer.logger=false',

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dcfm_ros.training.gaps import AgeMatchedGaps, NeighbourGaps
+from dcfm_ros.training.pairs.gaps import AgeMatchedGaps, NeighbourGaps
 
 
 def drawn(gaps, count=900, rate_hz=15.0):

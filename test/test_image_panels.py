@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader, default_collate
 
 from dcfm_ros.masks.overlay import colorize
 from dcfm_ros.models.config import DCFMConfig
-from dcfm_ros.training.clip_pairs import ClipPair
 from dcfm_ros.training.image_panels import ImagePanels, draw_panels
 from dcfm_ros.training.module import SymmetricTraining
+from dcfm_ros.training.pairs.clip_pairs import ClipPair
 
 HEIGHT, WIDTH = 32, 64
 PALETTE = ((250, 10, 20), (30, 240, 40), (50, 60, 230))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros.training.layer_motion import LayerMotion
+from dcfm_ros.training.pairs.layer_motion import LayerMotion
 
 HEIGHT, WIDTH = 180, 240
 MIDDLE = (119.5, 79.5)

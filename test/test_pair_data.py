@@ -5,10 +5,10 @@ import pytest
 from dcfm_ros.models.labels import CITYSCAPES_NAMES
 from dcfm_ros.recordings.bags import write_bag
 from dcfm_ros.recordings.sources import SourceFrame
-from dcfm_ros.training.augment import RoadSceneAugmentation
 from dcfm_ros.training.data import PairData
-from dcfm_ros.training.gaps import NeighbourGaps
-from dcfm_ros.training.source_options import SourceOptions
+from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
+from dcfm_ros.training.pairs.gaps import NeighbourGaps
+from dcfm_ros.training.pairs.source_options import SourceOptions
 
 WHOLE = RoadSceneAugmentation(crop=(32, 48), scale=(1, 1), stretch=0, rotation_deg=0)
 

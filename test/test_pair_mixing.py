@@ -2,11 +2,11 @@ import jsonargparse
 import numpy as np
 import pytest
 
-from dcfm_ros.training.augment import RoadSceneAugmentation
-from dcfm_ros.training.clip_pairs import ClipPairDataset
 from dcfm_ros.training.data import PairData
-from dcfm_ros.training.pair_mixing import PairMixing
-from dcfm_ros.training.pair_sources import PairSource
+from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
+from dcfm_ros.training.pairs.clip_pairs import ClipPairDataset
+from dcfm_ros.training.pairs.pair_mixing import PairMixing
+from dcfm_ros.training.pairs.pair_sources import PairSource
 
 UNDER, OVER = 100, 200
 
@@ -141,7 +141,7 @@ def test_bad_mixing_is_refused(values, message):
         ('{share: 0.25, kind: cutmix}', PairMixing(0.25, 'cutmix')),
         ('{kind: cutmix}', PairMixing(0.5, 'cutmix')),
         (
-            '{class_path: dcfm_ros.training.pair_mixing.PairMixing, init_args: {share: 0.25}}',
+            '{class_path: dcfm_ros.training.pairs.pair_mixing.PairMixing, init_args: {share: 0.25}}',
             PairMixing(0.25),
         ),
         ('null', None),

@@ -6,8 +6,8 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from dcfm_ros.training.augment import PairAugmentation, RoadSceneAugmentation
-from dcfm_ros.training.paper_augment import (
+from dcfm_ros.training.pairs.augment import PairAugmentation, RoadSceneAugmentation
+from dcfm_ros.training.pairs.paper_augment import (
     CamVidAugmentation,
     CityscapesAugmentation,
     VspwAugmentation,

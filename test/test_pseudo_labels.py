@@ -15,13 +15,13 @@ from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
 from dcfm_ros.recordings.sources import SourceError, SourceFrame
-from dcfm_ros.training.augment import RoadSceneAugmentation
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.footage.datasets import check_clips, find_clips, read_frame
-from dcfm_ros.training.gaps import AgeMatchedGaps
-from dcfm_ros.training.pair_sources import VideoPairs
+from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
+from dcfm_ros.training.pairs.gaps import AgeMatchedGaps
+from dcfm_ros.training.pairs.pair_sources import VideoPairs
+from dcfm_ros.training.pairs.source_options import SourceOptions
 from dcfm_ros.training.pseudo_labels import SURE, Thresholds, label_footage
-from dcfm_ros.training.source_options import SourceOptions
 from dcfm_ros.training.teacher import Teacher
 
 ROAD, POLE, SKY = range(3)

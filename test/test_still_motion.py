@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros.training.still_motion import Ego, moved_view, prepare_still, sample_ego
+from dcfm_ros.training.pairs.still_motion import Ego, moved_view, prepare_still, sample_ego
 
 SKY, BUILDING, ROAD, SIGN = 0, 1, 3, 6
 

@@ -12,16 +12,16 @@ from torch.utils.data import DataLoader
 
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.config import DCFMConfig
-from dcfm_ros.training.augment import RoadSceneAugmentation
-from dcfm_ros.training.clip_pairs import ClipPair
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.footage.drive_cache import rendered_drives
 from dcfm_ros.training.lightning_cli import WeightAverage, WholeCheckpointIO
 from dcfm_ros.training.losses import LossOptions
 from dcfm_ros.training.module import SymmetricTraining
 from dcfm_ros.training.optimisation import Optimisation
+from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
+from dcfm_ros.training.pairs.clip_pairs import ClipPair
+from dcfm_ros.training.pairs.source_options import SourceOptions
 from dcfm_ros.training.schedule import poly_with_warmup
-from dcfm_ros.training.source_options import SourceOptions
 from dcfm_ros.training.train import main
 
 
@@ -61,7 +61,7 @@ def arguments(camvid, folder, *extra, steps=4):
         f'--data.train=[{{dataset: camvid, root: {camvid}}}]', '--data.batch_size=2',
         f'--data.cache_dir={camvid}/cache',
         '--data.pairs_per_epoch=4', '--data.num_workers=0', '--data.hold_out_share=0.34',
-        '--data.augmentation=dcfm_ros.training.augment.RoadSceneAugmentation',
+        '--data.augmentation=dcfm_ros.training.pairs.augment.RoadSceneAugmentation',
         f'--data.augmentation.init_args={still}',
         '--average.decay=0.5', f'--export.folder={folder}',
         f'--trainer.max_steps={steps}', '--trainer.accelerator=cpu',

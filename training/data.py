@@ -11,24 +11,24 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Subset
 
 from dcfm_ros.models.labels import CAMVID_NAMES
-from dcfm_ros.training.augment import PairAugmentation, RoadSceneAugmentation
-from dcfm_ros.training.class_balance import BalancedPairs
-from dcfm_ros.training.clip_pairs import (
+from dcfm_ros.training.footage.clips import near_labels, raise_problems
+from dcfm_ros.training.footage.datasets import Clip, hold_out, search_clips
+from dcfm_ros.training.footage.frame_check import problems_once
+from dcfm_ros.training.footage.label_sets import CAMVID, load_label_set
+from dcfm_ros.training.pairs.augment import PairAugmentation, RoadSceneAugmentation
+from dcfm_ros.training.pairs.class_balance import BalancedPairs
+from dcfm_ros.training.pairs.clip_pairs import (
     ClipPair,
     ClipPairDataset,
     FixedPairDataset,
     RunningSampler,
     use_one_opencv_thread,
 )
-from dcfm_ros.training.footage.clips import near_labels, raise_problems
-from dcfm_ros.training.footage.datasets import Clip, hold_out, search_clips
-from dcfm_ros.training.footage.frame_check import problems_once
-from dcfm_ros.training.footage.label_sets import CAMVID, load_label_set
-from dcfm_ros.training.gaps import AgeMatchedGaps, Gaps
-from dcfm_ros.training.pair_mixing import PairMixing
-from dcfm_ros.training.pair_sources import PairSource
-from dcfm_ros.training.source_loading import in_classes_of, load_drives, load_source
-from dcfm_ros.training.source_options import RENDERED, SourceOptions
+from dcfm_ros.training.pairs.gaps import AgeMatchedGaps, Gaps
+from dcfm_ros.training.pairs.pair_mixing import PairMixing
+from dcfm_ros.training.pairs.pair_sources import PairSource
+from dcfm_ros.training.pairs.source_loading import in_classes_of, load_drives, load_source
+from dcfm_ros.training.pairs.source_options import RENDERED, SourceOptions
 
 
 class PairData(LightningDataModule):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.masks.overlay import colorize
-from dcfm_ros.training.clip_pairs import ClipPair
 from dcfm_ros.training.module import SymmetricTraining
+from dcfm_ros.training.pairs.clip_pairs import ClipPair
 
 Image = NDArray[np.uint8]
 

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.clip_pairs import ClipPair
 from dcfm_ros.training.initial_weights import load_initial_weights
 from dcfm_ros.training.losses import LossOptions, SymmetricLoss, keyframe_loss, symmetric_loss
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.optimisation import Optimisation
+from dcfm_ros.training.pairs.clip_pairs import ClipPair
 from dcfm_ros.training.sync_batch_norm import convert_batch_norms
 
 

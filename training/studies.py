@@ -173,7 +173,7 @@ def _gaps(intervals: tuple[int, ...]) -> dict[str, Any]:
     return {
         'data': {
             'gaps': {
-                'class_path': 'dcfm_ros.training.gaps.AgeMatchedGaps',
+                'class_path': 'dcfm_ros.training.pairs.gaps.AgeMatchedGaps',
                 'init_args': {'keyframe_intervals': list(intervals)},
             }
         }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.pair_sources import FocusedPair, Pair, PairSource
+from dcfm_ros.training.pairs.pair_sources import FocusedPair, Pair, PairSource
 
 TEMPERATURE = 0.01
 """T of P(c) ~ exp((1 - f_c) / T), f_c the class' share of the labelled pixels; DAFormer's. Classes

@@ -25,7 +25,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.augment import PairAugmentation
+from dcfm_ros.training.pairs.augment import PairAugmentation
 
 Image = NDArray[np.uint8]
 

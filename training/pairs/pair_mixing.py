@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.pair_sources import Pair
+from dcfm_ros.training.pairs.pair_sources import Pair
 
 KINDS = ('classmix', 'cutmix')
 

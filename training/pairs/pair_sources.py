@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dcfm_ros.training.footage.datasets import Clip, read_frame
 from dcfm_ros.training.footage.label_sets import CAMVID, LabelSet
-from dcfm_ros.training.gaps import Gaps
+from dcfm_ros.training.pairs.gaps import Gaps
 
 Image = NDArray[np.uint8]
 Pair = tuple[Image, Image, Image]

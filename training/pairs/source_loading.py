@@ -13,16 +13,16 @@ from dcfm_ros.models.labels import CAMVID_NAMES
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.drive_cache import rendered_drives
 from dcfm_ros.training.footage.label_sets import CAMVID, LabelSet, mapped
-from dcfm_ros.training.gaps import Gaps
-from dcfm_ros.training.pair_sources import (
+from dcfm_ros.training.pairs.gaps import Gaps
+from dcfm_ros.training.pairs.pair_sources import (
     DrivePairs,
     PairSource,
     VideoPairs,
     labelled_frames,
     read_labelled,
 )
-from dcfm_ros.training.source_options import RENDERED, SourceOptions
-from dcfm_ros.training.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
+from dcfm_ros.training.pairs.source_options import RENDERED, SourceOptions
+from dcfm_ros.training.pairs.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
 
 
 def load_source(

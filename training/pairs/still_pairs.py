@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.training.footage.clips import Clip
-from dcfm_ros.training.gaps import Gaps
-from dcfm_ros.training.layer_motion import LayerMotion
-from dcfm_ros.training.pair_sources import (
+from dcfm_ros.training.pairs.gaps import Gaps
+from dcfm_ros.training.pairs.layer_motion import LayerMotion
+from dcfm_ros.training.pairs.pair_sources import (
     RATE_HZ,
     Pair,
     PairSource,
     labelled_frames,
     read_labelled,
 )
-from dcfm_ros.training.still_motion import (
+from dcfm_ros.training.pairs.still_motion import (
     StandingObject,
     Still,
     moved_view,

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from dcfm_ros.training.augment import PairAugmentation
-from dcfm_ros.training.pair_mixing import PairMixing
-from dcfm_ros.training.pair_sources import Pair, PairSource
+from dcfm_ros.training.pairs.augment import PairAugmentation
+from dcfm_ros.training.pairs.pair_mixing import PairMixing
+from dcfm_ros.training.pairs.pair_sources import Pair, PairSource
 
 Image = NDArray[np.uint8]
 
