@@ -76,6 +76,7 @@ setup(
         'dcfm_ros.training.footage.layouts',
         'dcfm_ros.training.pairs',
         'dcfm_ros.training.plots',
+        'dcfm_ros.training.studies',
     ],
     package_data={
         'dcfm_ros': ['py.typed'],

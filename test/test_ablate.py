@@ -14,13 +14,13 @@ import yaml
 from dcfm_ros.cli.train import ablate
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.ablate import Run, merged, run_study, train_and_evaluate
-from dcfm_ros.training.ages import loss_by_age
 from dcfm_ros.training.footage.datasets import find_clips
 from dcfm_ros.training.footage.label_sets import CAMVID, CITYSCAPES
-from dcfm_ros.training.studies import STUDIES, Study, Variant, study
-from dcfm_ros.training.study_data import EvaluationData, named
-from dcfm_ros.training.study_table import as_markdown
+from dcfm_ros.training.studies.ablate import Run, merged, run_study, train_and_evaluate
+from dcfm_ros.training.studies.ages import loss_by_age
+from dcfm_ros.training.studies.study_data import EvaluationData, named
+from dcfm_ros.training.studies.study_table import as_markdown
+from dcfm_ros.training.studies.variants import STUDIES, Study, Variant, study
 
 
 def settings(changes):
@@ -204,7 +204,7 @@ def test_study_says_how_it_is_evaluated(monkeypatch, tmp_path):
         asked[chosen.columns] = [(item.interval, item.mode, item.classes) for item in data]
         return {'study': '', 'columns': [], 'data': {}, 'notes': ['of it'], 'rows': []}
 
-    monkeypatch.setattr('dcfm_ros.training.ablate.run_study', run)
+    monkeypatch.setattr('dcfm_ros.training.studies.ablate.run_study', run)
     ablate('gaps', ['camvid:a:val'], output=tmp_path)
     ablate('losses', ['camvid:a:val'], output=tmp_path)
     ablate('decomposition', ['camvid:a:val'], output=tmp_path, interval=3, classes='camvid')
@@ -222,7 +222,7 @@ def test_command_evaluates_on_what_is_held_out(monkeypatch, tmp_path, own, capsy
         asked.extend((item.split, item.hold_out_share, item.mode) for item in data)
         return {'study': chosen.title, 'columns': [], 'data': {}, 'notes': ['of it'], 'rows': []}
 
-    monkeypatch.setattr('dcfm_ros.training.ablate.run_study', run)
+    monkeypatch.setattr('dcfm_ros.training.studies.ablate.run_study', run)
     folder = str(own(a=''))
     ablate(folder, ['camvid:a:train:0.1', 'camvid:a:val'], output=tmp_path / 'out')
     assert asked == [('train', 0.1, 'past'), ('val', None, 'past')]
@@ -411,7 +411,7 @@ def test_training_asks_for_a_gpu_unless_it_is_for_the_cpu(
         asked.update(options)
         raise InterruptedError
 
-    monkeypatch.setattr('dcfm_ros.training.ablate.map_in_order', record)
+    monkeypatch.setattr('dcfm_ros.training.studies.ablate.map_in_order', record)
     config = tmp_path / 'train.yaml'
     config.write_text(yaml.safe_dump({'data': {}, 'trainer': {'accelerator': accelerator}}))
     with pytest.raises(InterruptedError):

@@ -5,9 +5,9 @@ import torch
 
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.ages import loss_by_age
 from dcfm_ros.training.footage.clips import Clip, Frame
 from dcfm_ros.training.footage.label_sets import CAMVID
+from dcfm_ros.training.studies.ages import loss_by_age
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from dcfm_ros.benchmark.sections import Section, cell, to_markdown
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM, normalise
-from dcfm_ros.training.published import published
+from dcfm_ros.training.studies.published import published
 
 B2 = {'model': 'vspw_mit_b2', 'backbone': 'mit_b2', 'num_classes': 124}
 

@@ -30,7 +30,7 @@ from dcfm_ros.training.plots.similarity import neighbour_similarity
 from dcfm_ros.training.plots.strips import Strip, figure_10_rows
 from dcfm_ros.training.plots.tradeoff import draw_figure_1, draw_figure_6a, draw_figure_6b
 from dcfm_ros.training.plots.tsne import dispersion
-from dcfm_ros.training.published import published
+from dcfm_ros.training.studies.published import published
 
 NAMES = ('1', '6a', '6b', '7', '8', '9', '10', 'curves')
 

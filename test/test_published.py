@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dcfm_ros.training.plots.rows import mean_frame_ms
-from dcfm_ros.training.published import TABLES, published, title
+from dcfm_ros.training.studies.published import TABLES, published, title
 
 ROWS = {
     'table1_training': 13,

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from dcfm_ros.models.config import DCFMConfig
-from dcfm_ros.training.ablate import merged
 from dcfm_ros.training.lightning_cli import TrainingCLI
 from dcfm_ros.training.losses import LossOptions
 from dcfm_ros.training.optimisation import Optimisation
-from dcfm_ros.training.published import published
-from dcfm_ros.training.studies import study
+from dcfm_ros.training.studies.ablate import merged
+from dcfm_ros.training.studies.published import published
+from dcfm_ros.training.studies.variants import study
 
 FOLDER = Path(__file__).resolve().parents[1] / 'config' / 'train'
 TABLE_I = {row.setting: row for row in published('table1_training')}

@@ -107,10 +107,10 @@ def ablate(
 
     Started again it goes on where it stopped; the full model is trained once for all tables.
     """
-    from dcfm_ros.training.ablate import run_study
-    from dcfm_ros.training.studies import study as find_study
-    from dcfm_ros.training.study_data import EvaluationData
-    from dcfm_ros.training.study_table import as_markdown
+    from dcfm_ros.training.studies.ablate import run_study
+    from dcfm_ros.training.studies.study_data import EvaluationData
+    from dcfm_ros.training.studies.study_table import as_markdown
+    from dcfm_ros.training.studies.variants import study as find_study
 
     chosen = find_study(study)
     data = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dcfm_ros.training.plots.rows import EvaluatedRow, short_names
 from dcfm_ros.training.plots.style import Row
-from dcfm_ros.training.published import published
+from dcfm_ros.training.studies.published import published
 
 # Video methods carry something from frame to frame, image methods do not.
 _IMAGE_METHODS = ('DeepLabv3+', 'UperNet', 'PSPNet', 'OCRNet', 'Mask2Former', 'SegFormer', 'FCN')

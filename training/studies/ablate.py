@@ -23,13 +23,13 @@ import yaml
 
 from dcfm_ros.files import write_json, write_text
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
-from dcfm_ros.training.ages import loss_by_age
 from dcfm_ros.training.evaluate import evaluate_dataset
 from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.footage.label_sets import load_label_set
-from dcfm_ros.training.studies import Study, Variant
-from dcfm_ros.training.study_data import EvaluationData, named
-from dcfm_ros.training.study_table import RECORDED, summary, training_record
+from dcfm_ros.training.studies.ages import loss_by_age
+from dcfm_ros.training.studies.study_data import EvaluationData, named
+from dcfm_ros.training.studies.study_table import RECORDED, summary, training_record
+from dcfm_ros.training.studies.variants import Study, Variant
 from dcfm_ros.training.workers import MAX_TRIES, cores_per_job, map_in_order
 
 WEIGHTS = 'last.safetensors'

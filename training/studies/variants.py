@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from dcfm_ros.training.published import (
+from dcfm_ros.training.studies.published import (
     DecompositionRow,
     LossRow,
     LossTypeRow,
