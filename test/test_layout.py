@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 # Where each package really lies, links followed.
 PACKAGES = {'dcfm_ros': ROOT / 'dcfm_ros'} | {
     '.'.join(path.parent.relative_to(ROOT).parts): path.parent.resolve()

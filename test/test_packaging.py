@@ -20,11 +20,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from repository import ROOT
 import typer
 
-from dcfm_ros.cli.main import main as cli
+from dcfm_ros.cli import main as cli
 
-ROOT = Path(__file__).resolve().parents[1]
 VERBS = set(typer.main.get_command(cli.app).commands)
 COMMANDS = {'dcfm', 'segmentation_node', 'semantic_cloud_node', 'run_length_node'}
 INSTALL = ('install', '--quiet', '--no-index', '--no-deps', '--no-build-isolation')

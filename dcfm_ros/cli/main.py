@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dcfm_ros.cli.main import bench as cli_bench
-from dcfm_ros.cli.main import evaluate as cli_evaluation
-from dcfm_ros.cli.main import export as cli_export
-from dcfm_ros.cli.main import figures as cli_figures
-from dcfm_ros.cli.main import pseudo_label as cli_pseudo_labels
-from dcfm_ros.cli.main import replay as cli_replay
-from dcfm_ros.cli.main import train as cli_training
-from dcfm_ros.cli.main import weights as cli_weights
+from dcfm_ros.cli import bench, evaluate, export, figures, pseudo_label, replay, train, weights
 from dcfm_ros.cli.options import (
     Adaptive,
     Backend,
@@ -218,18 +211,18 @@ def bag(
     typer.echo(f'{count} images in {output}')
 
 
-app.command()(cli_bench.bench)
-app.command()(cli_evaluation.evaluate)
-app.command()(cli_replay.replay)
-app.command()(cli_training.extract)
-app.command()(cli_pseudo_labels.pseudo_label)
-app.command()(cli_training.ablate)
-app.command()(cli_figures.figures)
-app.command()(cli_weights.convert)
-app.command()(cli_weights.pack)
-app.command()(cli_export.export)
+app.command()(bench.bench)
+app.command()(evaluate.evaluate)
+app.command()(replay.replay)
+app.command()(train.extract)
+app.command()(pseudo_label.pseudo_label)
+app.command()(train.ablate)
+app.command()(figures.figures)
+app.command()(weights.convert)
+app.command()(weights.pack)
+app.command()(export.export)
 app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})(
-    cli_training.train
+    train.train
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 import sys
 
-from dcfm_ros.cli.main import main as cli
+from dcfm_ros.cli import main as cli
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ def packaged_profile() -> Path:
         FileNotFoundError: If it is nowhere.
     """
     prefixes = [sys.prefix, *filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(':'))]
-    folders = [Path(__file__).resolve().parents[1]]
+    folders = [Path(__file__).resolve().parents[2]]
     folders += [Path(prefix) / 'share' / 'dcfm_ros' for prefix in prefixes]
     for folder in folders:
         if (path := folder / 'config' / PROFILE_NAME).exists():

@@ -1,4 +1,4 @@
-"""Frames from videos, image folders, cameras and rosbags, without ROS; and bags written from frames.
+"""Frames of videos, image folders, cameras and rosbags, without ROS; bags made of frames.
 
 Uses ``images`` and ``masks``.
 """

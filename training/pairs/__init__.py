@@ -1,1 +1,1 @@
-"""Training pairs (reference frame, labelled frame, label): where they come from, how they are varied."""
+"""Training pairs (reference frame, labelled frame, label): their sources and augmentation."""

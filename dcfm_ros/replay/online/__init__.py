@@ -1,4 +1,4 @@
-"""A recording played to the real node over DDS: a run at its own rate, or a search for the peak rate.
+"""A recording played to the real node over DDS: at its own rate, or in search of the peak rate.
 
 Uses ``play`` and the rest of ``replay``.
 """

@@ -1,4 +1,4 @@
-"""The parameters of the nodes: one table per node, its rules and its documents. Pure Python, no ROS.
+"""The parameters of the nodes: one table each, its rules and its documents. No ROS.
 
 Uses ``ros.health`` and the option classes of ``keyframes`` and ``engine``.
 """

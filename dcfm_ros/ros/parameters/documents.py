@@ -1,6 +1,6 @@
 """The parameters as files in `config` and as tables of the nodes' manuals and `README.md`.
 
-After a change of `parameters` or `cloud_parameters`, `python -m dcfm_ros.ros.parameters.documents` in a
+After a change of a table, `python -m dcfm_ros.ros.parameters.documents` in a
 checkout writes them all.
 """
 
@@ -110,5 +110,5 @@ def _code(name: str, table: type) -> str:
 
 
 if __name__ == '__main__':
-    for path, text in files(Path(__file__).resolve().parents[1]).items():
+    for path, text in files(Path(__file__).resolve().parents[3]).items():
         write_text(path, text)

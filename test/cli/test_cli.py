@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import json
+
+from command import dcfm
+import cv2
+import numpy as np
+import pytest
+from repository import CAMVID
+import torch
+
+from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
+from dcfm_ros.models.official import official_key
+from dcfm_ros.recordings.sources import SourceFrame
+from dcfm_ros.replay.recorder import RunRecorder
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    config = DCFMConfig(
+        backbone='timm:mobilenetv4_conv_small',
+        num_classes=11,
+        fuse_channels=32,
+        class_names=CAMVID_NAMES,
+        palette=CAMVID_PALETTE,
+    )
+    path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
+    save_checkpoint(path, DCFM(config), {'image_height': 96})
+    return path
+
+
+@pytest.fixture(scope='module')
+def drive(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('drive') / 'synth'
+    run = dcfm('synth', '--output', folder, '--frames', 6, '--seed', 3, '--size', '96x128')
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+def test_synth_writes_frames_and_masks(drive):
+    frames, masks = sorted((drive / 'frames').iterdir()), sorted((drive / 'masks').iterdir())
+    assert [p.name for p in frames] == [p.name for p in masks]
+    assert len(frames) == 6
+    assert cv2.imread(str(frames[0])).shape == (96, 128, 3)
+    assert cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED).max() <= 10
+
+
+def test_segment_leaves_video_report_summary_and_masks(drive, checkpoint, tmp_path):
+    output = tmp_path / 'result' / 'seen.mp4'
+    run = dcfm(
+        *('segment', drive / 'frames', '--labels', drive / 'masks', '--output', output),
+        *('--checkpoint', checkpoint, '--interval', 3, '--masks', tmp_path / 'masks'),
+        *('--json', tmp_path / 'figures.json'),
+    )
+    assert run.returncode == 0, run.stderr
+    summary = json.loads((output.parent / 'summary.json').read_text())
+    assert summary == json.loads((tmp_path / 'figures.json').read_text())
+    assert summary['frames_sent'] == summary['masks_received'] == 6
+    assert summary['keyframe_share'] == pytest.approx(2 / 6)
+    assert 0 <= summary['miou'] <= 1
+    assert set(summary['stage_ms']) >= {'independent', 'common', 'decode', 'mask'}
+    assert cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT) == 6
+    assert len(list((tmp_path / 'masks').iterdir())) == 6
+    page = (output.parent / 'report.html').read_text()
+    assert 'src="seen.mp4"' in page
+    assert page.count('<svg') == 3
+
+
+@pytest.mark.parametrize(('max_age', 'ages'), [(9, [0, 1, 2, 3, 1, 2]), (2, [0, 1, 2, 0, 1, 2])])
+def test_segment_tells_the_age_of_the_feature(drive, checkpoint, tmp_path, max_age, ages):
+    run = dcfm(
+        *('segment', drive / 'frames', '--checkpoint', checkpoint, '--interval', 3),
+        *('--execution', 'amortised', '--slices', 2, '--max-age', max_age),
+        *('--output', tmp_path / 'o.mp4', '--json', tmp_path / 'figures.json'),
+    )
+    assert run.returncode == 0, run.stderr
+    summary = json.loads((tmp_path / 'figures.json').read_text())
+    settings = [summary[name] for name in ('execution', 'slices', 'max_age')]
+    assert settings == ['amortised', 2, max_age]
+    assert summary['keyframe_age'] == {'mean': sum(ages) / 6, 'max': max(ages)}
+    page = (tmp_path / 'report.html').read_text()
+    assert '<!-- with deep encoder -->' in page  # matplotlib's comment beside the drawn letters
+    assert 'execution: amortised' in page
+
+
+def test_bag_is_segmented_like_its_folder(drive, checkpoint, tmp_path):
+    labels = ('--labels', drive / 'masks')
+    assert dcfm('bag', drive / 'frames', *labels, '--output', tmp_path / 'bag').returncode == 0
+    figures = []
+    for name, options in (
+        ('folder', (drive / 'frames', *labels)),
+        ('bag', (tmp_path / 'bag', '--label-topic', '/camera/label')),
+    ):
+        path = tmp_path / f'{name}.json'
+        weights = ('--checkpoint', checkpoint, '--json', path)
+        run = dcfm('segment', *options, *weights, '--output', tmp_path / name / 'o.mp4')
+        assert run.returncode == 0, run.stderr
+        figures.append(json.loads(path.read_text())['miou'])
+    assert figures[0] == figures[1]
+
+
+def test_convert_makes_a_checkpoint_that_segments(drive, tmp_path):
+    config = DCFMConfig.preset('vspw_mit_b0')
+    states = {'encoder': {}, 'decoder': {}}
+    for key, value in DCFM(config).state_dict().items():
+        part, name = official_key(key, config)
+        linear = '.linear_c' in name and value.ndim == 4
+        states[part][f'module.{name}'] = value.flatten(1) if linear else value
+    for part, state in states.items():
+        torch.save(state, tmp_path / f'{part}.pth')
+    files = ('--encoder', tmp_path / 'encoder.pth', '--decoder', tmp_path / 'decoder.pth')
+    output = tmp_path / 'vspw.safetensors'
+    run = dcfm('convert', *files, '--preset', 'vspw_mit_b0', '--output', output)
+    assert run.returncode == 0, run.stderr
+    run = dcfm('segment', drive / 'frames', '--checkpoint', output, '--output', tmp_path / 'o.mp4')
+    assert run.returncode == 0, run.stderr
+
+
+def test_packaged_weights_are_known_by_name(drive, tmp_path):
+    frames = drive / 'frames'
+    paths = {tmp_path / f'{name}.json': name for name in ('default', '')}
+    for path, name in paths.items():
+        given = ('--checkpoint', name) if name else ()
+        output = ('--output', tmp_path / 'o.mp4', '--json', path)
+        assert dcfm('segment', frames, *given, *output).returncode == 0
+    told, bare = (json.loads(path.read_text())['checkpoint'] for path in paths)
+    assert told == bare
+    assert told.endswith('/weights/default.safetensors')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('segment', '.', '--checkpoint', 'best'), 'file: best; packaged are '),
+        (('demo', '--checkpoint', 'best'), 'file: best; packaged are '),
+        (('bench', '--model', 'best'), 'file: best; packaged are '),
+        (('evaluate', '--root', '.', '--checkpoint', 'best'), 'file: best; packaged are '),
+        (('evaluate', '--root', '.', '--baseline', 'best'), 'file: best; packaged are '),
+        (('segment', 'nowhere.mp4'), 'no such file or folder: nowhere.mp4'),
+        (('segment', '.', '--slices', '2'), '--slices (2) needs --execution amortised'),
+        (
+            ('segment', '.', '--execution', 'parallel'),
+            "`execution` must be one of sync, amortised, async, got 'parallel'",
+        ),
+        (('segment', '.', '--checkpoint', 'nothing.safetensors'), 'no such checkpoint file'),
+        (
+            ('synth', '--output', 'x', '--size', '10'),
+            "HEIGHTxWIDTH, for example 360x480, got '10'",
+        ),
+        (('demo', '--video', 'a', '--bag', 'b'), 'name one of --video, --bag and --images'),
+        (('demo', '--slices', '2'), '--slices (2) needs --execution amortised'),
+        (
+            ('demo', '--frames', '1', '--execution', 'parallel'),
+            "`execution` must be one of sync, amortised, async, got 'parallel'",
+        ),
+    ],
+)
+def test_errors_are_one_clear_line(arguments, message):
+    run = dcfm(*arguments)
+    assert run.returncode != 0
+    assert message in run.stderr
+    assert 'Traceback' not in run.stderr
+
+
+def test_recorder_scores_the_mask_and_the_held_keyframe(tmp_path):
+    label = np.zeros((16, 16), np.uint8)
+    label[8:] = 1
+    wrong = 1 - label
+    with RunRecorder(tmp_path / 'o.mp4', ('a', 'b'), ((0, 0, 0), (9, 9, 9)), 10) as recorder:
+        for index, (mask, is_keyframe) in enumerate(
+            ((wrong, True), (label, False), (None, False))
+        ):
+            image = np.zeros((16, 16, 3), np.uint8)
+            frame = SourceFrame(image=image, stamp_ns=index * 10**8, label=label)
+            recorder.add(frame, mask, is_keyframe=is_keyframe, latency_ms=5.0 + index)
+    figures = recorder.figures()
+    assert figures['miou'] == pytest.approx(1 / 3)  # half of the pixels right in each class
+    assert figures['mask_hold_miou'] == 0.0  # the wrong keyframe, held
+    assert figures['keyframe_share'] == 0.5
+    assert figures['latency_ms']['max'] == 6.0
+
+
+def test_recorder_splits_times_by_the_work_of_the_deep_encoder(tmp_path, monkeypatch):
+    captions = []
+
+    def write(image, text):
+        captions.append(' '.join(text.split()))
+        return image
+
+    monkeypatch.setattr('dcfm_ros.replay.recorder.draw_caption', write)
+    image = np.zeros((16, 16, 3), np.uint8)
+    with RunRecorder(tmp_path / 'o.mp4', ('a', 'b'), ((0, 0, 0), (9, 9, 9)), 10) as recorder:
+        for index, stages in enumerate((('common',), ('common',), ('mask',))):
+            recorder.add(
+                SourceFrame(image=image, stamp_ns=index * 10**8),
+                np.zeros((16, 16), np.uint8),
+                is_keyframe=index == 0,
+                keyframe_age=4 + index,
+                latency_ms=10.0 - index,
+                stage_ms=dict.fromkeys(stages, 1.0),
+            )
+    figures = recorder.figures()
+    assert figures['latency_ms_key']['p50'] == 9.5
+    assert figures['latency_ms_nonkey']['p50'] == 8.0
+    assert figures['keyframe_age'] == {'mean': 5.0, 'max': 6}
+    assert captions == [
+        '0.00 s KEYFRAME age 4 10.0 ms',
+        '0.10 s non-key age 5 9.0 ms',
+        '0.20 s non-key age 6 8.0 ms',
+    ]
+
+
+def test_stages_are_told_in_the_order_of_a_frame(tmp_path):
+    key, nonkey = ('receive', 'common', 'decode', 'mask'), ('receive', 'motion', 'decode', 'mask')
+    orders = [key, nonkey, (*nonkey, 'publish'), ('receive', 'common', 'motion', 'overlay')]
+    with RunRecorder(tmp_path / 'o.mp4', ('a', 'b'), ((0, 0, 0), (9, 9, 9)), 10) as recorder:
+        for index, stages in enumerate(orders):
+            recorder.add(
+                SourceFrame(image=np.zeros((16, 16, 3), np.uint8), stamp_ns=index * 10**8),
+                np.zeros((16, 16), np.uint8),
+                is_keyframe='common' in stages,
+                keyframe_age=0,
+                latency_ms=1.0,
+                stage_ms=dict.fromkeys(stages, 1.0),
+            )
+    told = list(recorder.figures()['stage_ms'])
+    assert set(told) == {name for order in orders for name in order}
+    for order in orders[:3]:
+        assert [name for name in told if name in order] == list(order)
+
+
+def test_demo_shows_the_node_as_it_is_asked_for(tmp_path):
+    how = ('--interval', 3, '--execution', 'amortised', '--slices', 2, '--backend', 'torch')
+    run = dcfm('demo', '--frames', 12, '--device', 'cpu', *how, '--output', tmp_path)
+    assert run.returncode == 0, run.stderr + (tmp_path / 'node.log').read_text()
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['execution'] == 'amortised'
+    assert summary['backend'] == 'torch'
+    assert summary['keyframe_interval'] == 3
+    assert summary['masks_received'] + summary['frames_dropped'] == summary['frames_sent'] == 12
+    if summary['masks_received'] == 12:
+        assert summary['keyframe_age']['max'] == 3  # its interval - 1, and a slice later
+
+
+@pytest.mark.skipif(not CAMVID.exists(), reason=f'CamVid absent: {CAMVID}')
+def test_main_job_on_a_bag_of_real_frames(tmp_path):
+    """A bag of camvid/val at 15 Hz over DDS into the node, with the packaged weights."""
+    images, labels = CAMVID / 'val', CAMVID / 'valannot'
+    bag = tmp_path / 'bag'
+    assert dcfm('bag', images, '--labels', labels, '--output', bag).returncode == 0
+    output = tmp_path / 'demo'
+    topics = ('--label-topic', '/camera/label')
+    run = dcfm('demo', '--bag', bag, *topics, '--output', output)
+    assert run.returncode == 0, run.stderr + (output / 'node.log').read_text()
+    print(run.stdout)
+    summary = json.loads((output / 'summary.json').read_text())
+    assert summary['frames_sent'] == 101
+    # The player counts a frame as answered only for a mask with exactly its header.
+    assert summary['unexpected_masks'] == 0
+    assert summary['backend'] == ('openvino' if summary['device'] == 'cpu' else 'torch')
+    assert summary['device'] in ('cpu', 'cuda:0')  # what the node says, not what was asked for
+    assert summary['masks_received'] + summary['frames_dropped'] == 101
+    assert summary['masks_received'] > 50
+    assert summary['miou'] > summary['mask_hold_miou']
+    assert summary['miou'] > 0.45
+    assert {'overlay.mp4', 'report.html', 'summary.json'} <= {p.name for p in output.iterdir()}

@@ -1,0 +1,163 @@
+"""Files for Nav2, RViz and Foxglove: they name what the nodes publish, and no more."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+import json
+import re
+from typing import Any
+
+import pytest
+from repository import ROOT
+import yaml
+
+NAV2 = ROOT / 'config' / 'nav2_semantic_layer.yaml'
+FOXGLOVE = ROOT / 'config' / 'foxglove_layout.json'
+RVIZ = ROOT / 'rviz' / 'segmentation.rviz'
+CLOUDS = {'points', 'points/filtered'}
+# Parameters that semantic_segmentation_layer b269885 and nav2_costmap_2d (humble to main) declare.
+LAYER = {'plugin', 'enabled', 'combination_method', 'observation_sources', 'publish_debug_topics'}
+SEMANTIC_LAYER = LAYER | {'use_approximate_time_sync', 'sensor_data_depth'}
+SEMANTIC_SOURCE = {
+    'segmentation_topic', 'confidence_topic', 'labels_topic', 'pointcloud_topic',
+    'observation_persistence', 'expected_update_rate', 'class_types', 'max_obstacle_distance',
+    'min_obstacle_distance', 'tile_map_decay_time', 'visualize_tile_map', 'use_cost_selection',
+    'camera_horizontal_fov', 'camera_vertical_fov', 'fov_decay_time', 'outside_fov_decay_time',
+    'visualize_frustum_fov',
+}  # fmt: skip
+CLASS_TYPE = {'classes', 'base_cost', 'max_cost', 'mark_confidence', 'samples_to_max_cost'}
+OBSTACLE_LAYER = LAYER | {'footprint_clearing_enabled', 'max_obstacle_height'}
+OBSTACLE_SOURCE = {
+    'topic', 'sensor_frame', 'observation_persistence', 'expected_update_rate', 'data_type',
+    'min_obstacle_height', 'max_obstacle_height', 'inf_is_valid', 'marking', 'clearing',
+    'obstacle_max_range', 'obstacle_min_range', 'raytrace_max_range', 'raytrace_min_range',
+}  # fmt: skip
+
+
+def costmap() -> dict[str, Any]:
+    content = yaml.safe_load(NAV2.read_text(encoding='utf-8'))
+    parameters: dict[str, Any] = content['costmap']['ros__parameters']
+    return parameters
+
+
+def keys_of(table: dict[str, Any], *but: str) -> set[str]:
+    return table.keys() - set(but)
+
+
+def published() -> dict[str, set[str]]:
+    """Topics by kind, as the nodes name them."""
+    pytest.importorskip('rclpy')
+    from dcfm_ros.cloud import node as semantic_cloud_node
+    from dcfm_ros.ros import messages
+
+    tables = messages.OUTPUTS | semantic_cloud_node.OUTPUTS
+    kinds: dict[str, set[str]] = {}
+    for topic, kind, _ in tables.values():
+        kinds.setdefault(kind.__name__, set()).add(topic)
+    return kinds
+
+
+def test_nav2_layers_have_known_parameters_only() -> None:
+    layers = costmap()
+    semantic, obstacle = layers['semantic_layer'], layers['obstacle_layer']
+    camera, moving = semantic['camera'], obstacle['moving']
+    assert keys_of(semantic, 'camera') <= SEMANTIC_LAYER
+    assert keys_of(camera, *camera['class_types']) <= SEMANTIC_SOURCE
+    for name in camera['class_types']:
+        assert keys_of(camera[name], 'dominant_priority') == CLASS_TYPE
+    assert keys_of(obstacle, 'moving') <= OBSTACLE_LAYER
+    assert keys_of(moving) <= OBSTACLE_SOURCE
+    assert set(layers['plugins']) == {'semantic_layer', 'obstacle_layer', 'inflation_layer'}
+
+
+def test_nav2_layers_listen_to_what_the_nodes_publish() -> None:
+    camera = costmap()['semantic_layer']['camera']
+    topics = {camera[f'{name}_topic'] for name in ('segmentation', 'confidence')}
+    kinds = published()
+    assert topics == {f'/segmentation/{name}' for name in ('points/mask', 'points/confidence')}
+    assert {'points/mask', 'points/confidence'} <= kinds['Image']
+    assert camera['pointcloud_topic'] == '/segmentation/points'
+    assert costmap()['obstacle_layer']['moving']['topic'] == '/segmentation/points/filtered'
+    assert kinds['PointCloud2'] == CLOUDS
+
+
+def class_names() -> set[str]:
+    """Classes of the packaged weights; the file is read, no PyTorch."""
+    from safetensors import safe_open
+
+    path = ROOT / 'models' / 'weights' / 'default.safetensors'
+    if not path.is_file():
+        pytest.skip('no packaged weights')
+    with safe_open(path, 'numpy') as weights:  # type: ignore[no-untyped-call]
+        return set(json.loads(weights.metadata()['config'])['class_names'])
+
+
+def test_nav2_classes_are_those_of_the_packaged_weights() -> None:
+    camera = costmap()['semantic_layer']['camera']
+    named = [name for kind in camera['class_types'] for name in camera[kind]['classes']]
+    assert len(named) == len(set(named))
+    assert class_names() - set(named) == {'sky'}
+    assert set(named) <= class_names()
+
+
+def test_run_lengths_map_the_classes_of_the_packaged_weights() -> None:
+    pytest.importorskip('rclpy')
+    from dcfm_ros.ros.run_length_node import RunLengthParameters
+
+    mapped = {entry.partition(':')[0] for entry in RunLengthParameters().class_map}
+    assert mapped == class_names()
+
+
+def test_example_keeps_classes_of_the_packaged_weights() -> None:
+    tree = ast.parse((ROOT / 'launch' / 'nav2_example.launch.py').read_text(encoding='utf-8'))
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    (kept,) = (text for text in texts if isinstance(text, str) and text.startswith("['"))
+    assert set(yaml.safe_load(kept)) < class_names()
+
+
+def panels_of(layout: Any) -> Iterator[str]:
+    if isinstance(layout, str):
+        yield layout
+    else:
+        yield from panels_of(layout['first'])
+        yield from panels_of(layout['second'])
+
+
+def test_foxglove_shows_each_panel_once() -> None:
+    layout = json.loads(FOXGLOVE.read_text(encoding='utf-8'))
+    shown = list(panels_of(layout['layout']))
+    assert sorted(shown) == sorted(layout['configById'])
+    kinds = {name.partition('!')[0] for name in shown}
+    assert kinds == {'Image', '3D', 'Plot', 'DiagnosticSummary', 'DiagnosticStatusPanel'}
+
+
+def test_foxglove_and_rviz_show_what_the_nodes_publish() -> None:
+    kinds = published()
+    layout = json.loads(FOXGLOVE.read_text(encoding='utf-8'))['configById']
+    images = {
+        panel['imageMode']['imageTopic'] for name, panel in layout.items() if 'Image!' in name
+    }
+    clouds = set(layout['3D!cloud']['topics'])
+    displays = yaml.safe_load(RVIZ.read_text(encoding='utf-8'))['Visualization Manager'][
+        'Displays'
+    ]
+    for display in displays:
+        found = images if display['Class'].endswith('/Image') else clouds
+        found.add(display['Topic']['Value'])
+    assert images - {'/camera/image_raw'} <= {f'/segmentation/{name}' for name in kinds['Image']}
+    assert clouds == {f'/segmentation/{name}' for name in CLOUDS}
+
+
+def test_foxglove_plots_values_of_timing() -> None:
+    """Every key that is plotted is one that ~/timing has; see `frame_processor`."""
+    layout = json.loads(FOXGLOVE.read_text(encoding='utf-8'))['configById']
+    paths = [p['value'] for panel in layout.values() for p in panel.get('paths', [])]
+    keys = {match for path in paths for match in re.findall(r'key=="(\w+)"', path)}
+    manual = (ROOT / 'docs' / 'node.md').read_text(encoding='utf-8')
+    told = manual[manual.index('- **~/timing**') : manual.index('- **~/debug')]
+    assert keys
+    assert not {key for key in keys if f'`{key}`' not in told}
+    topics = {path.removesuffix('.data') for path in paths if path.endswith('.data')}
+    debug = {f'~/debug/{topic.rpartition("/")[2]}' for topic in topics}
+    assert debug <= published()['Float64']

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from repository import DATA
+
+from dcfm_ros.recordings.bags import write_bag
+from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source
+from dcfm_ros.recordings.video import VideoWriter
+
+
+def make_frames(count=4, size=(48, 64)):
+    random = np.random.default_rng(0)
+    for index in range(count):
+        yield SourceFrame(
+            image=random.integers(0, 256, (*size, 3), dtype=np.uint8),
+            stamp_ns=1_700_000_000_000_000_001 + index * 66_666_667,
+            frame_id='front_optical',
+            label=random.integers(0, 11, size, dtype=np.uint8),
+        )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index, frame in enumerate(make_frames()):
+        for name, picture in (('images', frame.image[..., ::-1]), ('labels', frame.label)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / name / f'{index:03d}.png'), picture)
+    return tmp_path
+
+
+def test_folder_gives_rgb_images_and_labels_in_order(folder):
+    read = list(open_source(str(folder / 'images'), labels=folder / 'labels', rate_hz=10))
+    for found, frame in zip(read, make_frames(), strict=True):
+        np.testing.assert_array_equal(found.image, frame.image)
+        np.testing.assert_array_equal(found.label, frame.label)
+    assert [f.stamp_ns for f in read] == [100_000_000, 200_000_000, 300_000_000, 400_000_000]
+
+
+def test_folder_is_read_in_numerical_order(tmp_path):
+    for number in (1, 2, 10, 11):
+        cv2.imwrite(str(tmp_path / f'frame{number}.png'), np.full((4, 4), number, np.uint8))
+    assert [frame.image.max() for frame in open_source(str(tmp_path))] == [1, 2, 10, 11]
+
+
+def test_missing_labels_are_all_named(folder):
+    for name in ('001', '003'):
+        (folder / 'labels' / f'{name}.png').unlink()
+    with pytest.raises(SourceError, match=r"2 images: \['001', '003'\]"):
+        list(open_source(str(folder / 'images'), labels=folder / 'labels'))
+
+
+def test_label_of_another_size_is_refused(folder):
+    cv2.imwrite(str(folder / 'labels' / '000.png'), np.zeros((5, 5), np.uint8))
+    with pytest.raises(SourceError, match=r'must be a \(48, 64\) mask, got \(5, 5\)'):
+        list(open_source(str(folder / 'images'), labels=folder / 'labels'))
+
+
+def test_broken_image_is_named(folder):
+    (folder / 'images' / '002.png').write_bytes(b'nothing')
+    with pytest.raises(SourceError, match=r'002\.png'):
+        list(open_source(str(folder / 'images')))
+
+
+def test_bag_gives_back_every_pixel_and_header(tmp_path):
+    bag = tmp_path / 'bag'
+    assert write_bag(bag, make_frames()) == 4
+    read = list(open_source(str(bag), label_topic='/camera/label'))
+    for found, frame in zip(read, make_frames(), strict=True):
+        np.testing.assert_array_equal(found.image, frame.image)
+        np.testing.assert_array_equal(found.label, frame.label)
+        assert (found.stamp_ns, found.frame_id) == (frame.stamp_ns, frame.frame_id)
+
+
+def test_bag_has_no_labels_unless_its_mask_topic_is_named(tmp_path):
+    write_bag(tmp_path / 'bag', make_frames())
+    read = open_source(str(tmp_path / 'bag'), topic='/camera/image_raw')
+    assert [frame.label for frame in read] == [None] * 4
+
+
+def test_bag_with_several_image_topics_asks_for_one(tmp_path):
+    write_bag(tmp_path / 'bag', make_frames())
+    with pytest.raises(SourceError, match='several image topics'):
+        list(open_source(str(tmp_path / 'bag')))
+
+
+def test_unknown_topic_names_those_that_are_there(tmp_path):
+    write_bag(tmp_path / 'bag', make_frames())
+    with pytest.raises(SourceError, match='/camera/image_raw'):
+        list(open_source(str(tmp_path / 'bag'), topic='/nothing', label_topic='/camera/label'))
+
+
+def test_bag_is_never_overwritten(tmp_path):
+    write_bag(tmp_path / 'bag', make_frames())
+    with pytest.raises(FileExistsError):
+        write_bag(tmp_path / 'bag', make_frames())
+
+
+def test_video_is_whole_and_stamped_by_its_rate(tmp_path):
+    path = tmp_path / 'clip.mp4'
+    with VideoWriter(path, 20) as writer:
+        for level in (40, 120, 200):
+            writer.write(np.full((49, 65, 3), level, np.uint8))
+    read = list(open_source(str(path)))
+    assert [f.stamp_ns for f in read] == [50_000_000, 100_000_000, 150_000_000]
+    assert [round(f.image.mean(), -1) for f in read] == [40, 120, 200]
+    assert read[0].image.shape == (48, 64, 3)
+    assert [p.name for p in tmp_path.iterdir()] == ['clip.mp4']
+
+
+def test_video_that_failed_leaves_no_file(tmp_path):
+    with pytest.raises(KeyError), VideoWriter(tmp_path / 'clip.mp4', 20) as writer:
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name', ['text.mp4', 'empty_folder', 'broken.mcap'])
+def test_unreadable_input_is_named(tmp_path, name):
+    path = tmp_path / name
+    if name == 'empty_folder':
+        path.mkdir()
+    else:
+        path.write_text('this is not what the name says')
+    with pytest.raises(SourceError, match=name):
+        list(open_source(str(path)))
+
+
+def test_missing_input_is_a_file_not_found_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        open_source(str(tmp_path / 'nowhere'))
+
+
+HIGHWAY = DATA / 'videos/highway_960x540_25fps.mp4'
+
+
+@pytest.mark.skipif(not HIGHWAY.exists(), reason=f'real video absent: {HIGHWAY}')
+def test_real_video_is_read_to_its_end():
+    frames = list(open_source(str(HIGHWAY)))
+    assert len(frames) == 221
+    assert frames[0].image.shape == (540, 960, 3)
+    assert frames[25].stamp_ns - frames[0].stamp_ns == 1_000_000_000
