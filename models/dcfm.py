@@ -25,6 +25,10 @@ class DCFM(nn.Module):
     Holds weights only; what is remembered from frame to frame is kept by the engine.
     """
 
+    fuses_linearly = True
+    """Whether `fuse` is one convolution of both features, which a backend may split and fold; a
+    subclass with another `fuse` says False."""
+
     def __init__(self, config: DCFMConfig) -> None:
         super().__init__()
         self.config = config

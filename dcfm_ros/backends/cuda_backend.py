@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.backends.graph_backend import TIMINGS, GraphBackend, Ready
-from dcfm_ros.backends.onnx_graph import Stage, Tensors
+from dcfm_ros.backends.stages import Stage, Tensors
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.models.backbone import Independent
 
@@ -31,7 +31,17 @@ _TOLERANCE = {torch.float32: 1e-2, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Of what a graph gives, as a share of the largest value: another kernel adds in another order."""
 
 
-class CudaBackend(GraphBackend):
+def cuda_backend(backend: TorchBackend, *, num_slices: int = 1) -> GraphBackend:
+    """A network on the GPU, by CUDA graphs.
+
+    Args:
+        backend: On the GPU.
+        num_slices: See `GraphBackend`.
+    """
+    return GraphBackend(backend, CudaGraphRunner(backend), num_slices=num_slices)
+
+
+class CudaGraphRunner:
     """Replays stages that were captured once for a size of image.
 
     A capture is compared with the stage itself, for other values than it was captured with; where
@@ -39,37 +49,31 @@ class CudaBackend(GraphBackend):
     """
 
     name = 'torch'
-    runner = 'CUDA graphs'
+    label = 'CUDA graphs'
 
-    def __init__(self, backend: TorchBackend, *, num_slices: int = 1) -> None:
-        """Take the network; stages are captured later.
-
-        Args:
-            backend: On the GPU.
-            num_slices: Stages that the deep encoder is cut into.
-        """
-        super().__init__(backend, num_slices=num_slices)
+    def __init__(self, backend: TorchBackend) -> None:
+        """Take stream and memory on the GPU of a backend."""
         self.precision = backend.precision
-        with torch.cuda.device(backend.device):
-            self._stream = _stream_of(backend.device)
+        self._device = backend.device
+        with torch.cuda.device(self._device):
+            self._stream = _stream_of(self._device)
             # Graphs that are replayed one after another can share what they compute in.
             self._pool = torch.cuda.graph_pool_handle()
 
     def to_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """See `Backend.to_input`; (1, H, W, 3) uint8 on the GPU, by way of pinned memory."""
+        """See `Runner.to_input`; on the GPU, by way of pinned memory."""
         pinned = torch.empty((1, *image.shape), dtype=torch.uint8, pin_memory=True)
         pinned.numpy()[0] = image
-        return pinned.to(self._torch.device, non_blocking=True)
+        return pinned.to(self._device, non_blocking=True)
 
     @torch.inference_mode()
-    def prepare(self, stage: Stage, inputs: Tensors, threads: int) -> tuple[Ready, Tensors]:
-        """See `GraphBackend.prepare`.
+    def prepare(self, stage: Stage, inputs: Tensors) -> tuple[Ready, Tensors]:
+        """See `Runner.prepare`.
 
         Raises:
             RuntimeError: If CUDA cannot capture the stage, or the capture gives something else.
         """
-        device = self._torch.device
-        with torch.cuda.device(device):
+        with torch.cuda.device(self._device):
             captured = _Captured(stage, inputs, self._stream, self._pool)
         expected = stage(*inputs)
         for given, wanted in zip(captured(*inputs), expected, strict=True):
@@ -77,15 +81,15 @@ class CudaBackend(GraphBackend):
         return captured, expected
 
     @torch.inference_mode()
-    def time_steps(self, independent: Independent) -> Sequence[float]:
-        """See `GraphBackend.time_steps`; what the GPU takes, as in a graph.
+    def time_steps(self, backend: TorchBackend, independent: Independent) -> Sequence[float]:
+        """See `Runner.time_steps`; what the GPU takes, as in a graph.
 
         Starting the steps takes the CPU longer, and about as long for each of them.
         """
         runs = []
-        with torch.cuda.device(self._torch.device):
+        with torch.cuda.device(self._device):
             for _ in range(TIMINGS):
-                task = self._torch.deep_task(independent)
+                task = backend.deep_task(independent)
                 events = [_event() for _ in range(len(task.steps) + 1)]
                 _sleep(_SLEEP)  # until all are started: then none waits for the CPU
                 events[0].record()

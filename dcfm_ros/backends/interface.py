@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
-from dcfm_ros.keyframes.execution import DeepTask
+from dcfm_ros.backends.deep_task import DeepTask
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 
@@ -21,14 +22,16 @@ from dcfm_ros.models.dcfm import DCFM
 class Backend(ABC):
     """Runs a network.
 
-    What one stage gives to another are the same tensors in every backend, so that one can go on
-    where another stopped. The deep encoder of a keyframe may run in a thread of its own.
+    Stages hand the same tensors to each other in every backend, so that one can go on where
+    another stopped.
     """
 
     name: str
-    """What runs the network now."""
+    """What runs the network now: 'torch' or 'openvino'."""
+    device: torch.device
+    """Where."""
     failure: str = ''
-    """Why that is not what was chosen; '' if it is."""
+    """Why that is not the backend that was chosen; '' if it is."""
     precision: str = 'fp32'
     """What the network is computed in: 'fp32', 'bf16' or 'fp16'."""
     net: DCFM
@@ -38,6 +41,11 @@ class Backend(ABC):
         """A backend with the same network for the images of another camera; not both at once."""
         return self
 
+    def wait(self) -> None:
+        """Return when the device has finished its work."""
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
+
     @abstractmethod
     def to_input(self, image: NDArray[np.uint8]) -> Any:
         """RGB (H, W, 3) uint8, contiguous -> what `encode_independent` takes."""
@@ -45,10 +53,6 @@ class Backend(ABC):
     @abstractmethod
     def encode_independent(self, image: Any) -> Independent:
         """Shallow encoder; on every frame."""
-
-    def encode_together(self, images: Sequence[Any]) -> list[Independent]:
-        """Shallow encoder, for images of several cameras and of one size; here one by one."""
-        return [self.encode_independent(image) for image in images]
 
     @abstractmethod
     def deep_task(self, independent: Independent) -> DeepTask:
@@ -59,15 +63,10 @@ class Backend(ABC):
 
     def encode_common(self, independent: Independent) -> Tensor:
         """What `deep_task` gives, all at once."""
-        task = self.deep_task(independent)
-        task.run(0, len(task.steps))
-        common: Tensor = task.state
-        return common
+        return self.deep_task(independent).run_all()
 
     @abstractmethod
-    def decode(
-        self, cached: Sequence[Tensor], independent: Independent, *, is_keyframe: bool
-    ) -> Tensor:
+    def decode(self, cached: Sequence[Tensor], independent: Independent) -> Tensor:
         """Fuse with one cached feature, or with two and take the mean of the logits (Eq. 7).
 
         Returns:

@@ -2,54 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 import os
 from pathlib import Path
 import sys
 import tempfile
-import threading
 from typing import Any
 import warnings
 
 import numpy as np
 from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from dcfm_ros.backends.onnx_backend import OnnxBackend
+from dcfm_ros.backends.graph_backend import GraphBackend, Ready, time_steps_on_cpu
+from dcfm_ros.backends.onnx_graph import Graph, make_graph
+from dcfm_ros.backends.stages import Stage, Tensors
+from dcfm_ros.backends.torch_backend import TorchBackend
+from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 
 _CACHE_BYTES = 1 << 30
 _PRECISION = 'INFERENCE_PRECISION_HINT'
 
 
-class OpenVinoBackend(OnnxBackend):
-    """Runs graphs in OpenVINO, in half precision where the CPU computes it in hardware.
+def openvino_backend(net: DCFM, *, num_slices: int = 1, is_exact: bool = False) -> GraphBackend:
+    """A network in OpenVINO, on the CPU.
 
-    What was compiled is kept in the user's cache folder, where that can be written.
+    Args:
+        net: The network; left as it is.
+        num_slices: See `GraphBackend`.
+        is_exact: Compute in float32 on any CPU.
+
+    Raises:
+        ValueError: If the network is not float32.
+        ImportError: If OpenVINO or ONNX is not installed.
+    """
+    dtype = next(net.parameters()).dtype
+    if dtype != torch.float32:
+        raise ValueError(f'`net` must be float32 for backend openvino, got {dtype}')
+    backend = TorchBackend(net, torch.device('cpu'))
+    return GraphBackend(backend, OpenVinoRunner(backend.net, is_exact), num_slices=num_slices)
+
+
+class OpenVinoRunner:
+    """Runs stages as ONNX graphs in OpenVINO, in half precision if the CPU has hardware for it.
+
+    Compiled models are kept in the user's cache folder, if it can be written.
     """
 
-    name = 'openvino'
+    name = label = 'openvino'
 
-    def __init__(
-        self,
-        net: DCFM,
-        *,
-        num_slices: int = 1,
-        is_beside: bool = False,
-        is_exact: bool = False,
-    ) -> None:
-        """See `OnnxBackend`.
+    def __init__(self, net: DCFM, is_exact: bool = False) -> None:
+        """Find out what the CPU computes in.
 
         Args:
-            net: The network; left as it is.
-            num_slices: See `GraphBackend`.
-            is_beside: See `GraphBackend`.
+            net: Whose weights the stages use.
             is_exact: Compute in float32 on any CPU.
 
         Raises:
             ImportError: If OpenVINO or ONNX is not installed.
         """
+        if find_spec('onnx') is None:  # PyTorch's exporter would miss it
+            raise ImportError("No module named 'onnx'")
+        self._net = net
         self._openvino = import_openvino()
-        super().__init__(net, num_slices=num_slices, is_beside=is_beside)
         self._core = self._openvino.Core()
         kind = self._openvino.Type
         hint = kind.f32 if is_exact else self._core.get_property('CPU', _PRECISION)
@@ -64,11 +83,32 @@ class OpenVinoBackend(OnnxBackend):
         if folder := _cache_folder():
             self._options['CACHE_DIR'] = str(folder)
 
-    def compile(self, onnx: bytes, threads: int) -> _Model:
-        """See `OnnxBackend.compile`."""
-        options = {**self._options, 'INFERENCE_NUM_THREADS': threads}
-        model = self._core.read_model(onnx, b'')
-        return _Model(self._openvino, self._core.compile_model(model, 'CPU', options))
+    def to_input(self, image: NDArray[np.uint8]) -> Tensor:
+        """See `Runner.to_input`; the same memory."""
+        return torch.from_numpy(np.require(image, requirements='W'))[None]
+
+    def prepare(self, stage: Stage, inputs: Tensors) -> tuple[Ready, Tensors]:
+        """See `Runner.prepare`."""
+        graph, outputs = make_graph(self._net, stage, inputs)
+        options = {**self._options, 'INFERENCE_NUM_THREADS': torch.get_num_threads()}
+        model = self._core.compile_model(self._core.read_model(graph.onnx, b''), 'CPU', options)
+        # The library has its own copy of the graph.
+        return _Ready(graph._replace(onnx=b''), _Model(self._openvino, model)), outputs
+
+    def time_steps(self, backend: TorchBackend, independent: Independent) -> Sequence[float]:
+        """See `Runner.time_steps`."""
+        return time_steps_on_cpu(backend, independent)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A stage that is ready to run."""
+
+    graph: Graph
+    model: _Model
+
+    def __call__(self, *tensors: Tensor) -> list[Tensor]:
+        return self.graph.to_tensors(self.model(self.graph.to_arrays(tensors)))
 
 
 class _Model:
@@ -79,19 +119,17 @@ class _Model:
         self._request = compiled.create_infer_request()
         self._inputs = [value.any_name for value in compiled.inputs]
         self._outputs = [tuple(value.shape) for value in compiled.outputs]
-        self._lock = threading.Lock()
 
     def __call__(self, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
         """Run on these arrays and into new ones, without copies."""
         outputs = [np.empty(shape, np.float32) for shape in self._outputs]
-        with self._lock:  # a deep encoder that nobody waits for any more may still run
-            for index, name in enumerate(self._inputs):
-                tensor = self._make_tensor(arrays[name], shared_memory=True)
-                self._request.set_input_tensor(index, tensor)
-            for index, array in enumerate(outputs):
-                tensor = self._make_tensor(array, shared_memory=True)
-                self._request.set_output_tensor(index, tensor)
-            self._request.infer()
+        for index, name in enumerate(self._inputs):
+            tensor = self._make_tensor(arrays[name], shared_memory=True)
+            self._request.set_input_tensor(index, tensor)
+        for index, array in enumerate(outputs):
+            tensor = self._make_tensor(array, shared_memory=True)
+            self._request.set_output_tensor(index, tensor)
+        self._request.infer()
         return outputs
 
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 
+from dcfm_ros.backends.deep_task import DeepTask
 from dcfm_ros.backends.folding import fold_batch_norms, folded_weights
 from dcfm_ros.backends.interface import Backend
-from dcfm_ros.keyframes.execution import DeepTask
 from dcfm_ros.models.backbone import DeepState, Independent
 from dcfm_ros.models.dcfm import DCFM, least_norm, normalise
 from dcfm_ros.models.fusion import align
@@ -33,7 +33,7 @@ class TorchBackend(Backend):
     The fusion is one 1x1 convolution over [common ; half independent], that is
     W_a common + W_b independent. W_a common + bias, batch norm folded, is what a `deep_task`
     gives and the engine caches; a non-key frame adds W_b independent: about a tenth of the work.
-    Networks with ablation switches off have no such sum and run their plain stages.
+    A network whose `fuse` is no such sum (`fuses_linearly` is False) runs it as it is.
     """
 
     name = 'torch'
@@ -49,11 +49,8 @@ class TorchBackend(Backend):
         """
         self.device = device
         self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device)
-        config = net.config
-        uses = [getattr(config, f'{a}_uses_{b}') for a in ('key', 'nonkey') for b in _FEATURES]
-        self.is_plain = not all(uses)
-        """Whether ablation switches are off."""
-        if not self.is_plain:
+        self._is_split = net.fuses_linearly
+        if self._is_split:
             fusion = self.net.fusion
             weight, bias = folded_weights(fusion.conv.weight, fusion.conv.bias, fusion.norm)
             split = net.common_channels
@@ -67,7 +64,7 @@ class TorchBackend(Backend):
         self.precision = next((p for p, d in DTYPES.items() if d == self._dtype), str(dtype))
         self.net.to(self._dtype).to(memory_format=torch.channels_last)
         self.net.mean, self.net.std = net.mean.to(device), net.std.to(device)  # not rounded
-        if not self.is_plain:
+        if self._is_split:
             for part in ('_weight_common', '_weight_independent', '_bias'):
                 setattr(self, part, getattr(self, part).to(self._dtype))
         self._encoder_steps = [torch.inference_mode()(s) for s in self.net.encoder.deep_steps()]
@@ -90,20 +87,13 @@ class TorchBackend(Backend):
         """See `Backend.encode_independent`."""
         return self.net.encode_independent(image)
 
-    @torch.inference_mode()
-    def encode_together(self, images: Sequence[Tensor]) -> list[Independent]:
-        """See `Backend.encode_together`; as a batch."""
-        feature, state = self.net.encode_independent(torch.cat(tuple(images)))
-        features, states = torch.split(feature, 1), torch.split(state, 1)
-        return [Independent(*both) for both in zip(features, states, strict=True)]
-
     def deep_task(self, independent: Independent) -> DeepTask:
         """See `Backend.deep_task`: a step per block of the encoder, then the fusion's."""
         state = self.net.encoder.start(independent.state)
         # What the steps take depends on the size of the image.
         step_ms = self._step_ms.setdefault(tuple(independent.state.shape), [])
         steps: list[Callable[[Any], Any]] = [*self._encoder_steps, self._to_common, self._project]
-        return DeepTask(steps, state, self._wait, step_ms)
+        return DeepTask(steps, state, self.wait, step_ms)
 
     @torch.inference_mode()
     def _to_common(self, state: DeepState) -> Tensor:
@@ -111,19 +101,15 @@ class TorchBackend(Backend):
 
     @torch.inference_mode()
     def _project(self, common: Tensor) -> Tensor:
-        return common if self.is_plain else F.conv2d(common, self._weight_common, self._bias)
-
-    def _wait(self) -> None:
-        if self.device.type == 'cuda':
-            torch.cuda.synchronize(self.device)
+        if not self._is_split:
+            return common
+        return F.conv2d(common, self._weight_common, self._bias)
 
     @torch.inference_mode()
-    def decode(
-        self, cached: Sequence[Tensor], independent: Independent, *, is_keyframe: bool
-    ) -> Tensor:
+    def decode(self, cached: Sequence[Tensor], independent: Independent) -> Tensor:
         """See `Backend.decode`."""
-        if self.is_plain:
-            fused = [self.net.fuse(c, independent, is_keyframe=is_keyframe) for c in cached]
+        if not self._is_split:
+            fused = [self.net.fuse(c, independent) for c in cached]
             return _mean([self.net.classify(f) for f in fused])
         # As it lies in memory: OpenVINO would rearrange it to slice its channels.
         feature = independent.feature.permute(0, 2, 3, 1)
@@ -143,9 +129,6 @@ class TorchBackend(Backend):
         independent = self.net.encode_independent(tensor)
         fused = self.net.fuse(self.net.encode_common(independent), independent)
         return self.net.classify(fused)
-
-
-_FEATURES = ('common', 'independent')
 
 
 def _mean(maps: Sequence[Tensor]) -> Tensor:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from dcfm_ros.backends.onnx_graph import OPSET, frame_stage, to_onnx
+from dcfm_ros.backends.onnx_graph import OPSET, to_onnx
 from dcfm_ros.backends.openvino_backend import import_openvino
+from dcfm_ros.backends.stages import frame_stage
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.files import write_json

@@ -13,22 +13,36 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 
+from dcfm_ros.keyframes.options import ScheduleOptions
 from dcfm_ros.keyframes.schedule import (
     Decision,
+    FixedScheduler,
     Image,
     Observation,
     Schedule,
-    check_interval,
-    check_seconds,
     check_start,
-    is_longer,
 )
 
-SCORES = ('image', 'feature')
 _CELL = 8
 
 # The deviations that the network divides RGB in [0, 1] by.
 _STD = np.array([0.229, 0.224, 0.225])
+
+
+def make_schedule(options: ScheduleOptions, replaced: Schedule | None = None) -> Schedule:
+    """The schedule that the options ask for.
+
+    Args:
+        options: All about it.
+        replaced: The schedule whose place it takes; what that one knows of the last keyframe is
+            taken over. An adaptive schedule after a fixed one, or after one with another score,
+            has nothing to compare with: the next frame that its least interval allows becomes a
+            keyframe.
+    """
+    if options.schedule == 'fixed':
+        return FixedScheduler(options)
+    before = replaced if isinstance(replaced, AdaptiveScheduler) else None
+    return AdaptiveScheduler(options, before)
 
 
 class AdaptiveScheduler:
@@ -38,101 +52,46 @@ class AdaptiveScheduler:
     keyframe, or a digest of its independent feature.
     """
 
-    def __init__(
-        self,
-        threshold: float,
-        min_interval: int = 1,
-        max_interval: int | None = None,
-        *,
-        score: str = 'image',
-        min_interval_s: float = 0.0,
-        max_interval_s: float | None = None,
-        confidence_drop: float | None = None,
-    ) -> None:
-        """Set the rule.
-
-        Args:
-            threshold: Score that makes a keyframe, at least 0; 0 makes every frame one.
-            min_interval: Frames from keyframe to keyframe at least, whatever the score (MinK).
-            max_interval: Frames from keyframe to keyframe at most; None: no limit, as the paper.
-            score: What is compared: 'image' (see `change_score`) or 'feature' (see
-                `feature_change`).
-            min_interval_s: Like `min_interval`, in seconds between the stamps; both hold.
-            max_interval_s: Like `max_interval`, in seconds between the stamps; the first holds.
-                Where frames are dropped, as many of them last longer.
-            confidence_drop: Also a keyframe where the mean confidence of the mask before has
-                fallen by more than this, in (0, 1], since the keyframe; None: never.
-
-        Raises:
-            ValueError: If a value is outside these, or a `max_` is below its `min_`.
-        """
-        if score not in SCORES:
-            raise ValueError(f'`score` must be one of {", ".join(SCORES)}, got {score!r}')
-        if not threshold >= 0:
-            raise ValueError(f'`threshold` must be at least 0, got {threshold}')
-        if not min_interval_s >= 0:
-            raise ValueError(f'`min_interval_s` must be at least 0, got {min_interval_s}')
-        if confidence_drop is not None and not 0 < confidence_drop <= 1:
-            raise ValueError(
-                f'`confidence_drop` must be above 0 and at most 1, got {confidence_drop}'
-            )
-        check_interval('min_interval', min_interval)
-        if max_interval is not None:
-            check_interval('max_interval', max_interval)
-        check_seconds('max_interval_s', max_interval_s)
-        _check_order('max_interval', max_interval, 'min_interval', min_interval)
-        _check_order('max_interval_s', max_interval_s, 'min_interval_s', min_interval_s)
-        self.threshold = threshold
-        self.min_interval = min_interval
-        self.max_interval = max_interval
-        self.score = score
-        self.min_interval_s = min_interval_s
-        self.max_interval_s = max_interval_s
-        self.confidence_drop = confidence_drop
+    def __init__(self, options: ScheduleOptions, before: AdaptiveScheduler | None = None) -> None:
+        """Take threshold, score and limits from the options; the last keyframe from `before`."""
+        self._options = options
         self._keyframe: Image | Tensor | None = None
+        if before is not None and before.uses_feature == self.uses_feature:
+            self._keyframe = before.keyframe
 
     @property
     def uses_feature(self) -> bool:
         """See `Schedule.uses_feature`."""
-        return self.score == 'feature'
+        return self._options.keyframe_score == 'feature'
 
     @property
-    def uses_confidence(self) -> bool:
-        """See `Schedule.uses_confidence`."""
-        return self.confidence_drop is not None
+    def keyframe(self) -> Image | Tensor | None:
+        """What is kept of the last keyframe; None before the first."""
+        return self._keyframe
 
     def decide(self, seen: Observation) -> Decision:
-        """See `Schedule.decide`; the reason is 'change', 'confidence' or 'max_interval'.
+        """See `Schedule.decide`; the reason is 'change' or 'max_interval'.
 
-        A frame that there is nothing to compare with yet counts as changed: one after the schedule
-        was put in the place of another kind.
+        A frame with nothing to compare with counts as changed.
         """
+        options = self._options
         score = self._compare(seen)
-        is_early = seen.age < self.min_interval or seen.age_s < self.min_interval_s
-        is_late = self.max_interval is not None and seen.age >= self.max_interval
+        is_early = seen.age < options.min_keyframe_interval
         reason = ''
-        if not is_early and not score < self.threshold:
+        if not is_early and not score < options.change_threshold:
             reason = 'change'
-        elif not is_early and seen.confidence_drop > (self.confidence_drop or math.inf):
-            reason = 'confidence'
-        elif is_late or is_longer(seen.age_s, self.max_interval_s):
+        elif 0 < options.max_keyframe_interval <= seen.age:
             reason = 'max_interval'
         return Decision(reason, score)
 
     def set_keyframe(self, seen: Observation) -> None:
         """See `Schedule.set_keyframe`."""
-        if self.score == 'image':
-            # A camera driver may write its next frame into this buffer.
-            self._keyframe = seen.image.copy()
-        else:
+        if self.uses_feature:
             assert seen.feature is not None
             self._keyframe = digest(seen.feature)
-
-    def follow(self, other: Schedule) -> None:
-        """See `Schedule.follow`; one with another score knows nothing of use."""
-        self._keyframe = None
-        if isinstance(other, AdaptiveScheduler) and other.score == self.score:
-            self._keyframe = other._keyframe
+        else:
+            # A camera driver may write its next frame into this buffer.
+            self._keyframe = seen.image.copy()
 
     def decide_clip(
         self, num_frames: int, look: Callable[[int], Observation], start: int = 0
@@ -140,7 +99,7 @@ class AdaptiveScheduler:
         """See `Schedule.decide_clip`; the last frame is a keyframe too, for the reason 'last'.
 
         So says the paper: until the score exceeds the threshold or the video ends. Not so where
-        the last frame lies less than `min_interval` after a keyframe.
+        the last frame lies less than `min_keyframe_interval` after a keyframe.
         """
         check_start(start, num_frames)
         yield from (Decision('') for _ in range(start))
@@ -150,26 +109,15 @@ class AdaptiveScheduler:
             decision = Decision('first')
             if frame > start:
                 decision = schedule.decide(seen)
-                is_last = frame == num_frames - 1 and seen.age >= self.min_interval
+                is_last = (
+                    frame == num_frames - 1 and seen.age >= self._options.min_keyframe_interval
+                )
                 if not decision.reason and is_last:
                     decision = decision._replace(reason='last')
             if decision.reason:
                 schedule.set_keyframe(seen)
                 keyframe = frame
             yield decision
-
-    def settings(self) -> dict[str, str | float | None]:
-        """See `Schedule.settings`."""
-        return {
-            'schedule': 'adaptive',
-            'keyframe_score': self.score,
-            'change_threshold': self.threshold,
-            'min_interval': self.min_interval,
-            'max_interval': self.max_interval,
-            'min_interval_s': self.min_interval_s,
-            'max_interval_s': self.max_interval_s,
-            'confidence_drop': self.confidence_drop,
-        }
 
     def _compare(self, seen: Observation) -> float:
         """The score of a frame; nan where there is no keyframe to compare with."""
@@ -212,12 +160,3 @@ def digest(feature: Tensor) -> Tensor:
 def feature_change(cells: Tensor, keyframe: Tensor) -> float:
     """How much two digests differ: 1 minus the mean cosine of the cells, in [0, 2]."""
     return max(0.0, 1 - float((cells * keyframe).sum(1).mean()))  # 0 but for rounding
-
-
-def _check_order(
-    name: str, longest: float | None, shortest_name: str, shortest: float | None
-) -> None:
-    if longest is not None and shortest is not None and longest < shortest:
-        raise ValueError(
-            f'`{name}` must be at least `{shortest_name}` ({shortest}), got {longest}'
-        )

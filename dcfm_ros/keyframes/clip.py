@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-import torch
 from torch import Tensor
 
 from dcfm_ros.backends.interface import Backend
@@ -97,7 +96,6 @@ class _Encoded(NamedTuple):
 def segment_clip(
     images: Sequence[NDArray[np.uint8]],
     backend: Backend,
-    device: torch.device,
     schedule: Schedule,
     height: int = 0,
     *,
@@ -110,7 +108,6 @@ def segment_clip(
     Args:
         images: RGB frames of one size, (H, W, 3).
         backend: Runs the network.
-        device: Where it does.
         schedule: Tells where keyframes lie; left as it is.
         height: Rows that the network works at; 0: those of the images.
         start: First keyframe.
@@ -135,7 +132,7 @@ def segment_clip(
             if index in ahead:
                 continue
             image = reader.read(index)
-            timer = StageTimer(device)
+            timer = StageTimer(backend.wait)
             with timer.stage('preprocess'):
                 shrunk = shrink(image, height)
                 tensor = backend.to_input(shrunk)
@@ -153,7 +150,7 @@ def segment_clip(
             with timer.stage('motion'):
                 common = [motion.align(*cached[index], picture) for index in keyframes]
         with timer.stage('decode'):
-            logits = backend.decode(common, independent, is_keyframe=plan.is_keyframe)
+            logits = backend.decode(common, independent)
         with timer.stage('mask'):
             mask = class_mask(logits, reader.size)
         yield FrameResult(

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from dcfm_ros.keyframes.motion import Picture
 
 
-@dataclass(frozen=True)
-class Keyframe:
-    """The frame that a common feature belongs to."""
+@dataclass(eq=False)
+class StreamFrame:
+    """A frame of the stream, which may become a keyframe."""
 
     number: int
-    """Counted from the engine's first frame, 0."""
+    """Counted from the first frame of the engine, 0."""
     size: tuple[int, int]
     """(H, W) of its image."""
     stamp_ns: int
     """Its acquisition time."""
-    picture: Picture | None = field(default=None, compare=False, repr=False)
-    """What motion since then is found by; None if nobody asks."""
+    picture: Picture | None = None
+    """What optical flow is computed from; None if motion is not compensated."""
 
 
 class FeatureCache:
-    """The projected common feature in use and whose it is, or why there is none.
+    """The projected common feature in use and its keyframe, or why there is none.
 
-    Both change at once; a feature that is still being computed is not here.
+    Both change together; a feature that is still being computed is not here.
     """
 
     def __init__(self) -> None:
         self.common: Tensor | None = None
-        """Backend's projected common feature; None before the first keyframe and after `clear`."""
-        self.keyframe = Keyframe(0, (0, 0), 0)
-        """Whose feature it is."""
+        """Projected common feature of the backend; None at first and after `clear`."""
+        self.keyframe = StreamFrame(0, (0, 0), 0)
+        """The frame that it belongs to."""
         self.reason_cleared = 'first'
-        """Why the next frame must be a keyframe, as long as there is no feature."""
+        """Why the next frame must be a keyframe, while there is no feature."""
 
-    def store(self, common: Tensor, keyframe: Keyframe) -> None:
+    def store(self, common: Tensor, keyframe: StreamFrame) -> None:
         """Take the feature of a keyframe."""
         self.common, self.keyframe = common, keyframe
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dcfm_ros.keyframes.options import ScheduleOptions
+
 Image = NDArray[np.uint8]
 
 
@@ -21,35 +23,33 @@ class Observation:
     image: Image
     """RGB, (H, W, 3), at the size that the network works at."""
     feature: Tensor | None = None
-    """Raw independent feature, (1, C_f, h, w); may be None for a schedule that `uses_feature`
-    not."""
+    """Raw independent feature, (1, C_f, h, w); may be None unless the schedule `uses_feature`."""
     age: int = 0
     """Frames since the last keyframe."""
-    age_s: float = math.nan
-    """The same in s between the stamps; nan in a recorded clip, which has none."""
-    confidence_drop: float = math.nan
-    """How much less confident, in the mean over all pixels, the mask of the frame before was than
-    the first mask made with the feature in use; nan where there is none of the two, or for a
-    schedule that `uses_confidence` not."""
     phase: float = 0.0
-    """Share of a fixed interval, in [0, 1), after which the next keyframe is due, 0: all of it.
-    Only after a keyframe that several cameras may have had at once, to have them take turns."""
+    """Share of a fixed interval, in [0, 1), after which the next keyframe is due; 0: all of it.
+    Set after a keyframe that several cameras may have had at once, so that they take turns."""
 
 
 class Decision(NamedTuple):
     """What a schedule says of a frame."""
 
     reason: str
-    """Why it must be a keyframe, '' if it need not."""
+    """Why it must be a keyframe; '' for a non-key frame."""
     change_score: float = math.nan
     """How much the frame differs from the keyframe; nan where nothing was compared."""
 
+    @property
+    def is_keyframe(self) -> bool:
+        """Whether the frame must be a keyframe."""
+        return bool(self.reason)
+
 
 class Schedule(Protocol):
-    """Tells which frames are keyframes and keeps what it must know of the last one.
+    """Decides which frames are keyframes and keeps what it must know of the last one.
 
-    First frame, size change, a time that goes back or leaps, and reset make a keyframe under every
-    schedule: those are the engine's rules.
+    First frame, size change, a time that goes back or leaps, feature age and reset make a keyframe
+    under every schedule: those are rules of `KeyframeStream`.
     """
 
     @property
@@ -57,30 +57,20 @@ class Schedule(Protocol):
         """Whether `Observation.feature` must be given."""
         ...
 
-    @property
-    def uses_confidence(self) -> bool:
-        """Whether `Observation.confidence_drop` must be given."""
-        ...
-
     def decide(self, seen: Observation) -> Decision:
         """Judge a frame after the last keyframe, of age 1 at least."""
         ...
 
     def set_keyframe(self, seen: Observation) -> None:
-        """Take what was seen of a new keyframe, whoever made it one."""
-        ...
-
-    def follow(self, other: Schedule) -> None:
-        """Take from the schedule that it replaces what that one knows of the last keyframe."""
+        """Take what was seen of a new keyframe, for whatever reason it became one."""
         ...
 
     def decide_clip(
         self, num_frames: int, look: Callable[[int], Observation], start: int = 0
     ) -> Iterator[Decision]:
-        """Judge every frame of a recorded clip, in order, none looked at before it is asked for.
+        """Judge every frame of a recorded clip in order, looking at none before it is asked for.
 
-        Leaves the schedule itself as it is. Keyframes come first and masks later, and there are no
-        stamps: limits in seconds and confidence do not count.
+        Leaves the schedule itself as it is. There are no stamps: limits in seconds do not count.
 
         Args:
             num_frames: Length of the clip.
@@ -92,78 +82,32 @@ class Schedule(Protocol):
         """
         ...
 
-    def settings(self) -> dict[str, str | float | None]:
-        """Name and parameters, for summaries."""
-        ...
-
 
 class FixedScheduler:
-    """A keyframe every `interval` frames (the paper's K); 1 makes every frame a keyframe."""
+    """A keyframe every `keyframe_interval` frames (the paper's K)."""
 
     uses_feature = False
-    uses_confidence = False
 
-    def __init__(self, interval: int = 2, *, max_interval_s: float | None = None) -> None:
-        """Set the rule.
-
-        Args:
-            interval: Frames from keyframe to keyframe.
-            max_interval_s: Seconds from keyframe to keyframe at most, by the stamps: where frames
-                are dropped, as many of them last longer. None: no limit.
-
-        Raises:
-            ValueError: If a value is outside these.
-        """
-        check_interval('interval', interval)
-        check_seconds('max_interval_s', max_interval_s)
-        self.interval = interval
-        self.max_interval_s = max_interval_s
+    def __init__(self, options: ScheduleOptions) -> None:
+        """Take the interval from the options."""
+        self._interval = options.keyframe_interval
 
     def decide(self, seen: Observation) -> Decision:
-        """See `Schedule.decide`; the reason is 'interval' or 'max_interval'."""
-        if seen.age >= (round(seen.phase * self.interval) or self.interval):
-            return Decision('interval')
-        return Decision('max_interval' if is_longer(seen.age_s, self.max_interval_s) else '')
+        """See `Schedule.decide`; the reason is 'interval'."""
+        interval = round(seen.phase * self._interval) or self._interval
+        return Decision('interval' if seen.age >= interval else '')
 
     def set_keyframe(self, seen: Observation) -> None:
-        """See `Schedule.set_keyframe`; the age is all that counts here."""
-
-    def follow(self, other: Schedule) -> None:
-        """See `Schedule.follow`."""
+        """See `Schedule.set_keyframe`; only the age counts here."""
 
     def decide_clip(
         self, num_frames: int, look: Callable[[int], Observation], start: int = 0
     ) -> Iterator[Decision]:
-        """See `Schedule.decide_clip`; keyframes at `start`, `start` + `interval`, ..."""
+        """See `Schedule.decide_clip`; keyframes at `start`, `start` + interval, ..."""
         check_start(start, num_frames)
         for age in range(-start, num_frames - start):
-            is_due = age >= 0 and age % self.interval == 0
+            is_due = age >= 0 and age % self._interval == 0
             yield Decision('' if not is_due else 'interval' if age else 'first')
-
-    def settings(self) -> dict[str, str | float | None]:
-        """See `Schedule.settings`."""
-        return {
-            'schedule': 'fixed',
-            'keyframe_interval': self.interval,
-            'max_interval_s': self.max_interval_s,
-        }
-
-
-def is_longer(age_s: float, limit_s: float | None) -> bool:
-    """Whether an age has reached a limit; no where there is no limit, or no age (nan)."""
-    return limit_s is not None and age_s >= limit_s
-
-
-def check_interval(name: str, interval: int) -> None:
-    """Raise ValueError unless it is a number of frames."""
-    if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
-        raise ValueError(f'`{name}` must be a whole number from 1, got {interval!r}')
-
-
-def check_seconds(name: str, seconds: float | None) -> None:
-    """Raise ValueError unless it is None or a time above 0."""
-    if seconds is not None and not seconds > 0:
-        raise ValueError(f'`{name}` must be above 0, got {seconds}')
 
 
 def check_start(start: int, num_frames: int) -> None:

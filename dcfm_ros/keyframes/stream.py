@@ -1,159 +1,113 @@
-"""What an engine knows of the frames of its camera, and which of them become keyframes."""
+"""`KeyframeStream`: the frames of one camera, and which of them become keyframes."""
 
 from __future__ import annotations
-
-import copy
-import math
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcfm_ros.backends.interface import Backend
-from dcfm_ros.keyframes.execution import DeepExecution
-from dcfm_ros.keyframes.feature_cache import FeatureCache, Keyframe
-from dcfm_ros.keyframes.schedule import Decision, Observation, Schedule
-from dcfm_ros.keyframes.stage_timer import StageTimer
-from dcfm_ros.masks.class_mask import mean_confidence
-from dcfm_ros.models.backbone import Independent
+from dcfm_ros.keyframes.adaptive_schedule import make_schedule
+from dcfm_ros.keyframes.feature_cache import FeatureCache, StreamFrame
+from dcfm_ros.keyframes.options import ScheduleOptions
+from dcfm_ros.keyframes.schedule import Decision, Observation
 
-RESTARTS = ('first', 'size_change', 'time_jump', 'time_gap', 'reset')
-"""Reasons for a keyframe that nothing before it counts for."""
-CANNOT_WAIT = (*RESTARTS, 'retry', 'max_age')
+_RESTARTS = ('first', 'size_change', 'time_jump', 'time_gap', 'reset')
+"""Reasons for a keyframe that make everything before it void."""
+_CANNOT_WAIT = (*_RESTARTS, 'retry', 'max_age')
 """Reasons for a keyframe whose own feature is needed on that very frame."""
 
 
 class KeyframeStream:
-    """The state of one camera.
+    """Counts the frames of one camera and decides which become keyframes.
 
-    That is the schedule's own state, the feature in use, and the keyframe whose deep encoder is
-    under way.
+    Its state is the schedule's (what is known of the last keyframe) and the feature cache.
     """
 
-    schedule: Schedule
-    _backend: Backend
+    def __init__(self, options: ScheduleOptions, phase: float = 0.0) -> None:
+        """Know of no frame yet.
 
-    def __init__(self, schedule: Schedule, deep: DeepExecution, max_age: int | None) -> None:
-        self.max_age = max_age
-        """As given; may be changed between two frames, like the limits after it."""
-        self.max_age_s: float | None = None
-        """The same in seconds between the stamps; both hold. None: no limit."""
-        self.max_time_gap_s: float | None = None
-        """A frame whose stamp lies farther than this after the frame before it is a keyframe;
-        seconds. None: however far."""
-        self._begin_anew(schedule, deep)
-
-    def reset(self) -> None:
-        """Forget the cached feature: the next frame becomes a keyframe."""
-        self._deep.cancel()
-        self._cache.clear('reset')
-
-    def use_schedule(self, schedule: Schedule) -> None:
-        """Decide by another schedule from the next frame on, by a copy of it.
-
-        It is told what the present one knows of the last keyframe. An adaptive schedule after a
-        fixed one, or after one with another score, has nothing to compare with: the next frame
-        that its least interval allows is a keyframe.
+        Args:
+            options: When keyframes are due.
+            phase: See `SegmentationEngine.for_another_camera`.
         """
-        schedule = copy.copy(schedule)
-        schedule.follow(self.schedule)
-        self.schedule = schedule
-
-    def _begin_anew(self, schedule: Schedule, deep: DeepExecution, phase: float = 0.0) -> None:
-        """Take a copy of a schedule, and know of no frame."""
-        self.schedule = copy.copy(schedule)
-        self._deep = deep
+        self.cache = FeatureCache()
+        self._options = options
+        self._schedule = make_schedule(options)
         self._phase = phase
         self._next_phase = 0.0
-        self._cache = FeatureCache()
-        self._begun = self._cache.keyframe
-        self._frame = 0
+        self._begun = self.cache.keyframe
+        self._num_frames = 0
         self._newest_ns = 0
-        self._first_confidence = math.nan, self._begun
-        self._confidence_drop = math.nan
 
-    def _observe(
-        self, image: NDArray[np.uint8], independent: Independent, frame: Keyframe
+    @property
+    def options(self) -> ScheduleOptions:
+        """When keyframes are due; a new value counts from the next frame on."""
+        return self._options
+
+    @options.setter
+    def options(self, options: ScheduleOptions) -> None:
+        if options != self._options:
+            self._options = options
+            self._schedule = make_schedule(options, self._schedule)
+
+    @property
+    def begun_keyframe(self) -> StreamFrame:
+        """The newest keyframe, though its deep encoder may not be finished."""
+        return self._begun
+
+    def new_frame(self, size: tuple[int, int], stamp_ns: int) -> StreamFrame:
+        """Count a frame, before anything can fail: one that fails ages the feature, too."""
+        frame = StreamFrame(self._num_frames, size, stamp_ns)
+        self._num_frames += 1
+        return frame
+
+    def observe(
+        self, frame: StreamFrame, image: NDArray[np.uint8], feature: Tensor
     ) -> Observation:
-        return Observation(
-            image=image,
-            feature=independent.feature,
-            age=frame.number - self._begun.number,
-            age_s=(frame.stamp_ns - self._begun.stamp_ns) / 1e9,
-            confidence_drop=self._confidence_drop,
-            phase=self._next_phase,
-        )
+        """What the schedule is shown of a frame."""
+        age = frame.number - self._begun.number
+        return Observation(image=image, feature=feature, age=age, phase=self._next_phase)
 
-    def _decide(self, seen: Observation, frame: Keyframe) -> Decision:
-        """Whether the cache may be used at all, else what the schedule says.
+    def decide(self, frame: StreamFrame, seen: Observation, *, is_encoding: bool) -> Decision:
+        """Whether a frame becomes a keyframe, that is, has its deep encoder begun.
 
-        A frame is a keyframe if its deep encoder is begun; while another one's is under way, that
-        has to wait.
+        The cache comes first: a frame that cannot use it is a keyframe. Then the schedule has its
+        say, but not while the deep encoder of another keyframe `is_encoding`: one at a time.
         """
-        cache = self._cache
-        if cache.common is None:
-            return Decision(cache.reason_cleared)
-        if cache.keyframe.size != frame.size:
-            return Decision('size_change')
-        if frame.stamp_ns < self._newest_ns:
-            return Decision('time_jump')
-        gap_s = (frame.stamp_ns - self._newest_ns) / 1e9
-        if self.max_time_gap_s is not None and gap_s > self.max_time_gap_s:
-            return Decision('time_gap')
-        decision = self.schedule.decide(seen)
-        if self._deep.is_busy:
+        if restart := self._restart_reason(frame):
+            return Decision(restart)
+        decision = self._schedule.decide(seen)
+        if is_encoding:
             return decision._replace(reason='')
-        if not decision.reason and self._is_too_old(frame):
+        if not decision.is_keyframe and self._is_too_old(frame):
             return decision._replace(reason='max_age')
         return decision
 
-    def _is_too_old(self, frame: Keyframe) -> bool:
-        """Whether the cached feature is too old for a frame."""
-        used = self._cache.keyframe
-        if self.max_age is not None and frame.number - used.number > self.max_age:
-            return True
-        age_s = (frame.stamp_ns - used.stamp_ns) / 1e9
-        return self.max_age_s is not None and age_s > self.max_age_s
+    def cannot_wait(self, frame: StreamFrame, decision: Decision) -> bool:
+        """Whether a frame needs the feature under way at once, all slices of it."""
+        return decision.reason in _CANNOT_WAIT or self._is_too_old(frame)
 
-    def _measure_confidence(self, logits: Tensor, used: Keyframe) -> float:
-        """See `Observation.confidence_drop`, of the frame after this one."""
-        if not self.schedule.uses_confidence:
-            return math.nan
-        confidence = mean_confidence(logits)
-        first, keyframe = self._first_confidence
-        if math.isnan(first) or keyframe != used:
-            first = confidence
-            self._first_confidence = first, used
-        return first - confidence
+    def set_keyframe(self, frame: StreamFrame, seen: Observation, decision: Decision) -> None:
+        """Note a keyframe whose deep encoder has begun."""
+        self._schedule.set_keyframe(seen)
+        self._begun = frame
+        self._next_phase = self._phase if decision.reason in _RESTARTS else 0.0
 
-    def _run_deep_encoder(
-        self,
-        timer: StageTimer,
-        frame: Keyframe,
-        decision: Decision,
-        independent: Independent,
-        seen: Observation,
-    ) -> None:
-        """Begin or go on with a keyframe; afterwards the cache holds what this frame may use."""
-        deep, cache = self._deep, self._cache
-        is_keyframe = bool(decision.reason)
-        if not is_keyframe and not deep.is_busy:
-            return
-        if is_keyframe:
-            deep.cancel()
-            deep.begin(self._backend.deep_task(independent))
-        cannot_wait = decision.reason in CANNOT_WAIT or self._is_too_old(frame)
-        begun = frame if is_keyframe else self._begun
-        try:
-            with timer.stage('common'):
-                common = deep.finish() if cannot_wait else deep.advance()
-        except Exception:
-            if not is_keyframe:  # a frame later than that which it belongs to
-                cache.clear('retry')
-            raise
-        if is_keyframe:
-            self.schedule.set_keyframe(seen)
-            self._begun = begun
-            self._next_phase = self._phase if decision.reason in RESTARTS else 0.0
-        if common is not None:
-            cache.store(common, begun)
+    def accept(self, frame: StreamFrame) -> None:
+        """Note that a frame has a feature to use; the next stamp is compared with its own."""
+        self._newest_ns = frame.stamp_ns
+
+    def _restart_reason(self, frame: StreamFrame) -> str:
+        cache = self.cache
+        if cache.common is None:
+            return cache.reason_cleared
+        if cache.keyframe.size != frame.size:
+            return 'size_change'
+        gap_s = (frame.stamp_ns - self._newest_ns) / 1e9
+        if gap_s < 0:
+            return 'time_jump'
+        return 'time_gap' if 0 < self._options.max_time_gap_s < gap_s else ''
+
+    def _is_too_old(self, frame: StreamFrame) -> bool:
+        age_s = (frame.stamp_ns - self.cache.keyframe.stamp_ns) / 1e9
+        return 0 < self._options.max_feature_age_s < age_s

@@ -67,20 +67,6 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
     return np.asarray(1.0 / total, np.float32)
 
 
-@torch.inference_mode()
-def mean_confidence(logits: Tensor) -> float:
-    """Softmax probability of the best class, in the mean over the feature grid, in (0, 1].
-
-    Of every second row and column of the grid: with many classes all of it takes long.
-
-    Args:
-        logits: (1, K, h, w), on any device.
-    """
-    logits = logits[0, :, ::2, ::2].float()
-    best = logits.amax(dim=0)
-    return float((best - logits.logsumexp(dim=0)).exp_().mean())
-
-
 @cache
 def _cuda_kernel(device: torch.device, dtype: torch.dtype) -> Any:
     """`resized_argmax`, compiled; None where Triton is not installed or cannot do so."""

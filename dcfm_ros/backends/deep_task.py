@@ -1,0 +1,84 @@
+"""`DeepTask`: the deep encoder of one keyframe, in steps that can be spread over frames."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate, combinations
+import time
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(eq=False)
+class DeepTask:
+    """The deep encoder of one keyframe, in steps."""
+
+    steps: Sequence[Callable[[Any], Any]]
+    """Each continues from the result of the one before it; the last gives the feature to cache."""
+    state: Any
+    """What the next step continues from."""
+    wait: Callable[[], None] = lambda: None
+    """Returns when the device has finished its work."""
+    step_ms: list[float] = field(default_factory=list)
+    """Least duration of each step so far; shared by the tasks of one image size. Empty: not
+    measured yet."""
+
+    def run(self, start: int, stop: int) -> None:
+        """Run some of the steps."""
+        for step in self.steps[start:stop]:
+            self.state = step(self.state)
+
+    def run_all(self) -> Tensor:
+        """Run every step: the common feature."""
+        self.run(0, len(self.steps))
+        return self.feature
+
+    def run_measured(self) -> None:
+        """Run every step and note how long each takes."""
+        measured = []
+        for step in self.steps:
+            begin = time.perf_counter()
+            self.state = step(self.state)
+            self.wait()
+            measured.append((time.perf_counter() - begin) * 1e3)
+        before = self.step_ms or measured
+        self.step_ms[:] = [min(pair) for pair in zip(before, measured, strict=True)]
+
+    @property
+    def feature(self) -> Tensor:
+        """The common feature, once all steps have run."""
+        feature: Tensor = self.state
+        return feature
+
+
+@lru_cache(maxsize=64)  # costs stay as they are until a keyframe is measured anew
+def slice_ends(costs: tuple[float, ...], num_slices: int) -> tuple[int, ...]:
+    """Cut a chain into slices of which the longest is as short as possible.
+
+    Args:
+        costs: Of every step, at least 0.
+        num_slices: At least 1; the last slices are empty where there are fewer steps.
+
+    Returns:
+        For every slice the number of the step after its last one.
+    """
+    total = (0.0, *accumulate(costs))
+    # The longest slice lasts from one step to another: the least of these sums that suffices.
+    limits = sorted({end - begin for begin, end in combinations(total, 2)})
+    least = bisect_left(limits, True, key=lambda limit: len(_cut(total, limit)) <= num_slices)
+    ends = _cut(total, limits[least])
+    return (*ends, *[len(costs)] * (num_slices - len(ends)))
+
+
+def _cut(total: Sequence[float], limit: float) -> list[int]:
+    """Ends of slices as long as the limit allows, or one step; `total` counts from 0."""
+    begun, ends = 0, []
+    for end in range(2, len(total)):
+        if total[end] - total[begun] > limit:
+            begun = end - 1
+            ends.append(begun)
+    return [*ends, len(total) - 1]
