@@ -1,0 +1,182 @@
+"""Stand-ins for programs of the documents that a test machine does not have.
+
+`ros2` runs what it can for real (`ros2 run` starts the node) and checks the rest against what the
+package declares: launch arguments, parameters and their values, topics, services, transitions.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from command import Outcome
+from documents import OK, Call
+from repository import ROOT
+import yaml
+
+NODES = ('segmentation_node', 'semantic_cloud_node', 'run_length_node')
+TRANSITIONS = ('configure', 'activate', 'deactivate', 'cleanup', 'shutdown')
+FOREIGN = {
+    'git': 'the repository is copied instead of cloned',
+    'rosdep': 'needs the ROS package index',
+    'sudo': 'changes the machine',
+    'rviz2': 'has no wheel',
+    'trtexec': 'needs TensorRT',
+    'srun': 'needs SLURM',
+    'pip': 'would download gigabytes; the names are checked against setup.py',
+}
+"""Programs that are not run, and why."""
+
+
+def pip(call: Call) -> Outcome:
+    """Refuse a package that setup.py does not ask for."""
+    declared = set(re.findall(r"'([A-Za-z0-9._-]+)", (ROOT / 'setup.py').read_text('utf-8')))
+    words = [re.split(r'[\[<>=]', word)[0] for word in call.words[2:] if word != '-e']
+    if '-c' in words:
+        del words[words.index('-c') : words.index('-c') + 2]
+    unknown = [word for word in words if word not in declared | {'.', ''}]
+    return call.refused(f'not in setup.py: {unknown}') if unknown else OK
+
+
+def foreign(call: Call) -> Outcome:
+    """Do nothing; only programs of `FOREIGN` come here."""
+    assert call.words[0] in FOREIGN
+    return OK
+
+
+def make(call: Call) -> Outcome:
+    """Have make say what it would do: its targets and variables are real, its recipe is not run."""
+    words = [word for word in call.words[1:] if '=' not in word]
+    variables = {word.partition('=')[0] for word in call.words[1:] if '=' in word}
+    text = (ROOT / 'Makefile').read_text('utf-8')
+    unknown = [name for name in variables if not re.search(rf'^{name} \?=', text, re.MULTILINE)]
+    if unknown:
+        return call.refused(f'no such variables: {unknown}')
+    done = subprocess.run(
+        ['make', '-n', '-C', ROOT, *words], capture_output=True, text=True, check=False
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def ros2(call: Call) -> Outcome:
+    """`ros2 VERB ...`."""
+    verbs = {
+        'run': _run,
+        'launch': _launch,
+        'param': _param,
+        'lifecycle': _lifecycle,
+        'topic': _topic,
+        'pkg': lambda call: Outcome(0, f'{ROOT}\n', ''),
+    }
+    if call.words[1] not in verbs:
+        return call.refused(f'the stand-in knows {", ".join(verbs)}')
+    return verbs[call.words[1]](call)
+
+
+def _run(call: Call) -> Outcome:
+    """Start a node with the arguments given, wait until it runs, and stop it."""
+    package, program, *arguments = call.words[2:]
+    if package != 'dcfm_ros':
+        return OK if package in ('foxglove_bridge',) else call.refused('a foreign package')
+    if program not in NODES:
+        return call.refused(f'executables are {", ".join(NODES)}')
+    arguments = [word.replace(':=...', ':=/some/topic') for word in arguments]
+    path = Path(sys.executable).parent / program
+    with (call.folder / 'node.log').open('w') as log:
+        node = subprocess.Popen([path, *arguments], stdout=log, stderr=log, env=call.environment)
+        text, end = '', time.monotonic() + 60
+        while node.poll() is None and time.monotonic() < end and 'ready' not in text:
+            time.sleep(0.1)
+            text = (call.folder / 'node.log').read_text('utf-8')
+            if program != 'segmentation_node' and time.monotonic() > end - 56:
+                break  # alive after four seconds
+        is_alive = node.poll() is None
+        node.send_signal(signal.SIGINT)
+        node.wait(30)
+    if not is_alive or (program == 'segmentation_node' and 'ready' not in text):
+        return call.refused(f'it did not run: {text}')
+    return Outcome(0, text, '')
+
+
+def _launch(call: Call) -> Outcome:
+    """Check the file and its arguments."""
+    package, file, *arguments = call.words[2:]
+    path = ROOT / 'launch' / file
+    if package != 'dcfm_ros' or not path.is_file():
+        return call.refused(f'{path} does not exist')
+    declared = {
+        ast.literal_eval(node.args[0])
+        for launch in _with_included(path)
+        for node in ast.walk(ast.parse(launch.read_text('utf-8')))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, 'id', '') == 'DeclareLaunchArgument'
+        and isinstance(node.args[0], ast.Constant)
+    }
+    names = {word.partition(':=')[0] for word in arguments if ':=' in word}
+    unknown = names - declared
+    return call.refused(f'not declared: {sorted(unknown)}') if unknown else OK
+
+
+def _with_included(path: Path) -> list[Path]:
+    included = re.findall(r"'(\w+\.launch\.py)'", path.read_text('utf-8'))
+    return [path, *(path.with_name(name) for name in included if name != path.name)]
+
+
+def _param(call: Call) -> Outcome:
+    from dcfm_ros.ros.parameters.rules import settle
+
+    verb, node, *rest = call.words[2:]
+    if not node.endswith('/segmentation_node'):
+        return call.refused('another node')
+    if verb == 'set':
+        settle({rest[0]: yaml.safe_load(rest[1])})  # a wrong value raises
+    return (
+        OK if verb in ('set', 'get', 'describe', 'list', 'dump') else call.refused('no such verb')
+    )
+
+
+def _lifecycle(call: Call) -> Outcome:
+    verb, _, *rest = call.words[2:]
+    is_known = verb in ('get', 'list') or (verb == 'set' and rest[0] in TRANSITIONS)
+    return OK if is_known else call.refused(f'transitions are {", ".join(TRANSITIONS)}')
+
+
+def _topic(call: Call) -> Outcome:
+    from dcfm_ros.cloud import node as cloud
+    from dcfm_ros.ros import messages
+
+    topics = [word for word in call.words if word.startswith('/')]
+    known = {name.lstrip('~/') for name, _, _ in (messages.OUTPUTS | cloud.OUTPUTS).values()}
+    known |= {'diagnostics', 'image', 'labels', 'label_info'}
+    unknown = [t for t in topics if not any(t.endswith(name) for name in known)]
+    return call.refused(f'nothing publishes {unknown}') if unknown else OK
+
+
+def python3(call: Call) -> Outcome:
+    """The Python that runs the tests; a virtual environment sees the packages of this one."""
+    done = subprocess.run(
+        [sys.executable, *call.words[1:]],
+        cwd=call.folder,
+        env=call.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if call.words[1:3] == ['-m', 'venv'] and done.returncode == 0:
+        (site_packages,) = (call.folder / call.words[-1]).glob('lib/python3*/site-packages')
+        borrowed = [path for path in sys.path if path.endswith('site-packages')]
+        (site_packages / 'borrowed.pth').write_text('\n'.join(borrowed) + '\n')
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def torchrun(call: Call) -> Outcome:
+    """Check what each process would train, without the processes."""
+    words = call.words[call.words.index('-m') :]
+    command = [sys.executable, *words, '--print_config']
+    done = subprocess.run(command, cwd=call.folder, capture_output=True, text=True, check=False)
+    return Outcome(done.returncode, '', done.stderr)
