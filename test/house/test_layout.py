@@ -13,31 +13,20 @@ import pytest
 from repository import ROOT
 
 # Where each package really lies, links followed.
-PACKAGES = {'dcfm_ros': ROOT / 'dcfm_ros'} | {
+PACKAGES = {
     '.'.join(path.parent.relative_to(ROOT).parts): path.parent.resolve()
-    for pattern in ('dcfm_ros/*/__init__.py', 'dcfm_ros/*/*/__init__.py')
-    for path in ROOT.glob(pattern)
+    for depth in ('', '*/', '*/*/', '*/*/*/')
+    for path in ROOT.glob(f'dcfm_ros/{depth}__init__.py')
 }
-ROS_MODULES = {
-    f'dcfm_ros.{name}'
-    for name in (
-        'node',
-        'camera',
-        'cloud_inputs',
-        'cloud_messages',
-        'matched_subscription',
-        'messages',
-        'parameter_declaration',
-        'player',
-        'player_node',
-        'qos_overrides',
-        'run_length_node',
-        'run_node',
-        'semantic_cloud_node',
-        'benchmark.frame_taker',
-        'benchmark.transport_child',
-    )
-}
+RULE = """
+cli > replay benchmark deploy > training > play cloud node > ros > engine
+    > recordings > synthetic > keyframes > backends > masks > images > models
+    > option_spec files machine
+"""
+"""A room may use the rooms below it; not one beside or above it."""
+LEVELS = {room: level for level, rooms in enumerate(RULE.split('>')) for room in rooms.split()}
+ROS_ROOMS = {'ros', 'cloud', 'play', 'node'}
+PURE = ('dcfm_ros.ros.health', 'dcfm_ros.ros.parameters')
 ROS_PACKAGES = {'ament_index_python', 'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros'}
 ROS_PACKAGES |= {'message_filters', 'rclpy', 'rpyutils', 'sensor_msgs_py', 'tf2_ros'}
 ROS_SUFFIXES = ('_msgs', '_srvs', '_interfaces')
@@ -47,7 +36,8 @@ IMPORTED_AS = {
     'PyYAML': 'yaml',
     'scikit-learn': 'sklearn',
 }
-MAX_LINES = 300
+MAX_LINES = 250
+MAX_FUNCTION_LINES = 80
 
 
 def find_modules() -> dict[str, Path]:
@@ -165,30 +155,45 @@ def test_imports_are_absolute() -> None:
     assert not list(relative)
 
 
-def test_ros_is_imported_at_the_edge_only() -> None:
+def room_of(module: str) -> str:
+    return module.split('.')[1] if '.' in module else ''
+
+
+def is_pure(module: str) -> bool:
+    return module.startswith(PURE)
+
+
+def test_every_room_has_a_place_in_the_rule() -> None:
+    assert {room_of(module) for module in MODULES} - {''} == LEVELS.keys()
+
+
+def test_rooms_use_only_rooms_below_them() -> None:
+    crossings = [
+        f'{module} -> {used}'
+        for module, names in IMPORTS.items()
+        for used in names & MODULES.keys()
+        if used != 'dcfm_ros'
+        and room_of(used) != room_of(module)
+        and LEVELS[room_of(used)] <= LEVELS[room_of(module)]
+    ]
+    assert not crossings
+
+
+def test_ros_is_imported_in_its_rooms_only() -> None:
     users = {name for name, found in IMPORTS.items() if any(map(is_ros, found))}
-    assert not users - ROS_MODULES
+    assert not {name for name in users if is_pure(name) or room_of(name) not in ROS_ROOMS}
 
 
-def test_models_reach_models_only() -> None:
-    reached = reached_from(*in_package('dcfm_ros.models'))
-    assert not reached - set(in_package('dcfm_ros.models')) - {'dcfm_ros'}
-
-
-def test_engine_reaches_neither_training_nor_ros() -> None:
-    reached = reached_from('dcfm_ros.engine', *in_package('dcfm_ros.backends'))
-    assert 'dcfm_ros.engine' in reached
-    assert not reached & (ROS_MODULES | set(in_package('dcfm_ros.training')))
+def test_health_and_parameters_reach_no_ros() -> None:
+    reached = reached_from(*filter(is_pure, MODULES))
+    assert 'dcfm_ros.ros.parameters.rules' in reached
+    assert not {name for name in reached if room_of(name) in ROS_ROOMS and not is_pure(name)}
 
 
 def test_node_does_not_reach_training() -> None:
-    assert not reached_from(*ROS_MODULES) & set(in_package('dcfm_ros.training'))
-
-
-def test_training_does_not_reach_node() -> None:
-    reached = reached_from(*in_package('dcfm_ros.training'))
-    assert 'dcfm_ros.models.dcfm' in reached
-    assert not reached & ROS_MODULES
+    robot = [name for name in MODULES if room_of(name) in ('node', 'ros', 'cloud', 'engine')]
+    assert 'dcfm_ros.node' in robot
+    assert not {name for name in reached_from(*robot) if room_of(name) == 'training'}
 
 
 def test_training_needs_no_command_line_packages() -> None:
@@ -211,10 +216,10 @@ def test_imported_packages_are_declared_in_setup() -> None:
     assert not {module: names for module, names in undeclared.items() if names}
 
 
-def test_package_init_imports_nothing() -> None:
+def test_rooms_say_what_they_are_for_and_import_nothing() -> None:
     for package in PACKAGES:
-        assert package in MODULES, f'{package} has no __init__.py'
         assert not IMPORTS[package] - {'__future__', '__future__.annotations'}
+        assert ast.get_docstring(parse(MODULES[package])), package
 
 
 @pytest.mark.parametrize('module', ['dcfm_ros', 'dcfm_ros.models.config'])
@@ -233,6 +238,16 @@ def test_no_conftest_beside_the_packages() -> None:
 
 
 def test_files_are_short() -> None:
-    texts = {name: path.read_text(encoding='utf-8') for name, path in MODULES.items()}
-    lines = {name: sum(1 for line in text.splitlines() if line) for name, text in texts.items()}
+    lines = {name: len(path.read_text('utf-8').splitlines()) for name, path in MODULES.items()}
     assert not {name: count for name, count in lines.items() if count > MAX_LINES}
+
+
+def test_functions_are_short() -> None:
+    functions = [
+        (f'{module}.{node.name}', (node.end_lineno or 0) - node.lineno + 1)
+        for module, path in MODULES.items()
+        for node in ast.walk(parse(path))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    assert len(functions) > 1000
+    assert not [(name, count) for name, count in functions if count > MAX_FUNCTION_LINES]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,6 @@ import yaml
 NODES = ('segmentation_node', 'semantic_cloud_node', 'run_length_node')
 TRANSITIONS = ('configure', 'activate', 'deactivate', 'cleanup', 'shutdown')
 FOREIGN = {
-    'git': 'the repository is copied instead of cloned',
     'rosdep': 'needs the ROS package index',
     'sudo': 'changes the machine',
     'rviz2': 'has no wheel',
@@ -43,6 +43,23 @@ def pip(call: Call) -> Outcome:
     return call.refused(f'not in setup.py: {unknown}') if unknown else OK
 
 
+def git(call: Call) -> Outcome:
+    """Copy the working tree in place of `git clone`: what a commit of it would hold."""
+    listing = subprocess.run(
+        ['git', 'ls-files', '-z', '-co', '--exclude-standard'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    target = call.folder / call.words[-1]
+    for name in filter(None, listing.stdout.split('\0')):
+        if (ROOT / name).is_symlink() or (ROOT / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
+    return OK
+
+
 def foreign(call: Call) -> Outcome:
     """Do nothing; only programs of `FOREIGN` come here."""
     assert call.words[0] in FOREIGN
@@ -50,7 +67,7 @@ def foreign(call: Call) -> Outcome:
 
 
 def make(call: Call) -> Outcome:
-    """Have make say what it would do: its targets and variables are real, its recipe is not run."""
+    """Have make say what it would do: targets and variables are real, the recipe is not run."""
     words = [word for word in call.words[1:] if '=' not in word]
     variables = {word.partition('=')[0] for word in call.words[1:] if '=' in word}
     text = (ROOT / 'Makefile').read_text('utf-8')
@@ -86,21 +103,31 @@ def _run(call: Call) -> Outcome:
     if program not in NODES:
         return call.refused(f'executables are {", ".join(NODES)}')
     arguments = [word.replace(':=...', ':=/some/topic') for word in arguments]
-    path = Path(sys.executable).parent / program
-    with (call.folder / 'node.log').open('w') as log:
-        node = subprocess.Popen([path, *arguments], stdout=log, stderr=log, env=call.environment)
-        text, end = '', time.monotonic() + 60
-        while node.poll() is None and time.monotonic() < end and 'ready' not in text:
+    return _start(Path(sys.executable).parent / program, arguments, call)
+
+
+def _start(program: Path, arguments: list[str], call: Call) -> Outcome:
+    """Start a node, wait until it is ready, or alive for some seconds, and stop it."""
+    path = call.folder / 'node.log'
+    says_ready = program.name == 'segmentation_node'
+    with path.open('w') as log:
+        node = subprocess.Popen(
+            [program, *arguments], stdout=log, stderr=log, env=call.environment
+        )
+        end = time.monotonic() + (60 if says_ready else 5)
+        while node.poll() is None and time.monotonic() < end and not is_ready(path):
             time.sleep(0.1)
-            text = (call.folder / 'node.log').read_text('utf-8')
-            if program != 'segmentation_node' and time.monotonic() > end - 56:
-                break  # alive after four seconds
         is_alive = node.poll() is None
         node.send_signal(signal.SIGINT)
         node.wait(30)
-    if not is_alive or (program == 'segmentation_node' and 'ready' not in text):
-        return call.refused(f'it did not run: {text}')
-    return Outcome(0, text, '')
+    if not is_alive or (says_ready and not is_ready(path)):
+        return call.refused(f'it did not run: {path.read_text("utf-8")}')
+    return OK
+
+
+def is_ready(log: Path) -> bool:
+    """Whether segmentation_node has logged that it takes images."""
+    return 'ready on' in log.read_text('utf-8')
 
 
 def _launch(call: Call) -> Outcome:
@@ -119,7 +146,13 @@ def _launch(call: Call) -> Outcome:
     }
     names = {word.partition(':=')[0] for word in arguments if ':=' in word}
     unknown = names - declared
-    return call.refused(f'not declared: {sorted(unknown)}') if unknown else OK
+    if unknown:
+        return call.refused(f'not declared: {sorted(unknown)}')
+    for prefix in filter(None, call.environment.get('AMENT_PREFIX_PATH', '').split(':')):
+        program = Path(prefix, 'lib', 'dcfm_ros', 'segmentation_node')
+        if file == 'segment.launch.py' and program.is_file():
+            return _start(program, [], call)  # as colcon has just installed it
+    return OK
 
 
 def _with_included(path: Path) -> list[Path]:

@@ -1,0 +1,165 @@
+"""Every command and code block of the documents runs as it is printed.
+
+Blocks of one document run in order, in a folder of their own. What shortens them stands below, and
+what is not run for real in `stand_ins`; a block in a language that is not handled is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+import json
+from pathlib import Path
+import re
+import shutil
+
+from command import dcfm
+import cv2
+from documents import Block, Stage, blocks_of, documents, short_dcfm
+import numpy as np
+import pytest
+from repository import ROOT
+from small_net import make_net
+import stand_ins
+import typer
+import yaml
+
+from dcfm_ros.cli import main as cli
+from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.models.labels import CAMVID_NAMES
+
+pytestmark = pytest.mark.slow
+
+TUTORIAL = 'docs/own_footage.md'
+"""Its blocks have names and a test of their own, `test_own_footage.py`."""
+SIZE, FRAMES = '48x64', 8
+SHORT = {
+    'ablate': '',
+    'bench': '--size 48x64 --frames 4 --device cpu',
+    'demo': '--rate 10 --frames 20',
+    'evaluate': '--height 32 --jobs 1',
+    'pseudo-label': '--height 32',
+    'segment': '--height 32',
+    'synth': f'--size {SIZE} --frames {FRAMES}',
+    'train': '--print_config',
+}
+DOCUMENTS = [path for path in documents() if path.relative_to(ROOT).as_posix() != TUTORIAL]
+
+
+@pytest.fixture(scope='module')
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The inputs that the documents name, small."""
+    folder = tmp_path_factory.mktemp('recordings')
+
+    def run(*words: object) -> None:
+        done = dcfm(*words)
+        assert done.returncode == 0, done.stderr
+
+    drive = folder / 'drive'
+    run('synth', '--output', drive, *SHORT['synth'].split(), '--seed', 7)
+    shutil.copytree(drive / 'frames', folder / 'folder')
+    for name in ('my_rosbag', 'bags/a', 'bags/b'):
+        run('bag', drive / 'frames', '--output', folder / name)
+    topics = ('--topic', '/front/image_raw', '--label-topic', '/front/label')
+    run('bag', drive / 'frames', '--labels', drive / 'masks', *topics, '--output', folder / 'run')
+    (mcap,) = (folder / 'my_rosbag').glob('*.mcap')
+    shutil.copy(mcap, folder / 'run.mcap')
+    run('segment', drive / 'frames', '--output', folder / 'drive.mp4', '--height', 32)
+    return folder
+
+
+@pytest.fixture
+def stage(recordings: Path, tmp_path: Path) -> Iterator[Stage]:
+    shutil.copytree(recordings, tmp_path, dirs_exist_ok=True)
+    for name in ('config', 'models', 'launch', 'docs', 'constraints.txt'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / 'ws' / 'src').mkdir(parents=True)
+    camvid(tmp_path)
+    for name in ('default_full_size', 'accurate_start', 'accurate_full_size', 'accurate_pairs'):
+        (tmp_path / 'out' / name).mkdir(parents=True)
+        save_checkpoint(tmp_path / 'out' / name / 'best.safetensors', make_net())
+    programs = dict.fromkeys(stand_ins.FOREIGN, stand_ins.foreign)
+    programs |= {
+        name: getattr(stand_ins, name) for name in ('git', 'make', 'pip', 'ros2', 'torchrun')
+    }
+    programs |= {'dcfm': short_dcfm(SHORT), 'python3': stand_ins.python3}
+    stage = Stage(tmp_path, programs)
+    yield stage
+    stage.close()
+
+
+def camvid(folder: Path) -> None:
+    """A dataset in the layout of CamVid."""
+    random = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for kind in (split, f'{split}annot'):
+            (folder / 'data' / 'camvid' / kind).mkdir(parents=True)
+        for index in range(6):
+            name = f'0001TP_{6690 + 30 * index:06d}'
+            home = folder / 'data' / 'camvid'
+            image = random.integers(0, 256, (48, 64, 3), np.uint8)
+            label = random.integers(0, len(CAMVID_NAMES), (48, 64), np.uint8)
+            cv2.imwrite(str(home / split / f'{name}.jpg'), image)
+            cv2.imwrite(str(home / f'{split}annot' / f'{name}.png'), label)
+
+
+def run_python(stage: Stage, block: Block) -> None:
+    """Run a block of Python with what its text takes for granted; a node is tested elsewhere."""
+    if 'rclpy.spin' in block.text:
+        compile(block.text, str(block), 'exec')  # run by test_readme_client.py
+        return
+    images = [cv2.imread(str(path))[..., ::-1] for path in sorted(stage.folder.glob('folder/*'))]
+    known = {'frames': [(i * 66_000_000, image.copy()) for i, image in enumerate(images)]}
+    exec(compile(_PYTHON_BEFORE + block.text, str(block), 'exec'), known)
+
+
+_PYTHON_BEFORE = """
+from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
+"""
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_blocks_run_as_printed(path: Path, stage: Stage) -> None:
+    handlers = {
+        'sh': stage.run,
+        'python': partial(run_python, stage),
+        'yaml': lambda block: yaml.safe_load(block.text),
+        'json': lambda block: json.loads(block.text),
+        '': lambda block: None,  # pictures and output, no commands
+    }
+    for block in blocks_of(path):
+        assert block.language in handlers, f'{block}: what is {block.language!r}?'
+        handlers[block.language](block)
+
+
+def test_pictures_hold_no_commands() -> None:
+    """A command in a block without language would escape the test above."""
+    programs = re.compile(r'^\s*\$?\s*(dcfm|make|ros2|pip|python\S*|colcon) ', re.MULTILINE)
+    bare = [block for path in documents() for block in blocks_of(path) if not block.language]
+    assert not [str(block) for block in bare if programs.search(block.text)]
+
+
+def test_verbs_and_options_in_the_prose_exist() -> None:
+    verbs = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    wrong = []
+    for path in documents():
+        prose = re.sub(
+            r'^```.*?^```$', '', path.read_text('utf-8'), flags=re.DOTALL | re.MULTILINE
+        )
+        for found in re.finditer(r'`dcfm ([a-z][a-z-]*)([^`]*)`', prose):
+            verb, rest = found[1], found[2]
+            known = {o for p in verbs[verb].params for o in p.opts} if verb in verbs else set()
+            options = set(re.findall(r'(?<!\S)--[a-z-]+', rest)) - {'--help'}
+            if verb not in verbs or (verb != 'train' and options - known):
+                wrong.append(f'{path.name}: {found[0]}')
+    assert not wrong
+
+
+def test_links_lead_somewhere() -> None:
+    broken = []
+    for path in documents():
+        for target in re.findall(r'\]\(([^)#\s]+)[^)]*\)', path.read_text('utf-8')):
+            if '://' not in target and not (path.parent / target).exists():
+                broken.append(f'{path.name}: {target}')
+    assert not broken
