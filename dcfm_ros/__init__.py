@@ -3,16 +3,18 @@
 A camera image comes in, a semantic mask for that image goes out. A deep encoder runs on keyframes
 only; its common feature is cached and fused with the shallow independent feature of every frame.
 
-The parts, in the order in which a frame meets them; calls and imports point downward only:
+Each folder is a room; a room uses only the rooms below it:
 
-- ``node`` (with ``messages``, ``parameters``): the ROS 2 node; ``player`` is its peer.
-- ``engine``: one public verb per frame, ``SegmentationEngine.step``. State between frames lives
-  in the ``scheduler`` (when is a keyframe due) and the ``feature_cache`` (what the last one left).
-- ``backends``: how the network is computed (PyTorch, OpenVINO, ONNX Runtime).
-- ``models``: the network and its checkpoints; knows neither ROS nor the engine.
-
-``training`` stands beside the node and uses the same models and the same engine. The tools on top
-(``cli``, ``demo``, ``segment``, ``bench``) use all of them.
+- ``cli``: the command line, one file per verb.
+- ``replay``, ``benchmark``, ``deploy``: tools that run the engine, or the node over DDS.
+- ``training``: footage, pairs, evaluation, studies.
+- ``node``, ``cloud``, ``play``: the segmentation node, the labelled cloud, the node's peer.
+- ``ros``: the parts of a node.
+- ``engine``: one public verb per frame, ``SegmentationEngine.step``.
+- ``recordings``, ``synthetic``: frames without ROS.
+- ``keyframes``: when is a keyframe, and what does it leave behind. The state between frames.
+- ``backends``: how the network is computed.
+- ``masks``, ``images``, ``models``: arrays, and the network itself.
 """
 
 __version__ = '0.1.0'

@@ -1,4 +1,4 @@
-"""The DCFM network.
+"""The DCFM network and its checkpoints. Uses nothing else of the package.
 
 ``config``, ``labels``, ``dcfm``, ``backbone``, ``timm_backbone``, ``fusion``, ``head``,
 ``checkpoint``, ``official``.

@@ -1,9 +1,8 @@
-"""How the network is computed.
+"""How the network is computed. Uses ``models``.
 
-- ``interface``: what the engine asks of a backend; ``choice`` finds the one that is meant.
-- ``torch_backend``: PyTorch, with the batch norms folded (``folding``) and the fusion split.
-- ``graph_backend``: stages prepared for one size of image; ``graphs`` makes them, and ONNX of
-  them for ``onnx_backend``: ``openvino_backend`` and ``onnxruntime_backend``; ``cuda_backend``
-  replays them as CUDA graphs.
-- ``triton_mask``: resizing and argmax on CUDA.
+- ``choice`` finds the backend that is meant; ``interface`` is what the engine asks of it.
+- ``torch_backend``: PyTorch, with batch norms folded (``folding``) and the fusion split.
+- ``graph_backend``: ``stages`` prepared for one size of image and run by a ``Runner``:
+  ``openvino_backend`` (through ``onnx_graph``) or ``cuda_backend``.
+- ``deep_task``: the deep encoder in steps that can be spread over frames.
 """
