@@ -136,10 +136,14 @@ class VideoConsistency:
     def add_frame(self, prediction: Mask, label: Mask) -> None:
         """Take in the next frame of a clip; both (H, W), kept for a window's length.
 
+        A frame of another size than the one before starts a new clip.
+
         Raises:
             ValueError: If the shapes differ.
         """
         _check_shapes(prediction, label)
+        if self._recent and self._recent[-1][1].shape != label.shape:
+            self.end_clip()
         self._recent.append((prediction, label))
         if len(self._recent) != self._recent.maxlen:
             return

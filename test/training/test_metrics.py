@@ -91,6 +91,15 @@ def test_paper_form_weighs_clips_alike_and_official_windows():
     assert paper.value() == pytest.approx(1 / 2)
 
 
+def test_frame_of_another_size_starts_a_clip():
+    small, large = np.zeros((2, 2), np.uint8), np.zeros((4, 4), np.uint8)
+    consistency, apart = VideoConsistency(2, 'paper'), VideoConsistency(2, 'paper')
+    consistency.add_clip([small, small + 1, large, large], [small, small, large, large])
+    apart.add_clip([small, small + 1], [small, small])
+    apart.add_clip([large, large], [large, large])
+    assert consistency.value() == apart.value() == pytest.approx(1 / 2)
+
+
 def test_void_that_stays_void_counts_as_still():
     label = [np.array([[255, 0]], np.uint8)] * 2
     predictions = [np.array([[1, 0]], np.uint8), np.array([[2, 0]], np.uint8)]
