@@ -91,10 +91,9 @@ setup(
     zip_safe=False,
     install_requires=[
         'av',
-        # What rosbags reads whole recordings with, for those that are cut off.
         'backports.zstd',
-        'lz4',
         'matplotlib',
+        'mcap',
         'numpy',
         # The headless build: opencv-python needs libGL.so.1, which a bare machine does not have.
         'opencv-python-headless',

@@ -1,8 +1,9 @@
-"""Files in the order of their numbers, and text files that appear as a whole or not at all."""
+"""Files in the order of their numbers; files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 import json
 import math
 import os
@@ -12,9 +13,36 @@ import tempfile
 from typing import Any
 
 
-def in_numerical_order(paths: Iterable[Path]) -> list[Path]:
-    """Sort by name so that 'a2' comes before 'a10'."""
-    return sorted(paths, key=lambda path: (_numerical(path.stem), path.name))
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files of a folder by the end of their names, 'a2' before 'a10'.
+
+    Hidden files are passed over: macOS leaves `._a.png` beside `a.png` on other file systems.
+
+    Args:
+        folder: Where to look, not below it.
+        suffixes: Lower case, with their dot; names may have them in upper case.
+    """
+    paths = (p for p in folder.iterdir() if not p.name.startswith('.'))
+    found = (p for p in paths if p.name.lower().endswith(suffixes))
+    return sorted(found, key=lambda path: (_numerical(path.stem), path.name))
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill, which takes its place when the body ends without an error.
+
+    Raises:
+        FileExistsError: If `folder` is there already and not an empty folder.
+    """
+    folder = folder.resolve()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f'{folder} exists already')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f'.{folder.name}.', dir=folder.parent) as partial:
+        part = Path(partial, folder.name)
+        part.mkdir()
+        yield part
+        part.replace(folder)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dcfm_ros.cli import bench, evaluate, export, figures, pseudo_label, replay, train, weights
+from dcfm_ros.cli import (
+    bench,
+    evaluate,
+    export,
+    figures,
+    pseudo_label,
+    recordings,
+    replay,
+    train,
+    weights,
+)
 from dcfm_ros.cli.options import (
     Adaptive,
     Backend,
@@ -32,7 +42,6 @@ from dcfm_ros.cli.options import (
     Slices,
     Topic,
     deliver,
-    parse_size,
     refuse_unused,
     with_progress,
 )
@@ -173,48 +182,12 @@ def demo(
         raise RuntimeError(f'no mask came back; see {output / "node.log"}')
 
 
-@app.command()
-def synth(
-    output: Annotated[Path, typer.Option(help='Folder to create.')],
-    frames: Annotated[int, typer.Option(min=1, help='Length.')] = 150,
-    seed: Annotated[int, typer.Option(min=0, help='Which drive.')] = 0,
-    size: Annotated[str, typer.Option(help='Height x width.')] = '360x480',
-    rate: Rate = 15.0,
-    speed: Annotated[float, typer.Option(min=0.0, help='Metres per second.')] = 8.0,
-) -> None:
-    """Render a labelled synthetic drive: frames and exact masks in CamVid's 11 classes."""
-    from dcfm_ros.synthetic.drive import DriveConfig, write_drive
-
-    height, width = parse_size(size)
-    drive = DriveConfig(
-        seed=seed, num_frames=frames, height=height, width=width, rate_hz=rate, speed_mps=speed
-    )
-    write_drive(drive, output)
-    typer.echo(f'{frames} frames and masks in {output}')
-
-
-@app.command()
-def bag(
-    images: Annotated[Path, typer.Argument(help='Image folder, or video.')],
-    output: Annotated[Path, typer.Option(help='Rosbag folder to create.')],
-    labels: Labels = None,
-    rate: Rate = 15.0,
-    topic: Annotated[str, typer.Option(help='Image topic.')] = '/camera/image_raw',
-    label_topic: Annotated[str, typer.Option(help='Mask topic.')] = '/camera/label',
-) -> None:
-    """Record an image folder (with masks, if there are any) or a video as a rosbag."""
-    from dcfm_ros.recordings.bags import write_bag
-    from dcfm_ros.recordings.sources import open_source
-
-    frames = with_progress(open_source(str(images), labels=labels, rate_hz=rate), 'recording')
-    count = write_bag(output, frames, topic=topic, label_topic=label_topic)
-    typer.echo(f'{count} images in {output}')
-
-
+app.command()(recordings.synth)
+app.command()(recordings.bag)
+app.command()(recordings.extract)
 app.command()(bench.bench)
 app.command()(evaluate.evaluate)
 app.command()(replay.replay)
-app.command()(train.extract)
 app.command()(pseudo_label.pseudo_label)
 app.command()(train.ablate)
 app.command()(figures.figures)

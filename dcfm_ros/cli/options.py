@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from dcfm_ros.recordings.sources import SourceFrame
     from dcfm_ros.replay.recorder import RunRecorder
 
+Item = TypeVar('Item')
 Number = TypeVar('Number', int, float)
 
 # typer reads annotations at run time and still wants Optional on Python 3.10.
@@ -55,10 +55,8 @@ ConfidenceDrop = Annotated[
 ]
 Json = Annotated[OptionalPath, typer.Option('--json', help='Also write the figures here.')]
 Topic = Annotated[OptionalText, typer.Option(help='Image topic of a bag with several.')]
-LabelTopic = Annotated[OptionalText, typer.Option(help='Mask topic of a bag, for the mIoU.')]
-Labels = Annotated[
-    OptionalPath, typer.Option(help='Folder of PNG masks beside an image folder, for the mIoU.')
-]
+LabelTopic = Annotated[OptionalText, typer.Option(help='Mask topic of a bag.')]
+Labels = Annotated[OptionalPath, typer.Option(help='Folder of PNG masks beside an image folder.')]
 Rate = Annotated[float, typer.Option(min=0.1, help='Frames per second.')]
 
 
@@ -117,10 +115,8 @@ def save_json(path: Path | None, values: dict[str, Any]) -> None:
         write_json(path, values)
 
 
-def with_progress(
-    frames: Iterable[SourceFrame], text: str, total: int | None = None
-) -> Iterable[SourceFrame]:
-    """Show progress over the frames while somebody watches."""
+def with_progress(frames: Iterable[Item], text: str, total: int | None = None) -> Iterable[Item]:
+    """Show progress over the frames in a terminal."""
     from rich.progress import track
 
     return track(frames, text, total=total, transient=True, disable=not sys.stderr.isatty())

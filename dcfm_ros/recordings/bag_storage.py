@@ -1,62 +1,53 @@
-"""The files that a rosbag consists of: read through their index, or by a scan if it is gone."""
+"""The files of a rosbag, read through their index or, where that is gone, from front to back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 import shutil
 import tempfile
-from typing import Any, Protocol
+from typing import Any
 
 from backports import zstd
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
-from rosbags.typesys import Stores, get_typestore
+import yaml
 
-from dcfm_ros.recordings.bag_files import STORAGE_SUFFIXES, storage_files
-from dcfm_ros.recordings.damaged_files import DamagedStorage, ScannedDatabase, ScannedMcap
+from dcfm_ros.files import list_files
+from dcfm_ros.recordings.bag_losses import BagLosses
+from dcfm_ros.recordings.bag_topic import BagTopic
+from dcfm_ros.recordings.damaged_files import DatabaseScan, McapScan, has_log, lacks_log
 from dcfm_ros.recordings.frame import SourceError
-
-BagTopics = dict[str, str]
-"""Message types by topic."""
-_ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-_SCANS: dict[str, type[DamagedStorage]] = {'.mcap': ScannedMcap, '.db3': ScannedDatabase}
+from dcfm_ros.recordings.sources import STORAGE_SUFFIXES
 
 
-@dataclass(frozen=True)
-class Message:
-    """A message as it was recorded."""
+def storage_files(path: Path) -> list[Path]:
+    """Files of a bag in the order of recording: the file itself, or those of a folder."""
+    if not path.is_dir():
+        return [path]
+    if named := _metadata(path).get('relative_file_paths'):
+        return [path / Path(name).name for name in named]
+    # Recorders number their files: name_0, name_1, ..., name_10.
+    return list_files(path, STORAGE_SUFFIXES)
 
-    topic: str
-    time_ns: int
-    """When it was recorded."""
-    decode: Callable[[], Any]
-    """Gives its content."""
 
-
-class Storage(Protocol):
-    """A file of a bag."""
-
-    @property
-    def topics(self) -> BagTopics:
-        """What it holds."""
-        ...
-
-    def messages(self, topic: str) -> Iterator[Message]:
-        """Iterate over the messages of a topic."""
-        ...
+def promised_counts(path: Path) -> dict[str, int]:
+    """Messages by topic according to the folder's metadata.yaml; empty without one."""
+    entries = _metadata(path).get('topics_with_message_count') or ()
+    try:
+        return {e['topic_metadata']['name']: int(e['message_count']) for e in entries}
+    except (KeyError, TypeError):
+        return {}  # cut off
 
 
 @contextmanager
-def open_storages(path: Path, notes: list[str]) -> Iterator[list[Storage]]:
+def open_storages(path: Path, losses: BagLosses) -> Iterator[list[Storage]]:
     """Open the files of a bag, in the order of recording.
 
     Args:
         path: The bag.
-        notes: Gets a line for everything that turns out not to be there, now and while reading.
+        losses: Gets a note of everything that cannot be read, now and while reading.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
@@ -64,111 +55,102 @@ def open_storages(path: Path, notes: list[str]) -> Iterator[list[Storage]]:
     """
     if not path.exists():
         raise FileNotFoundError(f'no such file or folder: {path}')
-    files = storage_files(path)
     storages: list[Storage] = []
     with ExitStack() as stack:
-        for file in files:
+        for file in storage_files(path):
             if not file.exists():
-                notes.append(f'{file.name} is gone')
+                losses.note(f'{file.name} is missing')
                 continue
             try:
-                storages.append(_open(file, stack, notes))
+                storages.append(_open(file, stack, losses))
             except (SourceError, OSError) as error:
-                notes.append(f'{file.name} cannot be read: {error}')
+                losses.note(f'{file.name} cannot be read: {error}')
         if not storages:
-            raise SourceError(f'{path} cannot be read as a bag: {"; ".join(notes) or "no files"}')
+            reasons = '; '.join(losses.notes) or 'no files'
+            raise SourceError(f'{path} cannot be read as a bag: {reasons}')
         yield storages
 
 
-def _open(file: Path, stack: ExitStack, notes: list[str]) -> Storage:
+def _open(file: Path, stack: ExitStack, losses: BagLosses) -> Storage:
     if file.suffix == '.bag':
         try:
-            reader = stack.enter_context(Reader1(file))
-        except Exception as error:  # of whatever kind: the reader trusts what it reads
+            return IndexedFile(stack.enter_context(Reader1(file)), file.name, losses)
+        except Exception as error:  # of many kinds: the reader trusts what it reads
             raise SourceError(str(error) or type(error).__name__) from error
-        return _Indexed(reader, file.name, notes, is_ros1=True)
+    if file.suffix == '.db3' and lacks_log(file):
+        losses.note(f'{file.name}-wal is missing; it may hold the last messages')
     if file.suffix == '.zstd':
-        file = _decompressed(file, stack, notes)
-    if file.suffix not in _SCANS:
-        raise SourceError(f'{file.name} is none of {", ".join(STORAGE_SUFFIXES)}, .bag')
+        file = _decompressed(file, stack, losses)
+    if file.suffix not in ('.mcap', '.db3'):
+        raise SourceError(f'it is none of {", ".join(STORAGE_SUFFIXES)}, .bag')
+    if has_log(file):
+        return DatabaseScan(file, stack, losses)
     try:
-        return _Indexed(stack.enter_context(Reader2(file)), file.name, notes)
+        return IndexedFile(stack.enter_context(Reader2(file)), file.name, losses)
     except Exception as error:
         try:
-            scanned = _SCANS[file.suffix](file)
-        except ValueError as nothing:
-            raise SourceError(str(nothing)) from error
-        stack.callback(scanned.close)
-        if not scanned.topics:
-            raise SourceError(str(error)) from error
-        reason = scanned.damage or f'its index cannot be read ({error})'
-        notes.append(f'{file.name} ends early: {reason}')
-        return _Scanned(scanned)
+            is_mcap = file.suffix == '.mcap'
+            return McapScan(file, losses) if is_mcap else DatabaseScan(file, stack, losses)
+        except SourceError as reason:
+            raise SourceError(f'{error} ({reason})') from error
 
 
-def _decompressed(file: Path, stack: ExitStack, notes: list[str]) -> Path:
+def _decompressed(file: Path, stack: ExitStack, losses: BagLosses) -> Path:
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     whole = Path(folder, file.stem)
     with file.open('rb') as packed, zstd.open(packed, 'rb') as source, whole.open('wb') as target:
         try:
             shutil.copyfileobj(source, target)
         except (EOFError, zstd.ZstdError) as error:
-            notes.append(f'{file.name} ends early: {error}')
+            losses.note(f'{file.name} ends early: {error}')
     return whole
 
 
-class _Indexed:
-    """A file that is whole, or whose index at least says so."""
+class IndexedFile:
+    """A file with an index, read by rosbags."""
 
-    def __init__(self, reader: Any, name: str, notes: list[str], *, is_ros1: bool = False) -> None:
-        self.topics: BagTopics = {c.topic: c.msgtype for c in reader.connections}
+    def __init__(self, reader: Any, name: str, losses: BagLosses) -> None:
+        self.topics = {
+            c.topic: BagTopic(c.msgtype, getattr(c.ext, 'serialization_format', 'ros1'))
+            for c in reader.connections
+        }
         self._reader = reader
         self._name = name
-        self._notes = notes
-        self._is_ros1 = is_ros1
+        self._losses = losses
 
-    def messages(self, topic: str) -> Iterator[Message]:
+    def messages(self, topic: str) -> Iterator[tuple[int, bytes]]:
+        """Iterate over time of recording in ns and bytes of the messages of a topic."""
         chosen = [c for c in self._reader.connections if c.topic == topic]
-        # Asked for no connection, the reader would give the messages of all.
-        messages = self._reader.messages(chosen) if chosen else iter(())
+        if not chosen:  # the reader would then give the messages of all
+            return
         promised, count, reason = sum(c.msgcount for c in chosen), 0, ''
+        messages = self._reader.messages(chosen)
         while True:
             try:
-                connection, time_ns, raw = next(messages)
+                _, time_ns, raw = next(messages)
             except StopIteration:
                 break
             except Exception as error:
                 reason = f' ({str(error) or type(error).__name__})'
                 break
             count += 1
-            yield _message(topic, connection.msgtype, time_ns, raw, is_ros1=self._is_ros1)
-        # The reader stops without a word where a chunk is damaged in its midst.
+            yield time_ns, raw
+        # The reader stops in silence at some kinds of damage.
         if reason or count < promised:
-            told = f'{count} of {promised} messages on {topic} can be read'
-            self._notes.append(f'{self._name} ends early: {told}{reason}')
+            found = f'{count} of {promised} messages on {topic} can be read'
+            self._losses.note(f'{self._name} ends early: {found}{reason}')
 
 
-class _Scanned:
-    def __init__(self, storage: DamagedStorage) -> None:
-        self.topics: BagTopics = storage.topics
-        self._storage = storage
-
-    def messages(self, topic: str) -> Iterator[Message]:
-        for time_ns, raw in self._storage.messages(topic):
-            yield _message(topic, self.topics[topic], time_ns, raw)
+Storage = IndexedFile | McapScan | DatabaseScan
+"""A file of a bag: `topics` by name, `messages` of a topic in the order of recording."""
 
 
-def _message(topic: str, kind: str, time_ns: int, raw: bytes, *, is_ros1: bool = False) -> Message:
-    def decode() -> Any:
-        if is_ros1:
-            return _typestore(Stores.ROS1_NOETIC).deserialize_ros1(raw, kind)
-        # Messages compressed one by one: a message of its own begins with 00 01 00 00.
-        data = zstd.decompress(raw) if raw[:4] == _ZSTD_MAGIC else raw
-        return _typestore(Stores.ROS2_JAZZY).deserialize_cdr(data, kind)
-
-    return Message(topic, time_ns, decode)
-
-
-@cache
-def _typestore(store: Stores) -> Any:
-    return get_typestore(store)
+def _metadata(path: Path) -> dict[str, Any]:
+    file = path / 'metadata.yaml'
+    if not file.is_file():
+        return {}
+    try:
+        values = yaml.safe_load(file.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        return {}  # written last, so a recorder that was killed may have cut it off too
+    return values if isinstance(values, dict) else {}

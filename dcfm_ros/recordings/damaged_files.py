@@ -1,261 +1,175 @@
-"""Recordings whose index is gone, read record by record as far as they go.
-
-A recorder that is killed leaves an MCAP file without summary and footer, and a database that is
-cut off has a tree that leads to pages which are not there. What was written before is whole.
-"""
+"""Files of a bag that have no usable index, read from front to back as far as they go."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-import mmap
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-import struct
-from typing import Protocol
+import shutil
+import sqlite3
+import tempfile
+from typing import BinaryIO
 
-from backports import zstd
-from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
+from mcap.data_stream import ReadDataStream
+from mcap.opcode import Opcode
+from mcap.records import Channel, Chunk, McapRecord, Message, Schema
+from mcap.stream_reader import StreamReader, breakup_chunk
 
-_MAGIC = b'\x89MCAP0\r\n'
-_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x03, 0x04, 0x05, 0x06
-_DATABASE_HEAD = 100
-_LEAF_TABLE = 0x0D
+from dcfm_ros.recordings.bag_losses import BagLosses
+from dcfm_ros.recordings.bag_topic import BagTopic
+from dcfm_ros.recordings.frame import SourceError
+
+_MODE = slice(18, 19)
+"""Where the header of a database says 2 if it is written through a write-ahead log."""
 
 
-class DamagedStorage(Protocol):
-    """A file of a bag that has no index."""
+class McapScan:
+    """An MCAP file without index, as a recorder that was killed leaves it."""
 
-    topics: dict[str, str]
-    """Message types by topic."""
-    damage: str
-    """Where it ends and why; '' if it is whole but for its index."""
+    def __init__(self, path: Path, losses: BagLosses) -> None:
+        """Read through the file for its topics.
 
-    def __init__(self, path: Path) -> None: ...
+        Args:
+            path: The file.
+            losses: Gets a note of everything that cannot be read.
+
+        Raises:
+            SourceError: If it has no topic.
+        """
+        self.topics: dict[str, BagTopic] = {}
+        self._path = path
+        self._losses = losses
+        self._channels: dict[int, str] = {}
+        schemas: dict[int, str] = {}
+        for record in self._records():
+            if isinstance(record, Schema):
+                schemas[record.id] = record.name
+            elif isinstance(record, Channel):
+                kind = schemas.get(record.schema_id, '')
+                self._channels[record.id] = record.topic
+                self.topics[record.topic] = BagTopic(kind, record.message_encoding)
+        if not self.topics:
+            raise SourceError('it has no topic')
 
     def messages(self, topic: str) -> Iterator[tuple[int, bytes]]:
         """Iterate over time of recording in ns and bytes of the messages of a topic."""
-        ...
+        for record in self._records():
+            if isinstance(record, Message) and self._channels.get(record.channel_id) == topic:
+                yield record.log_time, record.data
 
-    def close(self) -> None:
-        """Close the file."""
-        ...
-
-
-class ScannedMcap:
-    """An MCAP file (mcap.dev/spec) without its summary."""
-
-    def __init__(self, path: Path) -> None:
-        """Look through the whole file for topics."""
-        self.topics: dict[str, str] = {}
-        self.damage = ''
-        self._file = path.open('rb')
-        self._size = path.stat().st_size
-        self._channels: dict[int, str] = {}
-        schemas: dict[int, str] = {}
-        for kind, content in self._records():
-            if kind == _SCHEMA:
-                schemas[int.from_bytes(content[:2], 'little')] = _text(content, 2)[0]
-            elif kind == _CHANNEL and len(content) >= 4:
-                channel, schema = struct.unpack_from('<HH', content)
-                topic, _ = _text(content, 4)
-                self._channels[channel] = topic
-                self.topics[topic] = schemas.get(schema, '')
-
-    def messages(self, topic: str) -> Iterator[tuple[int, bytes]]:
-        """See `DamagedStorage`."""
-        for kind, content in self._records():
-            if kind == _MESSAGE and len(content) >= 22:
-                channel, _, time_ns = struct.unpack_from('<HIQ', content)
-                if self._channels.get(channel) == topic:
-                    yield time_ns, content[22:]
-
-    def close(self) -> None:
-        """See `DamagedStorage`."""
-        self._file.close()
-
-    def _records(self) -> Iterator[tuple[int, bytes]]:
-        """Records of the file, those in its chunks too; `damage` tells where they end."""
-        self._file.seek(0)
-        if self._file.read(len(_MAGIC)) != _MAGIC:
-            self.damage = 'it does not begin as an MCAP file'
-            return
-        while head := self._file.read(9):
-            position = self._file.tell() - len(head)
-            length = int.from_bytes(head[1:], 'little')
-            if len(head) < 9 or position + 9 + length > self._size:
-                self.damage = f'the record at byte {position} of {self._size} is cut off'
-                if head[0] == _CHUNK:
-                    yield from _split(self._unpack(position, self._file.read()))
-                return
-            if head[0] == _CHUNK:
-                yield from _split(self._unpack(position, self._file.read(length)))
-            elif head[0] in (_SCHEMA, _CHANNEL, _MESSAGE):
-                yield head[0], self._file.read(length)
-            else:
-                self._file.seek(length, 1)
-            if self._file.tell() + len(_MAGIC) == self._size:
-                return  # the magic once more: the file is whole
-        self.damage = self.damage or f'it has no footer behind byte {self._size}'
-
-    def _unpack(self, position: int, chunk: bytes) -> bytes:
-        """Records of a chunk, none if it is damaged."""
-        try:
-            return _unpack(chunk)
-        except (zstd.ZstdError, RuntimeError):  # the latter is LZ4's
-            self.damage = f'the chunk at byte {position} is damaged'
-            return b''
+    def _records(self) -> Iterator[McapRecord]:
+        size = self._path.stat().st_size
+        with self._path.open('rb') as file:
+            records = StreamReader(file, emit_chunks=True, record_size_limit=size).records
+            while True:
+                start = file.tell()
+                try:
+                    record = next(records)
+                except StopIteration:
+                    return
+                except Exception as error:  # of many kinds: the reader trusts what it reads
+                    reason = f'record at byte {start} of {size}: {type(error).__name__}'
+                    self._losses.note(f'{self._path.name} ends early: {reason}')
+                    yield from _cut_chunk(file, start)
+                    return
+                if not isinstance(record, Chunk):
+                    yield record
+                    continue
+                try:
+                    inner = breakup_chunk(record, validate_crc=True)
+                except Exception as error:
+                    reason = f'chunk at byte {start} of {size}: {error or type(error).__name__}'
+                    self._losses.note(f'{self._path.name} has gaps: {reason}')
+                else:
+                    yield from inner
 
 
-class ScannedDatabase:
-    """An SQLite file (sqlite.org/fileformat) whose tables are cut off.
+def _cut_chunk(file: BinaryIO, start: int) -> Iterator[McapRecord]:
+    """Records of a chunk whose end is missing, none if it is compressed."""
+    file.seek(start)
+    stream = ReadDataStream(file)
+    with suppress(Exception):  # at the latest where the file ends
+        if stream.read1() == Opcode.CHUNK:
+            stream.read(36)  # length of the record; times, size and CRC of its content
+            if stream.read_prefixed_string() == '':
+                stream.read8()
+                yield from StreamReader(file, skip_magic=True).records
 
-    Rows lie in leaf pages that look the same wherever they are; the pages above them, which a
-    query would need, are often those that are missing.
+
+class DatabaseScan:
+    """An SQLite file that is cut off, or whose last messages are in a write-ahead log.
+
+    Rows are read in the order of the table, because the index is often what is missing.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Look through all pages for rows; messages themselves are read later.
+    def __init__(self, path: Path, stack: ExitStack, losses: BagLosses) -> None:
+        """Open the file; neither it nor its log is changed.
+
+        Args:
+            path: The file.
+            stack: Closes it.
+            losses: Gets a note of everything that cannot be read.
 
         Raises:
-            ValueError: If there is not even a head.
+            SourceError: If not even its topics can be read.
         """
-        self.topics: dict[str, str] = {}
-        self.damage = ''
-        if path.stat().st_size < _DATABASE_HEAD:
-            raise ValueError(f'{path.name} is cut off in its first {_DATABASE_HEAD} bytes')
-        with path.open('rb') as file:
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._page_size = int.from_bytes(self._data[16:18], 'big') or 4096
-        if self._page_size == 1:
-            self._page_size = 65536
-        self._usable = self._page_size - self._data[20]
-        names: dict[int, str] = {}
-        self._rows: list[tuple[int, int, int, int]] = []  # time, row, topic, position of its cell
-        for row, position in self._cells():
-            match self._row(position, is_head=True):
-                case [_, str(name), str(kind), _, *_] if name.startswith('/') and '/msg/' in kind:
-                    names[row] = name
-                    self.topics[name] = kind
-                case [_, int(topic), int(time_ns), bytes()]:
-                    self._rows.append((time_ns, row, topic, position))
-        self._rows.sort()
-        self._names = names
-        pages = int.from_bytes(self._data[28:32], 'big')
-        if pages * self._page_size > len(self._data):
-            self.damage = f'{len(self._data)} of {pages * self._page_size} bytes are there'
+        self._name = path.name
+        self._losses = losses
+        self._database = stack.enter_context(closing(_connect(path, stack)))
+        query = 'SELECT id, name, type, serialization_format FROM topics'
+        try:
+            rows = self._database.execute(query).fetchall()
+        except sqlite3.Error as error:
+            raise SourceError(f'{error}; {_remedy(path.name)}') from error
+        self.topics = {name: BagTopic(kind, encoding) for _, name, kind, encoding in rows}
+        self._ids = [(number, name) for number, name, _, _ in rows]
 
     def messages(self, topic: str) -> Iterator[tuple[int, bytes]]:
-        """See `DamagedStorage`; the last message may be cut off in its midst."""
-        for time_ns, _, number, position in self._rows:
-            if self._names.get(number) == topic:
-                content = self._row(position)[3]
-                assert isinstance(content, bytes)
-                yield time_ns, content
-
-    def close(self) -> None:
-        """See `DamagedStorage`."""
-        self._data.close()
-
-    def _cells(self) -> Iterator[tuple[int, int]]:
-        """Row numbers, and where the cells of the rows lie."""
-        for start in range(0, len(self._data) - self._page_size + 1, self._page_size):
-            head = start + (_DATABASE_HEAD if start == 0 else 0)
-            if self._data[head] != _LEAF_TABLE:
-                continue
-            (count,) = struct.unpack_from('>H', self._data, head + 3)
-            most = (start + self._page_size - head - 8) // 2  # more, and the page is damaged
-            for offset in struct.unpack_from(f'>{min(count, most)}H', self._data, head + 8):
-                _, position = self._varint(start + offset)
-                row, _ = self._varint(position)
-                yield row, start + offset
-
-    def _row(self, position: int, *, is_head: bool = False) -> list[int | str | bytes | None]:
-        """Columns of a row; with `is_head`, the last one may be shorter than it is."""
-        size, position = self._varint(position)
-        _, position = self._varint(position)
-        payload = self._payload(min(size, len(self._data)), position, is_head=is_head)
-        head_size, at = _varint(payload, 0)
-        kinds = []
-        while at < min(head_size, len(payload)):
-            kind, at = _varint(payload, at)
-            kinds.append(kind)
-        values: list[int | str | bytes | None] = []
-        for kind in kinds:
-            length = _column_size(kind)
-            content = payload[at : at + length]
-            at += length
-            if kind == 0:
-                values.append(None)
-            elif kind < 12:
-                values.append(kind - 8 if kind in (8, 9) else int.from_bytes(content, 'big'))
-            else:
-                values.append(content.decode(errors='replace') if kind % 2 else content)
-        return values
-
-    def _payload(self, size: int, position: int, *, is_head: bool) -> bytes:
-        """Bytes of a row: some in its cell, the rest in a chain of pages."""
-        most, least = self._usable - 35, (self._usable - 12) * 32 // 255 - 23
-        local = size
-        if size > most:
-            local = least + (size - least) % (self._usable - 4)
-            local = local if local <= most else least
-        parts = [self._data[position : position + local]]
-        if local == size or is_head:
-            return parts[0]
-        left = size - local
-        page = int.from_bytes(self._data[position + local : position + local + 4], 'big')
-        while left > 0 and page:
-            start = (page - 1) * self._page_size
-            part = self._data[start + 4 : start + min(self._usable, left + 4)]
-            if not part:
-                break  # behind the end of the file
-            parts.append(part)
-            left -= len(part)
-            page = int.from_bytes(self._data[start : start + 4], 'big')
-        return b''.join(parts)
-
-    def _varint(self, position: int) -> tuple[int, int]:
-        return _varint(self._data[position : position + 9], 0, position)
+        """Iterate over time of recording in ns and bytes of the messages of a topic."""
+        ids = [number for number, name in self._ids if name == topic]
+        query = (
+            'SELECT timestamp, data FROM messages NOT INDEXED '
+            f'WHERE topic_id IN ({", ".join("?" * len(ids))}) ORDER BY id'
+        )
+        try:
+            yield from self._database.execute(query, ids)
+        except sqlite3.Error as error:
+            self._losses.note(f'{self._name} ends early: {error}; {_remedy(self._name)}')
 
 
-def _varint(data: bytes, at: int, origin: int = 0) -> tuple[int, int]:
-    """A number of 1 to 9 bytes, and where the next one lies."""
-    value = 0
-    for index in range(9):
-        byte = data[at + index] if at + index < len(data) else 0  # behind the end of the file
-        if index == 8:
-            return value << 8 | byte, origin + at + 9
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            return value, origin + at + index + 1
-    raise AssertionError
+def has_log(database: Path) -> bool:
+    """Whether messages of a database may still be in a write-ahead log beside it."""
+    log = _beside(database, '-wal')
+    return log.is_file() and log.stat().st_size > 0
 
 
-def _column_size(kind: int) -> int:
-    if kind >= 12:
-        return (kind - 12) // 2
-    return {0: 0, 5: 6, 6: 8, 7: 8, 8: 0, 9: 0}.get(kind, kind)
+def lacks_log(database: Path) -> bool:
+    """Whether a write-ahead log may be missing: it is used, and the recorder wrote no metadata."""
+    with database.open('rb') as file:
+        uses_log = file.read(_MODE.stop)[_MODE] == b'\2'
+    return uses_log and not (has_log(database) or (database.parent / 'metadata.yaml').is_file())
 
 
-def _text(content: bytes, at: int) -> tuple[str, int]:
-    """A string of an MCAP record, and where it ends."""
-    end = at + 4 + int.from_bytes(content[at : at + 4], 'little')
-    return content[at + 4 : end].decode(errors='replace'), end
+def _connect(path: Path, stack: ExitStack) -> sqlite3.Connection:
+    options = 'immutable=1'  # reads no log, and makes no file
+    if has_log(path):
+        options = 'mode=ro&readonly_shm=1'
+        if not _beside(path, '-shm').exists():
+            # SQLite would make this file beside the recording, so let it do so elsewhere.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            shutil.copy(_beside(path, '-wal'), folder)
+            path = Path(shutil.copy(path, folder))
+            options = 'mode=ro'
+    uri = f'{path.absolute().as_uri()}?{options}'
+    database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    # Without it SQLite refuses a file that is shorter than its header says.
+    database.execute('PRAGMA writable_schema=ON')
+    return database
 
 
-def _unpack(chunk: bytes) -> bytes:
-    """Records of a chunk, as many as its bytes give."""
-    compression, at = _text(chunk, 28)
-    packed = chunk[at + 8 :]
-    if compression == 'zstd':
-        return zstd.ZstdDecompressor().decompress(packed)
-    return bytes(LZ4FrameDecompressor().decompress(packed)) if compression == 'lz4' else packed
+def _beside(database: Path, suffix: str) -> Path:
+    return database.with_name(database.name + suffix)
 
 
-def _split(records: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 9 <= len(records):
-        end = at + 9 + int.from_bytes(records[at + 1 : at + 9], 'little')
-        if end > len(records):
-            return
-        yield records[at], records[at + 9 : end]
-        at = end
+def _remedy(name: str) -> str:
+    return f'`sqlite3 {name} .recover | sqlite3 new.db3` may find more'

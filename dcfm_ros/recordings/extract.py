@@ -1,13 +1,13 @@
-"""Writes the frames of a recording as images and masks: own footage to label and to train on."""
+"""Frames of a recording as images and masks: own footage to label and to train on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 import json
 from pathlib import Path
-import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 import zlib
 
 import cv2
@@ -15,7 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 import yaml
 
+from dcfm_ros.files import new_folder
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
+
+if TYPE_CHECKING:
+    from dcfm_ros.recordings.bags import BagReader
 
 DEFAULT_HZ = 15.0
 
@@ -58,20 +62,16 @@ def extract_frames(
         (number of images, number of masks).
 
     Raises:
-        FileExistsError: If `folder` exists.
-        SourceError: If there is no frame.
+        FileExistsError: If `folder` is there already and not an empty folder.
+        SourceError: If there are no frames.
     """
     options = options or ExtractOptions()
-    if folder.exists():
-        raise FileExistsError(f'{folder} exists already')
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{folder.name}.', dir=folder.parent) as partial:
-        part = Path(partial) / folder.name
+    suffix = '.jpg' if options.jpeg else '.png'
+    stamps: list[int] = []
+    num_masks = 0
+    with new_folder(folder) as part:
         for name in ('images', 'masks'):
-            (part / name).mkdir(parents=True)
-        suffix = '.jpg' if options.jpeg else '.png'
-        stamps: list[int] = []
-        num_masks = 0
+            (part / name).mkdir()
         for index, frame in enumerate(frames):
             if index % options.every:
                 continue
@@ -81,19 +81,18 @@ def extract_frames(
                 _write_image(part / 'masks' / f'{index:06d}.png', frame.label)
                 num_masks += 1
         if not stamps:
-            raise SourceError(f'nothing to extract to {folder}: the recording has no frames')
+            raise SourceError(f'there are no frames to extract to {folder}')
         record = {'rate_hz': _rate_hz(stamps), 'source': dict(source or {}), 'stamps_ns': stamps}
         text = yaml.safe_dump(record, sort_keys=False, default_flow_style=None)
         (part / 'clip.yaml').write_text(text, encoding='utf-8')
-        part.replace(folder)
     return len(stamps), num_masks
 
 
 def extract_bag_once(bag: Path, cache_dir: Path, options: ExtractOptions) -> Path:
-    """Extract a bag, unless that was done before and neither the bag nor the options changed.
+    """Extract a bag, which must be whole, unless it was done before with the same bag and options.
 
     Args:
-        bag: Rosbag2 folder, .mcap or .bag file.
+        bag: As in `sources.is_bag`.
         cache_dir: Gets a folder for each state of each bag; any of them may be deleted.
         options: What to take from it.
 
@@ -103,23 +102,24 @@ def extract_bag_once(bag: Path, cache_dir: Path, options: ExtractOptions) -> Pat
     Raises:
         SourceError: If the bag cannot be read.
     """
-    from dcfm_ros.recordings.bags import bag_frames  # a training without bags does without rosbags
+    from dcfm_ros.recordings.bags import BagReader  # rosbags is not needed for anything else
 
     source = {'bag': str(bag.resolve()), 'files': _list_files(bag), **asdict(options)}
     folder = cache_dir / f'{bag.stem}_{zlib.crc32(json.dumps(source).encode()):08x}'
     if not folder.exists():
-        frames = bag_frames(bag, topic=options.topic, label_topic=options.label_topic)
+        reader = BagReader(bag, topic=options.topic, label_topic=options.label_topic)
         try:
-            extract_frames(frames, folder, options, source)
+            extract_frames(_whole(reader), folder, options, source)
         except OSError:
-            if not folder.exists():  # else another process was quicker, with the same result
+            if not folder.exists():  # else another process was faster, with the same result
                 raise
     return folder
 
 
-def is_bag(path: Path) -> bool:
-    """True for a rosbag2 folder and for .mcap and ROS 1 .bag files."""
-    return path.suffix in ('.mcap', '.bag') or (path / 'metadata.yaml').is_file()
+def _whole(reader: BagReader) -> Iterator[SourceFrame]:
+    yield from takewhile(lambda _: not reader.losses.lines(), reader.frames())
+    if losses := reader.losses.lines():
+        raise SourceError(f'{reader.path} is not whole: {"; ".join(losses)}')
 
 
 def _list_files(bag: Path) -> list[list[Any]]:
@@ -129,7 +129,7 @@ def _list_files(bag: Path) -> list[list[Any]]:
 
 
 def _rate_hz(stamps_ns: list[int]) -> float:
-    """Frames per second of the usual step between stamps."""
+    """Frames per second, from the median step between stamps."""
     step_ns = float(np.median(np.diff(stamps_ns))) if len(stamps_ns) > 1 else 0.0
     return round(1e9 / step_ns, 3) if step_ns > 0 else DEFAULT_HZ
 

@@ -1,4 +1,4 @@
-"""One frame of an input, whatever it comes from."""
+"""One frame of a source, whatever the source is."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 
 class SourceError(RuntimeError):
-    """An input that cannot be read; the message says which and why."""
+    """A source that cannot be read; the message says which and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFrame:
-    """One frame of an input."""
+    """One frame of a source."""
 
     image: NDArray[np.uint8]
     """RGB, (H, W, 3)."""
     stamp_ns: int
     """Acquisition time in nanoseconds."""
     frame_id: str = 'camera_optical_frame'
-    """Frame of the camera, from the bag's header where there is one."""
+    """Coordinate frame of the camera, from the header in a bag."""
     label: NDArray[np.uint8] | None = None
-    """True class of every pixel, (H, W); 255 or any id without a class is ignored."""
+    """True class of every pixel, (H, W); 255 and ids without a class are ignored."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+import logging
 from pathlib import Path
 import time
 
@@ -10,14 +12,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.files import in_numerical_order
-from dcfm_ros.recordings.bag_files import is_bag
+from dcfm_ros.files import list_files
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 
 __all__ = ['SourceError', 'SourceFrame', 'open_source', 'synthetic_frames']
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+STORAGE_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
+
+_log = logging.getLogger(__name__)
 
 
 def open_source(
@@ -30,8 +34,10 @@ def open_source(
 ) -> Iterator[SourceFrame]:
     """Iterate over the frames of an input, lazily and in order.
 
+    What cannot be read of a damaged bag or video is logged as a warning after the last frame.
+
     Args:
-        source: Video file, image folder, rosbag2 folder, .mcap or .bag file, or camera number.
+        source: Video file, image folder, bag (see `is_bag`), or camera number.
         topic: Image topic of a bag; needed only if it has more than one.
         label_topic: Mask topic of a bag (mono8), joined to the images by stamp.
         labels: Folder of PNG masks with the names of the images in an image folder.
@@ -47,12 +53,18 @@ def open_source(
     if not path.exists():
         raise FileNotFoundError(f'no such file or folder: {path}')
     if is_bag(path):
-        from dcfm_ros.recordings.bags import bag_frames  # rosbags is not needed for anything else
-
-        return bag_frames(path, topic=topic, label_topic=label_topic)
+        return _bag_frames(path, topic, label_topic)
     if path.is_dir():
         return folder_frames(path, labels=labels, rate_hz=rate_hz)
     return video_frames(path)
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path is a rosbag2 folder, one of its files (also .zstd), or a ROS 1 .bag."""
+    if path.is_dir():
+        has_metadata = (path / 'metadata.yaml').is_file()
+        return has_metadata or bool(list_files(path, STORAGE_SUFFIXES))
+    return path.name.endswith(('.bag', *STORAGE_SUFFIXES)) and not path.name.startswith('.')
 
 
 def synthetic_frames(config: DriveConfig) -> Iterator[SourceFrame]:
@@ -62,27 +74,44 @@ def synthetic_frames(config: DriveConfig) -> Iterator[SourceFrame]:
         yield SourceFrame(image=image, stamp_ns=stamp_ns, label=label)
 
 
+def _bag_frames(path: Path, topic: str | None, label_topic: str | None) -> Iterator[SourceFrame]:
+    from dcfm_ros.recordings.bags import BagReader  # rosbags is not needed for anything else
+
+    reader = BagReader(path, topic=topic, label_topic=label_topic)
+    yield from reader.frames()
+    for loss in reader.losses.lines():
+        _log.warning('%s: %s', path, loss)
+
+
 def video_frames(path: Path) -> Iterator[SourceFrame]:
     """Frames of a video file; stamps follow its frame rate."""
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise SourceError(f'{path} is not a video that OpenCV can read')
-    period_ns = 1e9 / (capture.get(cv2.CAP_PROP_FPS) or 30.0)
-    try:
-        for index, image in enumerate(_grab(capture)):
-            yield SourceFrame(image=image, stamp_ns=round((index + 1) * period_ns))
-    finally:
-        capture.release()
+    import av  # needed for nothing else here
+
+    index = 0
+    with _capture(str(path), f'{path} is not a video that OpenCV can read') as capture:
+        period_ns = 1e9 / (capture.get(cv2.CAP_PROP_FPS) or 30.0)
+        for index, image in enumerate(_grab(capture), start=1):
+            yield SourceFrame(image=image, stamp_ns=round(index * period_ns))
+    with av.open(str(path)) as container:  # OpenCV would guess where the file does not say
+        promised = container.streams.video[0].frames
+    if index < promised:
+        _log.warning('%s: %d of %d frames can be read', path, index, promised)
 
 
 def camera_frames(number: int) -> Iterator[SourceFrame]:
     """Frames of a local camera, stamped on arrival, until the reader stops."""
-    capture = cv2.VideoCapture(number)
-    if not capture.isOpened():
-        raise SourceError(f'camera {number} cannot be opened')
-    try:
+    with _capture(number, f'camera {number} cannot be opened') as capture:
         for image in _grab(capture):
             yield SourceFrame(image=image, stamp_ns=time.time_ns())
+
+
+@contextmanager
+def _capture(source: str | int, failure: str) -> Iterator[cv2.VideoCapture]:
+    capture = cv2.VideoCapture(source)
+    if not capture.isOpened():
+        raise SourceError(failure)
+    try:
+        yield capture
     finally:
         capture.release()
 
@@ -101,8 +130,7 @@ def folder_frames(
     """Images of a folder in the order of their numbers; unreadable ones are all named at once."""
     if rate_hz <= 0:
         raise ValueError(f'`rate_hz` must be above 0, got {rate_hz}')
-    images = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    files = in_numerical_order(images)
+    files = list_files(folder, IMAGE_SUFFIXES)
     if not files:
         raise SourceError(f'{folder} has no images ({" ".join(IMAGE_SUFFIXES)})')
     if labels is not None:

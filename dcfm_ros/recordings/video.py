@@ -1,4 +1,4 @@
-"""Writing videos that every browser plays (H.264)."""
+"""Videos that every browser plays (H.264)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from pathlib import Path
 from types import TracebackType
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 
 class VideoWriter:
-    """Writes RGB frames to an MP4 file, which appears under its name only when it is whole."""
+    """Writes RGB frames to an MP4 file.
+
+    Use as a context manager: the file appears when the body ends without an error.
+    """
 
     def __init__(self, path: Path, rate_hz: float) -> None:
         self._path = path
@@ -23,18 +27,20 @@ class VideoWriter:
         self._stream = self._container.add_stream('libx264', rate=rate)
         self._stream.pix_fmt = 'yuv420p'
         self._stream.options = {'preset': 'veryfast', 'crf': '23'}
-        self._size: tuple[int, int] | None = None
+        self._size: tuple[int, int] | None = None  # (W, H)
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Append one RGB frame, (H, W, 3); the first sets the size (cut to even numbers)."""
+        """Append an RGB frame, (H, W, 3).
+
+        The first one sets the size of the video, cut to even numbers; others are scaled to it.
+        """
+        height, width = (length // 2 * 2 for length in image.shape[:2])
         if self._size is None:
-            self._size = (image.shape[0] // 2 * 2, image.shape[1] // 2 * 2)
-            self._stream.height, self._stream.width = self._size
-        height, width = self._size
-        if image.shape[0] < height or image.shape[1] < width:
-            raise ValueError(f'`image` must be at least {self._size}, got {image.shape}')
-        whole = np.ascontiguousarray(image[:height, :width])
-        frame = av.VideoFrame.from_ndarray(whole, format='rgb24')
+            self._size = self._stream.width, self._stream.height = width, height
+        fitting = np.ascontiguousarray(image[:height, :width])
+        if (width, height) != self._size:
+            fitting = np.asarray(cv2.resize(fitting, self._size), np.uint8)
+        frame = av.VideoFrame.from_ndarray(fitting, format='rgb24')
         self._container.mux(self._stream.encode(frame))
 
     def __enter__(self) -> VideoWriter:
@@ -46,10 +52,12 @@ class VideoWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._size is not None and kind is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
-        if self._size is not None and kind is None:
-            self._part.replace(self._path)
-        else:
+        is_whole = kind is None and self._size is not None
+        try:
+            with self._container:
+                if is_whole:
+                    self._container.mux(self._stream.encode())
+            if is_whole:
+                self._part.replace(self._path)
+        finally:
             self._part.unlink(missing_ok=True)

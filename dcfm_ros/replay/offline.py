@@ -18,7 +18,7 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.images.compressed import mask_to_png
 from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
-from dcfm_ros.recordings.bag_files import promised_counts, storage_files
+from dcfm_ros.recordings.bag_storage import promised_counts, storage_files
 from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
 from dcfm_ros.replay.provenance import PeakMemory, describe_run
@@ -129,7 +129,7 @@ def replay_bag(
         for frame in progress(chain([first], frames)):
             played.add(frame)
     played.quality.end()
-    losses = reader.losses.told()
+    losses = reader.losses.lines()
     played.quality.streaming = score_streaming(
         reader, engine, played.labels, recorder.entries, played.times.of, len(net.class_names)
     )
@@ -244,7 +244,7 @@ def _with_rate(reader: BagReader) -> tuple[Iterator[SourceFrame], float]:
     frames = reader.frames()
     ahead = list(islice(frames, _NUM_AHEAD))
     if not ahead:
-        told = '; '.join(reader.losses.told())
+        told = '; '.join(reader.losses.lines())
         raise SourceError(f'{reader.path} has no image in {reader.topic}{told and ": "}{told}')
     steps = np.diff([frame.stamp_ns for frame in ahead])
     usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1e9 / _DEFAULT_HZ

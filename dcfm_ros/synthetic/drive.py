@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-import json
 import math
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.files import new_folder, write_json
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
 from dcfm_ros.synthetic.camera import Camera, Light
 from dcfm_ros.synthetic.canvas import Canvas
@@ -20,6 +20,9 @@ from dcfm_ros.synthetic.items import Item
 from dcfm_ros.synthetic.sky import Sky
 from dcfm_ros.synthetic.street import BLOCK_M, NEAR_SIGHT_M, SIGHT_M, Street
 from dcfm_ros.synthetic.traffic import make_traffic
+
+Frame = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""RGB image of shape (H, W, 3), and class ids of shape (H, W) in CamVid order, 0 to 10."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +96,8 @@ class SyntheticDrive:
         rotation = _rotation(yaw, jolt * pitch, roll)
         return Camera(rotation, centre, focal, (width - 1) / 2, horizon - 0.5)
 
-    def render(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Render one frame.
-
-        Args:
-            index: Frame number, 0 or more; the drive goes on beyond `num_frames`.
-
-        Returns:
-            RGB image of shape (H, W, 3), and class ids of shape (H, W) in CamVid order.
-        """
+    def render(self, index: int) -> Frame:
+        """Render a frame by its number, 0 or more; the drive goes on beyond `num_frames`."""
         time_s = index / self.config.rate_hz
         canvas = Canvas(self.camera(index), self._light, self.config.height, self.config.width)
         self._sky.paint(canvas)
@@ -132,54 +128,41 @@ def _rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
     return np.stack([cosine * right + sine * down, cosine * down - sine * right, forward])
 
 
-def render_drive(config: DriveConfig) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Render a drive frame by frame.
-
-    Yields:
-        RGB image of shape (H, W, 3), and class ids of shape (H, W) in CamVid order, 0 to 10.
-    """
+def render_drive(config: DriveConfig) -> Iterator[Frame]:
+    """Render a drive frame by frame."""
     drive = SyntheticDrive(config)
     for index in range(config.num_frames):
         yield drive.render(index)
 
 
 def write_drive(
-    config: DriveConfig, directory: Path | str, progress: Callable[[int], object] | None = None
+    config: DriveConfig,
+    directory: Path | str,
+    progress: Callable[[Iterator[Frame]], Iterable[Frame]] = iter,
 ) -> None:
     """Write a drive as frames/%06d.png, masks/%06d.png (class ids) and drive.json.
 
     Args:
         config: The drive.
-        directory: Created if absent. drive.json is written last, so its presence says that the
-            drive is complete.
-        progress: Called with the number of frames written so far, after each frame.
+        directory: Appears when everything is written.
+        progress: Passes the frames on and may show how many there were.
 
     Raises:
-        FileExistsError: If `directory` is a file or has any content.
+        FileExistsError: If `directory` is there already and not an empty folder.
     """
-    directory = Path(directory)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise FileExistsError(f'`directory` must be new or an empty folder, got {directory}')
-    for name in ('frames', 'masks'):
-        (directory / name).mkdir(parents=True)
-    for index, (rgb, mask) in enumerate(render_drive(config)):
-        _write_png(directory / 'frames' / f'{index:06d}.png', rgb[..., ::-1])
-        _write_png(directory / 'masks' / f'{index:06d}.png', mask)
-        if progress is not None:
-            progress(index + 1)
-    record = {'config': asdict(config), 'class_names': CAMVID_NAMES, 'palette': CAMVID_PALETTE}
-    _write_atomically(directory / 'drive.json', json.dumps(record, indent=2).encode())
+    with new_folder(Path(directory)) as part:
+        for name in ('frames', 'masks'):
+            (part / name).mkdir()
+        for index, (rgb, mask) in enumerate(progress(render_drive(config))):
+            _write_png(part / 'frames' / f'{index:06d}.png', rgb[..., ::-1])
+            _write_png(part / 'masks' / f'{index:06d}.png', mask)
+        record = {'config': asdict(config), 'class_names': CAMVID_NAMES, 'palette': CAMVID_PALETTE}
+        write_json(part / 'drive.json', record)
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
     _, data = cv2.imencode('.png', image)
-    _write_atomically(path, data.tobytes())
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + '.partial')
-    partial.write_bytes(data)
-    partial.replace(path)
+    path.write_bytes(data.tobytes())
 
 
 class _Sensor:

@@ -41,14 +41,6 @@ def drive(tmp_path_factory):
     return folder
 
 
-def test_synth_writes_frames_and_masks(drive):
-    frames, masks = sorted((drive / 'frames').iterdir()), sorted((drive / 'masks').iterdir())
-    assert [p.name for p in frames] == [p.name for p in masks]
-    assert len(frames) == 6
-    assert cv2.imread(str(frames[0])).shape == (96, 128, 3)
-    assert cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED).max() <= 10
-
-
 def test_segment_leaves_video_report_summary_and_masks(drive, checkpoint, tmp_path):
     output = tmp_path / 'result' / 'seen.mp4'
     run = dcfm(
@@ -147,10 +139,6 @@ def test_packaged_weights_are_known_by_name(drive, tmp_path):
             "`execution` must be one of sync, amortised, async, got 'parallel'",
         ),
         (('segment', '.', '--checkpoint', 'nothing.safetensors'), 'no such checkpoint file'),
-        (
-            ('synth', '--output', 'x', '--size', '10'),
-            "HEIGHTxWIDTH, for example 360x480, got '10'",
-        ),
         (('demo', '--video', 'a', '--bag', 'b'), 'name one of --video, --bag and --images'),
         (('demo', '--slices', '2'), '--slices (2) needs --execution amortised'),
         (

@@ -40,7 +40,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
 from dcfm_ros.images.raw import image_to_rgb
-from dcfm_ros.recordings.bags import write_bag
+from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.recordings.sources import synthetic_frames
 from dcfm_ros.ros.messages import ns_to_stamp
 from dcfm_ros.synthetic.drive import DriveConfig

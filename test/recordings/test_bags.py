@@ -1,19 +1,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+import re
 import shutil
+import subprocess
+import sys
 
 import cv2
+from mcap.writer import CompressionType
+from mcap.writer import Writer as McapWriter
 import numpy as np
 import pytest
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
+import yaml
 
-from dcfm_ros.recordings.bag_files import is_bag, promised_counts, storage_files
-from dcfm_ros.recordings.bags import BagReader, bag_frames
-from dcfm_ros.recordings.damaged_files import ScannedDatabase, ScannedMcap
-from dcfm_ros.recordings.sources import SourceError, open_source
+from dcfm_ros.recordings.bag_storage import promised_counts, storage_files
+from dcfm_ros.recordings.bags import BagReader
+from dcfm_ros.recordings.extract import ExtractOptions, extract_bag_once
+from dcfm_ros.recordings.sources import SourceError, is_bag, open_source
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 SIZE = (24, 32)
@@ -83,6 +89,23 @@ def record(path, count=8, plugin=StoragePlugin.MCAP, mode=None, size=SIZE, make=
     return path
 
 
+def write_mcap(path, messages, **options):
+    """An MCAP file that does not say that it is of ROS 2."""
+    with path.open('wb') as file:
+        writer = McapWriter(file, **options)
+        writer.start(profile='')
+        kind = messages[0].__msgtype__
+        channel = writer.register_channel(
+            '/image', 'cdr', writer.register_schema(kind, 'ros2msg', b'')
+        )
+        for index, message in enumerate(messages):
+            time_ns = STAMP_NS + index * STEP_NS
+            writer.add_message(
+                channel, time_ns, bytes(STORE.serialize_cdr(message, kind)), time_ns
+            )
+        writer.finish()
+
+
 def storage(bag):
     (file,) = (file for file in bag.iterdir() if file.name != 'metadata.yaml')
     return file
@@ -104,7 +127,7 @@ def test_bag_is_read_whatever_its_storage_and_compression(tmp_path, plugin, mode
     assert_frames(frames, range(8))
     for index, frame in enumerate(frames):
         np.testing.assert_array_equal(frame.label, label_at(index))
-    assert reader.losses.told() == []
+    assert reader.losses.lines() == []
 
 
 @pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
@@ -175,14 +198,14 @@ def test_label_joins_by_stamp_wherever_it_was_recorded(tmp_path):
     assert labels[4:] == [None] * 4
 
 
-def test_labels_that_fit_no_image_are_told(tmp_path):
+def test_labels_that_fit_no_image_are_reported(tmp_path):
     def make(index, header):
         yield '/image', raw_image(image_at(index), header, 'rgb8')
         yield '/label', raw_image(label_at(index), header_at(index + 100), 'mono8')
 
     reader = BagReader(record(tmp_path / 'run', 3, make=make), label_topic='/label')
     assert [frame.label for frame in reader.frames()] == [None] * 3
-    assert reader.losses.told() == ['no mask on /label has the stamp of an image']
+    assert reader.losses.lines() == ['no mask on /label has the stamp of an image']
 
 
 def test_several_image_topics_are_all_named(tmp_path):
@@ -207,9 +230,9 @@ def test_undecodable_messages_are_counted_and_the_first_is_quoted(tmp_path):
     reader = BagReader(record(tmp_path / 'run', make=make))
     assert_frames(reader.frames(), [0, 1, 3, 4, 6, 7])
     assert reader.losses.num_undecodable == 2
-    (told,) = reader.losses.told()
-    assert told.startswith('2 messages cannot be decoded, the first: /image at 1700000000.133 s')
-    assert 'must be a whole PNG image, got one cut off after 20 bytes' in told
+    (line,) = reader.losses.lines()
+    assert line.startswith('2 messages cannot be decoded, the first: /image at 1700000000.133 s')
+    assert 'must be a whole PNG image, got one cut off after 20 bytes' in line
 
 
 def test_images_become_rgb_as_in_the_node(tmp_path):
@@ -234,22 +257,23 @@ def test_image_with_too_few_bytes_is_undecodable(tmp_path):
     assert reader.losses.num_undecodable == 1
 
 
-@pytest.mark.parametrize('mode', [None, CompressionMode.STORAGE])
-@pytest.mark.parametrize('share', [0.95, 0.5])
-def test_mcap_that_was_cut_off_gives_what_is_there(tmp_path, mode, share):
+@pytest.mark.parametrize(('mode', 'least'), [(None, 19), (CompressionMode.STORAGE, 6)])
+def test_mcap_that_was_cut_off_gives_what_was_written(tmp_path, mode, least):
     bag = record(tmp_path / 'run', 40, mode=mode, size=(120, 160))
     file = storage(bag)
-    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     reader = BagReader(bag, topic='/image')
     frames = list(reader.frames())
-    assert 40 * share - 3 <= len(frames) < 40
+    # Nothing is read of a compressed chunk that is cut off.
+    assert least <= len(frames) <= 20
     assert_frames(frames, range(len(frames)), (120, 160))
-    early, missing = reader.losses.told()
-    assert early.startswith(f'{file.name} ends early: ')
-    assert missing == f'{40 - len(frames)} images that metadata.yaml promises are not there'
+    early, missing = reader.losses.lines()
+    assert early.startswith(f'{file.name} ends early: record at byte ')
+    promised = f'{40 - len(frames)} of 40 messages on /image that metadata.yaml promises'
+    assert missing == f'{promised} are missing'
 
 
-def test_mcap_without_footer_is_whole_but_for_that(tmp_path):
+def test_mcap_without_footer_gives_all_its_messages(tmp_path):
     bag = record(tmp_path / 'run')
     file = storage(bag)
     file.write_bytes(file.read_bytes()[:-37])
@@ -257,26 +281,35 @@ def test_mcap_without_footer_is_whole_but_for_that(tmp_path):
     frames = list(reader.frames())
     assert_frames(frames, range(8))
     np.testing.assert_array_equal(frames[7].label, label_at(7))
-    assert len(reader.losses.told()) == 1
+    assert len(reader.losses.lines()) == 1
 
 
-def test_every_cut_of_an_mcap_is_read_or_refused(tmp_path):
-    file = storage(record(tmp_path / 'run', 3))
-    whole = file.read_bytes()
+@pytest.mark.parametrize(
+    'options',
+    [{'use_chunking': False}, {'chunk_size': 100}, {'compression': CompressionType.NONE}],
+)
+def test_every_cut_of_an_mcap_is_read_or_refused(tmp_path, options):
+    whole = tmp_path / 'whole.mcap'
+    write_mcap(whole, [raw_image(image_at(i), header_at(i), 'rgb8') for i in range(3)], **options)
+    data = whole.read_bytes()
     cut = tmp_path / 'cut.mcap'
     counts = set()
-    for length in range(0, len(whole), 499):
-        cut.write_bytes(whole[:length])
+    for length in range(0, len(data), 499):
+        cut.write_bytes(data[:length])
+        reader = BagReader(cut)
         try:
-            counts.add(len(list(BagReader(cut, topic='/image').frames())))
+            counts.add(len(list(reader.frames())))
         except SourceError as error:
             assert 'cut.mcap' in str(error)
-    assert counts == {0, 1, 2, 3}
+        else:
+            (line,) = reader.losses.lines()
+            assert line.startswith('cut.mcap ends early: record at byte ')
+    assert counts | {0} == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
 @pytest.mark.parametrize('mode', [CompressionMode.NONE, CompressionMode.FILE])
-def test_damage_anywhere_is_told(tmp_path, plugin, mode):
+def test_damage_anywhere_is_reported(tmp_path, plugin, mode):
     file = storage(record(tmp_path / 'run', 6, plugin, mode))
     whole = file.read_bytes()
     bad = tmp_path / f'bad{"".join(file.suffixes)}'
@@ -291,36 +324,26 @@ def test_damage_anywhere_is_told(tmp_path, plugin, mode):
             except SourceError as error:
                 assert bad.name in str(error)
             else:
-                assert count == 6 or reader.losses.told()
-
-
-def test_rows_that_are_no_rows_are_passed_over(tmp_path):
-    file = storage(record(tmp_path / 'run', 30, StoragePlugin.SQLITE3))
-    data = bytearray(file.read_bytes())
-    page_size = int.from_bytes(data[16:18], 'big')
-    leaf = next(at for at in range(page_size * 5, len(data), page_size) if data[at] == 0x0D)
-    data[leaf + 3 : leaf + 60] = b'\xff' * 57  # cells at the end of the page, and too many of them
-    file.write_bytes(data)
-    scan = ScannedDatabase(file)
-    assert 15 <= len(list(scan.messages('/image'))) < 30
-    scan.close()
+                assert count == 6 or reader.losses.lines()
 
 
 def test_damaged_chunk_does_not_hide_the_others(tmp_path):
     file = storage(record(tmp_path / 'run', 60, mode=CompressionMode.STORAGE, size=(240, 320)))
-    data = bytearray(file.read_bytes())
-    middle = data.index(b'\x28\xb5\x2f\xfd', len(data) // 2)  # zstd, of which a chunk consists
+    data = bytearray(file.read_bytes()[:-37])  # without footer
+    middle = data.index(b'\x28\xb5\x2f\xfd', len(data) // 2)  # zstd, so a chunk
     data[middle : middle + 50] = bytes(50)
     file.write_bytes(data)
-    scan = ScannedMcap(file)
-    count = len(list(scan.messages('/image')))
-    scan.close()
-    assert 30 < count < 60
-    assert 'chunk at byte' in scan.damage
+    reader = BagReader(file, topic='/image')
+    stamps = [frame.stamp_ns for frame in reader.frames()]
+    assert 50 < len(stamps) < 60
+    assert stamps[-1] == STAMP_NS + 59 * STEP_NS
+    gaps, early = reader.losses.lines()
+    assert gaps.startswith('run.mcap has gaps: chunk at byte ')
+    assert early.startswith('run.mcap ends early: ')
 
 
 @pytest.mark.parametrize('share', [0.9, 0.5, 0.2])
-def test_database_that_was_cut_off_gives_what_is_there(tmp_path, share):
+def test_database_that_was_cut_off_gives_what_was_written(tmp_path, share):
     bag = record(tmp_path / 'run', 60, StoragePlugin.SQLITE3, size=(48, 64))
     file = storage(bag)
     file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
@@ -328,32 +351,26 @@ def test_database_that_was_cut_off_gives_what_is_there(tmp_path, share):
     frames = list(reader.frames())
     assert 60 * share - 4 <= len(frames) < 60
     assert_frames(frames, range(len(frames)), (48, 64))
-    assert reader.losses.told()[0].startswith(f'{file.name} ends early: ')
-    assert reader.losses.num_unread == 60 - len(frames) - reader.losses.num_undecodable
+    early, missing = reader.losses.lines()
+    assert early.startswith(f'{file.name} ends early: database disk image is malformed; `sqlite3 ')
+    assert missing.startswith(f'{60 - len(frames)} of 60 messages on /image that metadata.yaml')
 
 
-def test_compressed_file_that_was_cut_off_gives_what_is_there(tmp_path):
+def test_file_that_is_no_database_names_the_remedy(tmp_path):
+    (tmp_path / 'run.db3').write_bytes(bytes(5000))
+    with pytest.raises(SourceError, match=r'run\.db3 \.recover'):
+        list(BagReader(tmp_path / 'run.db3').frames())
+
+
+def test_compressed_file_that_was_cut_off_gives_what_was_written(tmp_path):
     bag = record(tmp_path / 'run', 60, mode=CompressionMode.FILE, size=(120, 160))
     file = storage(bag)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     reader = BagReader(bag, topic='/image')
     frames = list(reader.frames())
-    assert 20 <= len(frames) < 60
+    assert 15 <= len(frames) < 60
     assert_frames(frames, range(len(frames)), (120, 160))
-    assert f'{file.name} ends early' in reader.losses.told()[0]
-
-
-@pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
-def test_scan_finds_what_the_index_finds(tmp_path, plugin):
-    file = storage(record(tmp_path / 'run', 30, plugin))
-    scan = {'.mcap': ScannedMcap, '.db3': ScannedDatabase}[file.suffix](file)
-    scanned = list(scan.messages('/image'))
-    scan.close()
-    assert scan.damage == ''
-    assert scan.topics['/label'] == 'sensor_msgs/msg/Image'
-    assert [time_ns for time_ns, _ in scanned] == [STAMP_NS + i * STEP_NS for i in range(30)]
-    message = raw_image(image_at(29), header_at(29), 'rgb8')
-    assert scanned[29][1] == bytes(STORE.serialize_cdr(message, message.__msgtype__))
+    assert f'{file.name} ends early' in reader.losses.lines()[0]
 
 
 def test_folder_without_metadata_is_read_in_the_order_of_its_numbers(tmp_path):
@@ -373,14 +390,14 @@ def test_folder_without_metadata_is_read_in_the_order_of_its_numbers(tmp_path):
     assert_frames(open_source(str(folder)), [4, 5, 6, 7])
 
 
-def test_file_that_is_gone_is_told(tmp_path):
+def test_missing_file_is_reported(tmp_path):
     bag = record(tmp_path / 'run', 2)
     metadata = bag / 'metadata.yaml'
     names = '- run.mcap\n  - run_1.mcap'
     metadata.write_text(metadata.read_text().replace('- run.mcap', names, 1))
     reader = BagReader(bag, topic='/image')
     assert_frames(reader.frames(), range(2))
-    assert reader.losses.told() == ['run_1.mcap is gone']
+    assert reader.losses.lines() == ['run_1.mcap is missing']
 
 
 def test_metadata_promises_messages(tmp_path):
@@ -392,17 +409,123 @@ def test_metadata_promises_messages(tmp_path):
 
 
 def test_bag_for_training_must_be_whole(tmp_path):
-    bag = record(tmp_path / 'run')
+    bag = record(tmp_path / 'run', 16, size=(240, 320))
     file = storage(bag)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(SourceError, match=r'run cannot be read to its end: .* ends early'):
-        list(bag_frames(bag, topic='/image'))
+    with pytest.raises(SourceError, match=r'run is not whole: .* ends early'):
+        extract_bag_once(bag, tmp_path / 'cache', ExtractOptions(topic='/image'))
+    assert not list((tmp_path / 'cache').iterdir())
 
 
 def test_frames_can_be_read_again(tmp_path):
     reader = BagReader(record(tmp_path / 'run', 2), topic='/image')
     assert_frames(reader.frames(), range(2))
     assert_frames(reader.frames(), range(2))
+
+
+def record_and_die(folder, count):
+    """What a recorder leaves that is killed in the middle, with SQLite's write-ahead log."""
+    folder.mkdir()
+    child = """if True:
+        import os, signal, sqlite3, sys
+        database = sqlite3.connect(sys.argv[1], isolation_level=None)
+        database.execute('PRAGMA journal_mode=WAL')
+        database.execute('CREATE TABLE topics(id, name, type, serialization_format)')
+        columns = 'id INTEGER PRIMARY KEY, topic_id, timestamp, data'
+        database.execute(f'CREATE TABLE messages({columns})')
+        row = (1, '/image', 'sensor_msgs/msg/Image', 'cdr')
+        database.execute('INSERT INTO topics VALUES (?, ?, ?, ?)', row)
+        for index, raw in enumerate(sys.stdin.read().split()):
+            row = (index, 1, index, bytes.fromhex(raw))
+            database.execute('INSERT INTO messages VALUES (?, ?, ?, ?)', row)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    messages = (raw_image(image_at(i), header_at(i), 'rgb8') for i in range(count))
+    raws = '\n'.join(bytes(STORE.serialize_cdr(m, m.__msgtype__)).hex() for m in messages)
+    command = [sys.executable, '-c', child, str(folder / 'run_0.db3')]
+    subprocess.run(command, input=raws, text=True, check=False)
+
+
+@pytest.mark.parametrize('has_index', [True, False])
+def test_write_ahead_log_of_a_killed_recorder_is_read_and_left_alone(tmp_path, has_index):
+    folder = tmp_path / 'run'
+    record_and_die(folder, 150)
+    if not has_index:
+        (folder / 'run_0.db3-shm').unlink()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert len(before['run_0.db3-wal']) > 10_000
+    reader = BagReader(folder)
+    assert_frames(reader.frames(), range(150))
+    assert reader.losses.lines() == []
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_missing_write_ahead_log_is_reported(tmp_path):
+    record_and_die(tmp_path / 'run', 150)
+    (tmp_path / 'run/run_0.db3-wal').unlink()
+    missing = 'run_0.db3-wal is missing; it may hold the last messages'
+    with pytest.raises(SourceError, match=missing):  # here it holds all of them
+        list(BagReader(tmp_path / 'run').frames())
+
+
+@pytest.mark.parametrize('topic', ['/image', '/label'])
+def test_messages_that_metadata_promises_are_reported(tmp_path, topic):
+    bag = record(tmp_path / 'run', 5)
+    metadata = bag / 'metadata.yaml'
+    values = yaml.safe_load(metadata.read_text())
+    for entry in values['rosbag2_bagfile_information']['topics_with_message_count']:
+        entry['message_count'] += 2 * (entry['topic_metadata']['name'] == topic)
+    metadata.write_text(yaml.safe_dump(values))
+    reader = BagReader(bag, label_topic='/label')
+    assert_frames(reader.frames(), range(5))
+    (line,) = reader.losses.lines()
+    assert line == f'2 of 7 messages on {topic} that metadata.yaml promises are missing'
+
+
+def test_losses_are_logged_by_a_source(tmp_path, caplog):
+    bag = record(tmp_path / 'run', 4)
+    (bag / 'metadata.yaml').unlink()
+    file = storage(bag)
+    file.write_bytes(file.read_bytes()[:-37])
+    assert_frames(open_source(str(bag), topic='/image'), range(4))
+    (message,) = caplog.messages
+    assert message.startswith(f'{bag}: run.mcap ends early: ')
+
+
+@pytest.mark.parametrize(
+    ('profile', 'kind', 'encoding'),
+    [
+        ('ros1', 'sensor_msgs/Image', 'ros1'),
+        ('', 'foxglove.CompressedImage', 'protobuf'),
+        ('ros2', 'sensor_msgs/msg/Image', 'json'),
+        ('ros2', 'sensor_msgs/msg/Imu', 'cdr'),
+    ],
+)
+def test_bag_without_images_names_what_it_holds(tmp_path, profile, kind, encoding):
+    with (tmp_path / 'run.mcap').open('wb') as file:
+        writer = McapWriter(file)
+        writer.start(profile=profile)
+        schema = writer.register_schema(kind, 'any', b'')
+        writer.add_message(writer.register_channel('/front', encoding, schema), 1, bytes(40), 1)
+        writer.finish()
+    found = f'has no image topic; it holds /front ({kind}, {encoding}); supported are sensor_msgs'
+    with pytest.raises(SourceError, match=re.escape(found)):
+        list(BagReader(tmp_path / 'run.mcap').frames())
+
+
+def test_mcap_of_another_profile_with_ros_2_images_is_whole(tmp_path):
+    write_mcap(tmp_path / 'run.mcap', [raw_image(image_at(0), header_at(0), 'rgb8')])
+    reader = BagReader(tmp_path / 'run.mcap')
+    assert_frames(reader.frames(), [0])
+    assert reader.losses.lines() == []
+
+
+def test_hidden_files_are_no_bags(tmp_path):
+    bag = record(tmp_path / 'run', 2)
+    (bag / 'metadata.yaml').unlink()
+    (bag / '._run.mcap').write_bytes(b'AppleDouble')
+    assert not is_bag(bag / '._run.mcap')
+    assert [file.name for file in storage_files(bag)] == ['run.mcap']
 
 
 def test_missing_bag_is_a_file_not_found_error():

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from command import dcfm
 import cv2
 import numpy as np
 import pytest
 import yaml
 
-from dcfm_ros.recordings.bags import write_bag
-from dcfm_ros.recordings.extract import ExtractOptions, extract_frames, is_bag
+from dcfm_ros.recordings.extract import ExtractOptions, extract_frames
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source
-from dcfm_ros.training.footage.datasets import check_clips, find_clips, read_frame
+from dcfm_ros.training.footage.datasets import find_clips, read_frame
 from dcfm_ros.training.footage.label_sets import CAMVID
 
 STAMPS = [1_000_000_000 + index * 50_000_000 for index in range(5)]
@@ -82,32 +80,6 @@ def test_recording_without_frames_is_an_error(tmp_path):
 def test_every_is_a_whole_number_above_0(every):
     with pytest.raises(ValueError, match=f'at least 1, got {every}'):
         ExtractOptions(every=every)
-
-
-def test_bag_is_told_from_a_folder(tmp_path):
-    write_bag(tmp_path / 'run', make_frames())
-    assert is_bag(tmp_path / 'run')
-    assert is_bag(next((tmp_path / 'run').glob('*.mcap')))
-    assert not is_bag(tmp_path)
-
-
-def test_command_makes_a_dataset_of_a_bag(tmp_path):
-    write_bag(tmp_path / 'run', make_frames())
-    own = tmp_path / 'own'
-    topics = ('--topic', '/camera/image_raw', '--label-topic', '/camera/label')
-    arguments = (tmp_path / 'run', '--output', own, *topics, '--classes', 'camvid')
-    run = dcfm('extract', *arguments, '--split', 'val')
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == ['5', 'images', 'and', '3', 'masks', 'in', f'{own}/val/run']
-    (clip,) = find_clips('folder', own, 'val')
-    assert (len(clip.frames), clip.labels.class_names) == (5, CAMVID.class_names)
-    check_clips([clip])
-    again = dcfm('extract', *arguments, '--split', 'val')
-    assert again.returncode == 1
-    assert again.stderr.strip().endswith('own/val/run exists already')
-    other = dcfm('extract', *arguments[:-1], 'vspw', '--name', 'more')
-    assert 'classes.yaml exists and names other classes than vspw' in other.stderr
-    assert not (own / 'train').exists()
 
 
 def test_extracted_images_can_be_segmented_like_any_folder(tmp_path):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import av
 import cv2
 import numpy as np
 import pytest
 from repository import DATA
 
-from dcfm_ros.recordings.bags import write_bag
-from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source
+from dcfm_ros.recordings.bag_writer import write_bag
+from dcfm_ros.recordings.sources import SourceError, SourceFrame, is_bag, open_source
 from dcfm_ros.recordings.video import VideoWriter
 
 
@@ -85,7 +88,7 @@ def test_bag_with_several_image_topics_asks_for_one(tmp_path):
         list(open_source(str(tmp_path / 'bag')))
 
 
-def test_unknown_topic_names_those_that_are_there(tmp_path):
+def test_unknown_topic_names_those_of_the_bag(tmp_path):
     write_bag(tmp_path / 'bag', make_frames())
     with pytest.raises(SourceError, match='/camera/image_raw'):
         list(open_source(str(tmp_path / 'bag'), topic='/nothing', label_topic='/camera/label'))
@@ -95,6 +98,56 @@ def test_bag_is_never_overwritten(tmp_path):
     write_bag(tmp_path / 'bag', make_frames())
     with pytest.raises(FileExistsError):
         write_bag(tmp_path / 'bag', make_frames())
+
+
+@pytest.mark.parametrize('number', [0, 2])
+def test_bag_that_fails_leaves_nothing(tmp_path, number):
+    def breaks_off():
+        yield from make_frames(number)
+        raise SourceError('cable pulled')
+
+    with pytest.raises(SourceError, match='cable pulled'):
+        write_bag(tmp_path / 'bag', breaks_off())
+    assert not list(tmp_path.iterdir())
+
+
+def test_bag_without_frames_is_an_error(tmp_path):
+    with pytest.raises(SourceError, match='no frames to record'):
+        write_bag(tmp_path / 'bag', [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_bag_of_mixed_sizes_gives_back_every_pixel(tmp_path):
+    made = [*make_frames(2), *make_frames(2, (24, 40)), *make_frames(1)]
+    made = [replace(frame, stamp_ns=index) for index, frame in enumerate(made)]
+    write_bag(tmp_path / 'bag', made)
+    read = list(open_source(str(tmp_path / 'bag'), label_topic='/camera/label'))
+    for found, frame in zip(read, made, strict=True):
+        np.testing.assert_array_equal(found.image, frame.image)
+        np.testing.assert_array_equal(found.label, frame.label)
+
+
+@pytest.mark.parametrize('name', ['._001.png', '.hidden.png', 'Thumbs.db', 'desktop.ini'])
+def test_files_that_are_not_frames_are_passed_over(folder, name):
+    (folder / 'images' / name).write_bytes(b'\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X')
+    assert len(list(open_source(str(folder / 'images')))) == 4
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [('a.mcap', True), ('a.db3', True), ('a.db3.zstd', True), ('a.bag', True), ('a.mp4', False),
+     ('._a.mcap', False), ('a.yaml', False)],
+)  # fmt: skip
+def test_bag_is_known_by_its_name(tmp_path, name, expected):
+    (tmp_path / name).touch()
+    assert is_bag(tmp_path / name) == expected
+
+
+@pytest.mark.parametrize('name', ['a.mcap', 'a_0.db3', 'metadata.yaml', 'a.db3.zstd'])
+def test_folder_with_files_of_a_bag_is_a_bag(tmp_path, name):
+    assert not is_bag(tmp_path)
+    (tmp_path / name).touch()
+    assert is_bag(tmp_path)
 
 
 def test_video_is_whole_and_stamped_by_its_rate(tmp_path):
@@ -107,6 +160,35 @@ def test_video_is_whole_and_stamped_by_its_rate(tmp_path):
     assert [round(f.image.mean(), -1) for f in read] == [40, 120, 200]
     assert read[0].image.shape == (48, 64, 3)
     assert [p.name for p in tmp_path.iterdir()] == ['clip.mp4']
+
+
+def test_video_keeps_its_first_size(tmp_path):
+    path = tmp_path / 'clip.mp4'
+    with VideoWriter(path, 20) as writer:
+        for size in ((48, 64), (24, 32), (96, 160), (49, 65)):
+            writer.write(np.full((*size, 3), 120, np.uint8))
+    read = list(open_source(str(path)))
+    assert [frame.image.shape for frame in read] == [(48, 64, 3)] * 4
+    assert [round(frame.image.mean(), -1) for frame in read] == [120] * 4
+
+
+def test_frames_missing_at_the_end_of_a_video_are_reported(tmp_path, caplog):
+    whole, cut = tmp_path / 'whole.mp4', tmp_path / 'cut.mp4'
+    random = np.random.default_rng(0)
+    # The index in front, as cameras and web pages have it, says how many frames there should be.
+    with av.open(str(whole), 'w', options={'movflags': 'faststart'}) as container:
+        stream = container.add_stream('libx264', rate=20, width=64, height=48)
+        for _ in range(40):
+            image = random.integers(0, 256, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format='rgb24')))
+        container.mux(stream.encode())
+    assert len(list(open_source(str(whole)))) == 40
+    assert not caplog.messages
+    data = whole.read_bytes()
+    cut.write_bytes(data[: len(data) * 2 // 3])
+    count = len(list(open_source(str(cut))))
+    assert 10 < count < 40
+    assert caplog.messages == [f'{cut}: {count} of 40 frames can be read']
 
 
 def test_video_that_failed_leaves_no_file(tmp_path):

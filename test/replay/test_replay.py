@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 import csv
+from dataclasses import replace
 import errno
 import hashlib
 import json
@@ -18,7 +19,8 @@ from small_net import make_images, make_net
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.keyframes.schedule import FixedScheduler
 from dcfm_ros.models.checkpoint import save_checkpoint
-from dcfm_ros.recordings.bags import BagReader, write_bag
+from dcfm_ros.recordings.bag_writer import write_bag
+from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.sources import SourceError, SourceFrame
 from dcfm_ros.replay.figures import benchmark_figures, run_figures, stamp_figures
 from dcfm_ros.replay.fleet import replay_fleet
@@ -238,8 +240,30 @@ def test_gap_between_stamps_makes_a_keyframe_as_in_the_node(
 def test_bag_without_an_image_is_an_error(checkpoint, tmp_path):
     write_bag(tmp_path / 'bag', make_frames(2))
     options = ReplayOptions(checkpoint=checkpoint, topic='/nothing')
-    with pytest.raises(SourceError, match=r"no image topic '/nothing'; image topics: \['/camera"):
+    with pytest.raises(SourceError, match=r'no image topic /nothing; it holds /camera/image'):
         replay_bag(tmp_path / 'bag', tmp_path, options)
+
+
+def test_image_size_that_changes_starts_a_keyframe_and_no_pair_crosses_it(checkpoint, tmp_path):
+    sizes = [(64, 96), (32, 48), (64, 96)]
+    frames = [frame for size in sizes for frame in make_frames(10, size=size)]
+    frames = [replace(f, stamp_ns=(i + 1) * STEP_NS) for i, f in enumerate(frames)]
+    write_bag(tmp_path / 'bag', frames)
+    run = replay_bag(tmp_path / 'bag', tmp_path, make_options(checkpoint, 4, fidelity=True))
+    reasons = {i: frame.reason for i, frame in enumerate(run.frames) if frame.reason}
+    assert reasons == {
+        **{0: 'first', 4: 'interval', 8: 'interval', 10: 'size_change', 14: 'interval'},
+        **{18: 'interval', 20: 'size_change', 24: 'interval', 28: 'interval'},
+    }
+    unpaired = [i for i, frame in enumerate(run.frames) if 'changed' not in frame.quality]
+    assert unpaired == [0, 10, 20]
+    # Windows of 8 within 10 frames of one size; none of 16.
+    figures = run.quality.accuracy_figures(run.class_names)
+    assert (figures['labelled_frames'], figures['mvc16']) == (30, None)
+    assert 0 <= figures['mvc8'] <= 1
+    video = cv2.VideoCapture(str(tmp_path / 'overlay.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 30
+    assert video.get(cv2.CAP_PROP_FRAME_HEIGHT) == 64
 
 
 def test_percentiles_and_jitter_are_exact():
@@ -374,7 +398,10 @@ def test_lost_frames_are_told_in_the_report(checkpoint, tmp_path):
     assert outcome.returncode == 0, outcome.stderr
     report = json.loads((tmp_path / 'report/report.json').read_text())
     assert 1 <= report['frames_sent'] < 8
-    missing = f'{8 - report["frames_sent"]} images that metadata.yaml promises are not there'
+    missing = (
+        f'{8 - report["frames_sent"]} of 8 messages on /camera/image_raw '
+        'that metadata.yaml promises are missing'
+    )
     assert missing in report['losses']
     assert missing in (tmp_path / 'report/report.html').read_text()
     assert f'note: {missing}' in outcome.stderr

@@ -268,10 +268,16 @@ def test_config_refuses_values_outside_their_range(field):
 
 def test_written_drive_is_complete_and_equal_to_the_rendered_one(tmp_path):
     config = DriveConfig(seed=2, num_frames=3, **SMALL)
-    counts = []
-    write_drive(config, tmp_path / 'new' / 'drive', progress=counts.append)
     folder = tmp_path / 'new' / 'drive'
-    assert counts == [1, 2, 3]
+    seen = []
+
+    def watched(frames):
+        for frame in frames:
+            seen.append(frame[0].shape)
+            yield frame
+
+    write_drive(config, folder, watched)
+    assert seen == [(120, 160, 3)] * 3
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
     stems = [f'{kind}/00000{index}.png' for kind in ('frames', 'masks') for index in range(3)]
     assert names == sorted(['drive.json', *stems])
@@ -291,8 +297,18 @@ def test_written_record_rebuilds_the_drive(tmp_path):
     assert tuple(map(tuple, record['palette'])) == CAMVID_PALETTE
 
 
+def test_drive_that_fails_leaves_nothing(tmp_path):
+    def fails(frames):
+        yield next(frames)
+        raise OSError('disk full')
+
+    with pytest.raises(OSError, match='disk full'):
+        write_drive(DriveConfig(num_frames=2, **SMALL), tmp_path / 'drive', fails)
+    assert not list(tmp_path.iterdir())
+
+
 def test_write_refuses_a_folder_with_other_content(tmp_path):
     (tmp_path / 'notes.txt').write_text('mine')
-    with pytest.raises(FileExistsError, match='`directory` must be new or an empty folder'):
+    with pytest.raises(FileExistsError, match='exists already'):
         write_drive(DriveConfig(num_frames=1, **SMALL), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ['notes.txt']

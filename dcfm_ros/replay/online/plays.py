@@ -11,13 +11,12 @@ from typing import Any
 from dcfm_ros.play.player import PlayedFrame, Player
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
-from dcfm_ros.recordings.bag_storage import open_storages
-from dcfm_ros.recordings.bags import BagReader, stamp_of
+from dcfm_ros.recordings.bag_topic import stamp_of
+from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.replay.figures import benchmark_figures
 from dcfm_ros.replay.online.figures import entries, rate_figures
 from dcfm_ros.replay.online.peak_search import Peak, Probe, find_peak
 
-_COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 _SEAM_NS = 10_000_000_000
 """Between the last frame of a recording and its first one again: the node starts anew."""
 _BUFFER_BYTES = 1 << 30
@@ -27,9 +26,7 @@ _WAIT_S = 120.0
 
 def image_transport(reader: BagReader) -> str:
     """How the images were recorded, 'raw' or 'compressed'; a frame has been read already."""
-    with open_storages(reader.path, []) as storages:
-        kinds = {storage.topics.get(str(reader.topic)) for storage in storages}
-    return 'compressed' if _COMPRESSED in kinds else 'raw'
+    return 'compressed' if reader.is_compressed else 'raw'
 
 
 def recorded_frames(reader: BagReader, transport: str) -> Iterator[PlayedFrame]:
@@ -38,18 +35,13 @@ def recorded_frames(reader: BagReader, transport: str) -> Iterator[PlayedFrame]:
         for frame in reader.frames():
             yield PlayedFrame(image=frame.image, stamp_ns=frame.stamp_ns, frame_id=frame.frame_id)
         return
-    with open_storages(reader.path, []) as storages:
-        for storage in storages:
-            for message in storage.messages(str(reader.topic)):
-                try:
-                    content: Any = message.decode()
-                except Exception:  # counted where `BagReader` meets it
-                    continue
-                yield PlayedFrame(
-                    image=bytes(content.data),
-                    stamp_ns=stamp_of(content),
-                    frame_id=content.header.frame_id,
-                )
+    yield from reader.messages(_played)
+
+
+def _played(message: Any) -> PlayedFrame:
+    return PlayedFrame(
+        image=bytes(message.data), stamp_ns=stamp_of(message), frame_id=message.header.frame_id
+    )
 
 
 def buffered(frames: Iterable[PlayedFrame], count: int) -> list[PlayedFrame]:

@@ -16,7 +16,7 @@ from dcfm_ros.play.node_process import node_process
 from dcfm_ros.play.player import PlayedFrame, Player, connect
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
-from dcfm_ros.recordings.bag_files import storage_files
+from dcfm_ros.recordings.bag_storage import storage_files
 from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.frame import SourceError
 from dcfm_ros.replay.figures import stamp_figures
@@ -118,7 +118,7 @@ def replay_online(
         use_profile(options.fastdds_profile)
     reader = BagReader(bag, topic=options.topic, label_topic=options.label_topic)
     if next(reader.frames(), None) is None:
-        raise SourceError(f'{bag} has no image in {reader.topic}: {reader.losses.told()}')
+        raise SourceError(f'{bag} has no image in {reader.topic}: {reader.losses.lines()}')
     transport = image_transport(reader)
     masks = MaskStore()
     with ExitStack() as stack:
@@ -160,7 +160,7 @@ def replay_online(
         palette=metadata.palette,
         frames=recorder.entries,
         quality=quality,
-        losses=reader.losses.told(),
+        losses=reader.losses.lines(),
         metadata=describe_run(
             input_path=bag,
             files=storage_files(bag),

@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from dcfm_ros.cli import main as cli
 from dcfm_ros.play.player import PlayedFrame
 from dcfm_ros.play.report import FrameRecord, PlayReport
-from dcfm_ros.recordings.bags import BagReader, write_bag
+from dcfm_ros.recordings.bag_writer import write_bag
+from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.sources import synthetic_frames
 from dcfm_ros.replay.online.figures import conclude, entries, node_figures, rate_figures
 from dcfm_ros.replay.online.plays import buffered, image_transport, looped, recorded_frames

@@ -10,7 +10,7 @@ from PIL import Image
 import pytest
 from repository import DATA
 
-from dcfm_ros.recordings.bags import write_bag
+from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.recordings.sources import SourceFrame
 from dcfm_ros.synthetic.drive import DriveConfig, write_drive
 from dcfm_ros.training.footage.datasets import (
@@ -226,6 +226,14 @@ def test_folder_matches_masks_by_name(own):
     assert (read_frame(kitchen.frames[2], kitchen.labels)[1] == 1).all()
     assert (read_frame(hall.frames[0], hall.labels)[1] == 0).all()  # painted
     assert read_frame(kitchen.frames[0], kitchen.labels)[1] is None
+
+
+def test_files_that_are_not_frames_are_passed_over(own):
+    for path in list(own.rglob('*.png')):
+        path.with_name(f'._{path.name}').write_bytes(b'AppleDouble')
+    put_text(own / 'train/hall/images/Thumbs.db', 'not an image')
+    hall, kitchen = find_clips('folder', own, 'train')
+    assert (stems(hall), stems(kitchen)) == (['a'], ['1', '2', '10'])
 
 
 def test_folder_may_be_one_clip_and_have_no_splits(own):

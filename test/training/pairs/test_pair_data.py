@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from dcfm_ros.models.labels import CITYSCAPES_NAMES
-from dcfm_ros.recordings.bags import write_bag
+from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.recordings.sources import SourceFrame
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.pairs.augment import RoadSceneAugmentation

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 import re
 
-from dcfm_ros.files import in_numerical_order
+from dcfm_ros.files import list_files
 from dcfm_ros.training.footage.clips import Frame
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
@@ -49,9 +49,9 @@ def existing_folder(path: Path) -> Path:
 
 
 def find_files(
-    folder: Path, problems: list[str], *, ending: str = '', suffixes: Iterable[str] = ('.png',)
+    folder: Path, problems: list[str], *, ending: str = '', suffixes: tuple[str, ...] = ('.png',)
 ) -> dict[str, Path]:
-    """Files of a folder by name, in time order.
+    """Files of a folder by name, in time order; hidden ones are passed over.
 
     Args:
         folder: Where to look; none are found if it does not exist.
@@ -59,10 +59,9 @@ def find_files(
         ending: Of the name in front of the suffix, for example '_leftImg8bit'; cut off.
         suffixes: Of the files to find, lower case.
     """
-    paths = folder.iterdir() if folder.is_dir() else ()
-    wanted = [p for p in paths if p.suffix.lower() in suffixes and p.stem.endswith(ending)]
+    paths = list_files(folder, suffixes) if folder.is_dir() else []
     found: dict[str, Path] = {}
-    for path in in_numerical_order(wanted):
+    for path in (p for p in paths if p.stem.endswith(ending)):
         name = path.stem.removesuffix(ending)
         if name in found:
             problems.append(f'{path} and {found[name].name} have the same name')

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from dcfm_ros.recordings.extract import ExtractOptions, extract_bag_once, is_bag
-from dcfm_ros.recordings.sources import SourceError
+from dcfm_ros.recordings.extract import ExtractOptions, extract_bag_once
+from dcfm_ros.recordings.sources import SourceError, is_bag
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.label_sets import LabelSet
 from dcfm_ros.training.footage.layouts.frame_files import (
@@ -60,7 +60,9 @@ def find_bags(
     """
     folder = split_folder(root, split)
     options = _read_bag_options(root / 'bag.yaml', problems)
-    bags = [folder] if is_bag(folder) else sorted(p for p in folder.iterdir() if is_bag(p))
+    # Without metadata, .mcap files side by side are recordings of their own.
+    is_one = (folder / 'metadata.yaml').is_file()
+    bags = [folder] if is_one else sorted(p for p in folder.iterdir() if is_bag(p))
     clips = []
     for bag in bags:
         try:
