@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 import tempfile
 from typing import Any
 
-import numpy as np
-
 from dcfm_ros.benchmark.frames import read_frames
 from dcfm_ros.benchmark.ratios import Bar
 
-ENGINE_STAGES = ('preprocess', 'independent', 'common', 'motion', 'decode', 'mask')
 BAR = Bar('share_ms p95', 3.0, is_most=True)
 _WARM_UP = 6
 
@@ -48,6 +45,7 @@ def measure_node_share(
     from dcfm_ros.models.checkpoint import find_checkpoint
     from dcfm_ros.play.node_process import node_process
     from dcfm_ros.play.player import PlayedFrame, play
+    from dcfm_ros.play.report import summarise
 
     parameters = {
         'checkpoint': str(find_checkpoint(model).resolve()),
@@ -69,33 +67,8 @@ def measure_node_share(
     return {
         'model': model,
         'size': f'{size[0]}x{size[1]}',
-        'backend': report.reported.get('backend'),
-        'device': report.reported.get('device'),
+        'backend': report.health.model.get('backend'),
+        'device': report.health.model.get('device'),
         **figures,
         **BAR.judge(figures['share_ms']['p95']),
     }
-
-
-def summarise(timings: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """Percentiles of the node's share and of the latency, from what ~/timing says per frame."""
-    latency = np.array([float(timing['latency_ms']) for timing in timings])
-    engine = np.array(
-        [
-            sum(float(timing.get(f'{stage}_ms', 0.0)) for stage in ENGINE_STAGES)
-            for timing in timings
-        ]
-    )
-    return {
-        'frames': len(latency),
-        'share_ms': _percentiles(latency - engine),
-        'latency_ms': _percentiles(latency),
-        **{
-            name: _percentiles([float(timing[name]) for timing in timings])
-            for name in ('wait_ms', 'convert_ms')
-        },
-    }
-
-
-def _percentiles(values: Any) -> dict[str, float]:
-    names = {'p50': 50, 'p95': 95, 'p99': 99, 'max': 100}
-    return {name: float(np.percentile(values, q)) for name, q in names.items()}

@@ -1,4 +1,4 @@
-"""`ClassLabels`: what the topic `labels` tells of the ids in a mask; no ROS."""
+"""`ClassLabels`: what the ids of a mask mean, as the topic `labels` has it; no ROS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNKNOWN_COLOUR: RGB = (128, 128, 128)
 
 @dataclass(frozen=True)
 class ClassLabels:
-    """Names and colours by class id; empty as long as nothing was told."""
+    """Names and colours by class id; empty until labels have arrived."""
 
     names: dict[int, str] = field(default_factory=dict)
     colours: dict[int, RGB] = field(default_factory=dict)
@@ -39,8 +39,17 @@ class ClassLabels:
             raise ValueError(f'`labels` must have ids from 0 to 255, got {sorted(entries)}')
         return cls(names, colours)
 
+    def to_json(self) -> str:
+        """Inverse of `from_json`."""
+        return json.dumps(
+            {
+                str(i): {'name': name, 'rgb': list(self.colours[i])}
+                for i, name in self.names.items()
+            }
+        )
+
     def palette(self) -> NDArray[np.uint8]:
-        """Colours of all ids, (256, 3); grey where nothing is known."""
+        """Colours of all ids, (256, 3); grey where unknown."""
         table = np.full((256, 3), _UNKNOWN_COLOUR, np.uint8)
         for index, colour in self.colours.items():
             table[index] = colour
@@ -50,11 +59,11 @@ class ClassLabels:
         """Find classes by name or id.
 
         Args:
-            wanted: Names or ids; none: every class there is a name for, or every id but 255
-                (unlabelled) as long as no names are known.
+            wanted: Names or ids. None given: every class with a name, or every id but 255
+                (unlabelled) while no names are known.
 
         Returns:
-            Which ids are meant, (256,), and those of `wanted` that mean none.
+            Which ids are meant, (256,), and the entries of `wanted` that match no class.
         """
         is_kept = np.zeros(256, np.bool_)
         if not wanted:

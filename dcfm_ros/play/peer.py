@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.context import Context
@@ -19,7 +19,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from dcfm_ros.play.report import FrameRecord, PlayReport
-from dcfm_ros.ros.health.stream_statistics import DROP_CAUSES
+from dcfm_ros.ros.frame_timing import FrameTiming
+from dcfm_ros.ros.health.status import NodeHealth
 from dcfm_ros.ros.messages import array_to_image, ns_to_stamp, stamp_to_ns
 
 OnMask = Callable[[int, NDArray[np.uint8]], None]
@@ -55,10 +56,10 @@ class PlayerNode(Node):
         self._records: list[FrameRecord] = []
         self._index: dict[tuple[int, str], int] = {}
         self._unexpected = 0
-        self._reported: dict[str, str] = {}  # values of the node's last diagnostics
-        self._reported_s = 0.0
+        self._health = NodeHealth()  # the node's last diagnostics
+        self._health_s = 0.0
         self._received_before = 0
-        self._dropped_before = dict.fromkeys(DROP_CAUSES, 0)
+        self._dropped_before = dict(self._health.dropped)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
         timing = f'{self._node_name}/timing'
         self.create_subscription(DiagnosticArray, timing, self._on_timing, 100)
@@ -96,8 +97,8 @@ class PlayerNode(Node):
             # Lost after the last frame that arrived, so the next one will show the gap.
             unseen = self._never_arrived() - self._dropped()['lost']
             self._records, self._index, self._unexpected = [], {}, 0
-            self._received_before = int(self._reported['frames_received'])
-            self._dropped_before = self._dropped_in_total()
+            self._received_before = self._health.frames_received
+            self._dropped_before = dict(self._health.dropped)
             self._dropped_before['lost'] += max(unseen, 0)
 
     def send(self, image: NDArray[np.uint8] | bytes, stamp_ns: int, frame_id: str) -> None:
@@ -131,26 +132,23 @@ class PlayerNode(Node):
                 records=self._records,
                 dropped_by_cause=self._dropped(),
                 unexpected_masks=self._unexpected,
-                reported=dict(self._reported),
+                health=self._health,
                 never_arrived=self._never_arrived(),
             )
 
     def _not_ready(self) -> str:
-        reported = self._reported
-        if not reported:
+        health, topic = self._health, self._images.topic_name
+        if not health.state:
             return 'no diagnostics of a node of that name'
-        if reported['state'] != 'active':
-            return f'it is {reported["state"]}: {reported["message"]}'
-        topic = self._images.topic_name
-        # All publishers, for a former one may still count where this one does not yet.
-        publishers = int(reported['publishers'])
-        if self._images.get_subscription_count() == 0 or publishers != self.count_publishers(
-            topic
-        ):
+        if health.state != 'active':
+            return f'it is {health.state}: {health.message}'
+        # Of all publishers: a former one may still count where this one does not yet.
+        is_connected = health.publishers == self.count_publishers(topic)
+        if self._images.get_subscription_count() == 0 or not is_connected:
             return f'it is not connected to {topic}'
-        if publishers == 1 and reported['reliability'] != self._reliability:
-            return f'it still listens {reported["reliability"]} to {topic}'
-        if reported['mask_subscribers'] == '0':
+        if health.publishers == 1 and health.reliability != self._reliability:
+            return f'it still listens {health.reliability} to {topic}'
+        if not health.mask_subscribers:
             return 'its mask is not connected'
         return ''
 
@@ -160,26 +158,22 @@ class PlayerNode(Node):
 
     def _is_idle(self) -> bool:
         """Whether the node has nothing under way, so that what is missing will not come."""
-        if self._reported_s < self._records[-1].sent_s + _IDLE_S:
+        if self._health_s < self._records[-1].sent_s + _IDLE_S:
             return False
-        done = int(self._reported['frames_answered']) - int(self._reported['frames_received'])
-        total = self._dropped_in_total()
-        return done + sum(total.values()) - total['lost'] == 0
+        done, dropped = self._health.frames_answered, self._health.dropped
+        return done + sum(dropped.values()) - dropped['lost'] == self._health.frames_received
 
     def _never_arrived(self) -> int:
         lost = self._dropped()['lost']
         if not self._records or self._is_settled():
             return lost
         # Not settled and over: the diagnostics are newer than all that arrived.
-        arrived = int(self._reported['frames_received']) - self._received_before
+        arrived = self._health.frames_received - self._received_before
         return max(lost, len(self._records) - arrived)
 
     def _dropped(self) -> dict[str, int]:
-        total, before = self._dropped_in_total(), self._dropped_before
-        return {cause: max(total[cause] - before[cause], 0) for cause in DROP_CAUSES}
-
-    def _dropped_in_total(self) -> dict[str, int]:
-        return {cause: int(self._reported[f'dropped_{cause}']) for cause in DROP_CAUSES}
+        total, before = self._health.dropped, self._dropped_before
+        return {cause: max(total[cause] - before[cause], 0) for cause in total}
 
     def _find(self, header: Header) -> FrameRecord | None:
         index = self._index.get((stamp_to_ns(header.stamp), header.frame_id))
@@ -203,7 +197,7 @@ class PlayerNode(Node):
     def _on_timing(self, message: DiagnosticArray) -> None:
         with self._changed:
             if (record := self._find(message.header)) is not None:
-                record.timing = {entry.key: entry.value for entry in message.status[0].values}
+                record.timing = FrameTiming.from_values(_values_of(message.status[0]))
                 self._changed.notify_all()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -211,11 +205,15 @@ class PlayerNode(Node):
         own = {s.name.removeprefix(prefix): s for s in message.status if s.name.startswith(prefix)}
         if 'model' not in own:
             return
-        values = {entry.key: entry.value for status in own.values() for entry in status.values}
+        values = {task: _values_of(status) for task, status in own.items()}
         with self._changed:
-            self._reported = {**values, 'message': own['model'].message}
-            self._reported_s = time.monotonic()
+            self._health = NodeHealth.from_values(values, own['model'].message)
+            self._health_s = time.monotonic()
             self._changed.notify_all()
+
+
+def _values_of(status: DiagnosticStatus) -> dict[str, str]:
+    return {entry.key: entry.value for entry in status.values}
 
 
 def _message(image: NDArray[np.uint8] | bytes, header: Header) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_NO_STAGES = ('feature_age_ms', 'wait_ms', 'latency_ms')
-"""Times of ~/timing in which the node does nothing for the frame, or all that it does."""
+from dcfm_ros.ros.frame_timing import FrameTiming
+from dcfm_ros.ros.health.status import NodeHealth
 
 
 @dataclass(kw_only=True)
@@ -24,8 +26,8 @@ class FrameRecord:
     """When a mask with exactly this header came back; None: none did."""
     mask: NDArray[np.uint8] | None = None
     """The mask, (H, W); None if there is none or `on_mask` took it."""
-    timing: dict[str, str] = field(default_factory=dict)
-    """What ~/timing said: is_keyframe, reason, independent_ms, ...; empty if nothing came."""
+    timing: FrameTiming | None = None
+    """What ~/timing says of it; None if nothing came."""
 
     @property
     def answered(self) -> bool:
@@ -39,17 +41,13 @@ class FrameRecord:
 
     @property
     def is_keyframe(self) -> bool:
-        """Whether ~/timing said so."""
-        return self.timing.get('is_keyframe', '').lower() == 'true'
+        """Whether ~/timing says so."""
+        return self.timing is not None and self.timing.is_keyframe
 
     @property
-    def stage_ms(self) -> dict[str, float]:
-        """Duration in ms of what the node did with the frame, by stage, as ~/timing said."""
-        return {
-            name.removesuffix('_ms'): float(value)
-            for name, value in self.timing.items()
-            if name.endswith('_ms') and name not in _NO_STAGES
-        }
+    def stage_ms(self) -> Mapping[str, float]:
+        """What the node spent on the frame by stage, ms, as ~/timing says."""
+        return {} if self.timing is None else self.timing.stage_ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +58,12 @@ class PlayReport:
     dropped_by_cause: dict[str, int]
     """What the node counted as dropped during the play."""
     unexpected_masks: int
-    """Masks whose header is that of no frame, or that came twice. Should be 0."""
-    reported: dict[str, str]
-    """Values of the node's last diagnostics: device, backend, checkpoint, ..."""
+    """Masks that fit no frame, or that came twice. Should be 0."""
+    health: NodeHealth = field(default_factory=NodeHealth)
+    """The node's last diagnostics."""
     never_arrived: int = 0
-    """Frames that the middleware did not bring to the node, also those that nobody could count as
-    dropped: after the last frame that arrives there is no gap to be seen."""
+    """Frames that the middleware lost on the way to the node, also those that the node cannot
+    count: after the last frame that arrives there is no gap to see."""
 
     @property
     def sent(self) -> int:
@@ -86,6 +84,27 @@ class PlayReport:
     def unaccounted(self) -> int:
         """Frames that neither came back nor were counted as dropped.
 
-        Should be 0, but for best effort: the last frames, and masks, may be lost unseen.
+        Should be 0, except with best effort: the last frames, and masks, may be lost unseen.
         """
         return self.sent - self.answered - self.dropped
+
+
+def summarise(timings: Sequence[FrameTiming]) -> dict[str, Any]:
+    """Percentiles of the latency and of the node's share in it, ms.
+
+    Returns:
+        'frames', 'share_ms' (all but the engine), 'latency_ms' (from the arrival of an image to
+        its published mask), 'wait_ms' (for the worker), and 'convert_ms' (image to RGB).
+    """
+    return {
+        'frames': len(timings),
+        'share_ms': _percentiles([timing.share_ms for timing in timings]),
+        'latency_ms': _percentiles([timing.latency_ms for timing in timings]),
+        'wait_ms': _percentiles([timing.wait_ms for timing in timings]),
+        'convert_ms': _percentiles([timing.input_ms for timing in timings]),
+    }
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    names = {'p50': 50, 'p95': 95, 'p99': 99, 'max': 100}
+    return {name: float(np.percentile(values, q)) for name, q in names.items()}

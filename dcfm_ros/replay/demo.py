@@ -73,13 +73,12 @@ def run_demo(
         report.sent,
     ) as recorder:
         for record, frame in zip(report.records, frames(), strict=False):
-            age = record.timing.get('keyframe_age')
             recorder.add(
                 frame,
                 _decode(masks.get(record.index)),
                 is_keyframe=record.is_keyframe,
                 latency_ms=float('nan') if record.latency_ms is None else record.latency_ms,
-                keyframe_age=None if age is None else int(age),
+                keyframe_age=record.timing.keyframe_age if record.timing else None,
                 stage_ms=record.stage_ms,
             )
     summary = _summary(report, recorder)
@@ -88,9 +87,9 @@ def run_demo(
         rate_hz=rate_hz,
         keyframe_interval=parameters.get('keyframe_interval'),
         checkpoint=str(checkpoint),
-        backend=report.reported.get('backend'),
-        execution=report.reported.get('execution'),
-        device=report.reported.get('device'),
+        backend=report.health.model.get('backend'),
+        execution=report.health.model.get('execution'),
+        device=report.health.model.get('device'),
     )
     return summary, recorder
 

@@ -16,8 +16,8 @@ from dcfm_ros.masks.overlay import blend, colorize
 from dcfm_ros.masks.resize import resize_nearest, resize_picture
 from dcfm_ros.ros import messages
 from dcfm_ros.ros.camera_info_relay import CameraInfoRelay
+from dcfm_ros.ros.frame_timing import FrameTiming
 from dcfm_ros.ros.health.log_throttle import LogThrottle
-from dcfm_ros.ros.health.status import Level, Status
 from dcfm_ros.ros.health.stream_statistics import StreamStatistics
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 _TO_RGB: Mapping[str, tuple[str, Callable[[Any], NDArray[np.uint8]]]] = {
-    'raw': ('convert_ms', image_to_rgb),
-    'compressed': ('decode_image_ms', compressed_to_rgb),
+    'raw': ('convert', image_to_rgb),
+    'compressed': ('decode_image', compressed_to_rgb),
 }
 """How an image becomes RGB, and what ~/timing calls it, by `image_transport`."""
 
@@ -150,15 +150,21 @@ class FrameProcessor:
         self._publish_companions(mask, header, (height, width))
         self._publish_pictures(image, mask, result, header)
         end_s = time.monotonic()
-        times = {f'{stage}_ms': value for stage, value in result.stage_ms.items()}
-        times['wait_ms'] = (start_s - frame.received_s) * 1e3
-        times |= input_ms
-        times['publish_ms'] = (end_s - publish_s) * 1e3
-        times['latency_ms'] = latency_ms
         if values.publish_timing:
-            status = timing_status(result, times, self._statistics.total_dropped, self._task)
-            timing = messages.statuses_to_diagnostics([status], header, self._node_name)
-            self._outputs['timing'].publish(timing)
+            timing = FrameTiming(
+                is_keyframe=result.is_keyframe,
+                reason=result.reason,
+                keyframe_age=result.keyframe_age,
+                feature_age_ms=result.feature_age_ms,
+                change_score=result.change_score,
+                stage_ms={**input_ms, **result.stage_ms, 'publish': (end_s - publish_s) * 1e3},
+                wait_ms=(start_s - frame.received_s) * 1e3,
+                latency_ms=latency_ms,
+                frames_dropped=self._statistics.total_dropped,
+            )
+            statuses = [timing.status(self._task)]
+            message = messages.statuses_to_diagnostics(statuses, header, self._node_name)
+            self._outputs['timing'].publish(message)
         self._publish_number('processing_time_ms', (end_s - start_s) * 1e3)
         self._publish_number('pipeline_latency_ms', pipeline_ms)
         if self._last_start_s is not None:
@@ -205,20 +211,3 @@ class FrameProcessor:
 
     def _is_wanted(self, topic: str) -> bool:
         return bool(self._outputs[topic].get_subscription_count() > 0)
-
-
-def timing_status(
-    result: FrameResult, times: Mapping[str, float], dropped: int, task: str = 'frame'
-) -> Status:
-    """What ~/timing says of a frame; `times` in ms, `dropped` frames since the node's start."""
-    values = {
-        'is_keyframe': 'true' if result.is_keyframe else 'false',
-        'reason': result.reason,
-        'keyframe_age': str(result.keyframe_age),
-        'feature_age_ms': f'{result.feature_age_ms:.3f}',
-        'change_score': f'{result.change_score:.4f}',
-    }
-    values |= {name: f'{value:.3f}' for name, value in times.items()}
-    values['frames_dropped'] = str(dropped)
-    message = f'keyframe ({result.reason})' if result.is_keyframe else 'non-key frame'
-    return Status(task=task, level=Level.OK, message=message, values=values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 from collections.abc import Iterable, Mapping, Sequence
-import json
 import math
 import platform
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header, String
 
+from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.ros.health.status import Status
 
 try:
@@ -99,17 +99,14 @@ def number(value: float) -> Float64:
 def label_messages(
     names: Sequence[str], palette: Sequence[tuple[int, int, int]], header: Header
 ) -> dict[str, Any]:
-    """Tell what the mask's ids mean, by topic.
+    """What the mask's ids mean, by topic.
 
     Returns:
-        'labels': std_msgs/String, JSON {"0": {"name": "sky", "rgb": [128, 128, 128]}, ...}, and
-        'label_info': vision_msgs/LabelInfo, where that package is installed.
+        'labels': std_msgs/String, the JSON of `ClassLabels`, and 'label_info':
+        vision_msgs/LabelInfo, where that package is installed.
     """
-    labels = {
-        str(index): {'name': name, 'rgb': list(colour)}
-        for index, (name, colour) in enumerate(zip(names, palette, strict=True))
-    }
-    found: dict[str, Any] = {'labels': String(data=json.dumps(labels))}
+    labels = ClassLabels(dict(enumerate(names)), dict(enumerate(palette)))
+    found: dict[str, Any] = {'labels': String(data=labels.to_json())}
     if LabelInfo is not None:
         classes = [VisionClass(class_id=i, class_name=name) for i, name in enumerate(names)]
         found['label_info'] = LabelInfo(header=header, class_map=classes)

@@ -12,7 +12,6 @@ import torch
 from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Record, Rival
 from dcfm_ros.benchmark.memory import growth
-from dcfm_ros.benchmark.node_share import ENGINE_STAGES, summarise
 from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_plain
 from dcfm_ros.benchmark.paper_tables import PaperTables
 from dcfm_ros.benchmark.published import PUBLISHED
@@ -312,26 +311,6 @@ def test_tables_of_another_network_have_nothing_printed():
 
 def test_growth_is_from_the_second_fifth_to_the_last():
     assert growth([9, 9, 1, 2, 3, 3, 3, 3, 5, 6]) == 4.0
-
-
-def test_share_of_the_node_is_the_latency_without_the_engine():
-    timings = [
-        {'latency_ms': '50', 'wait_ms': '1', 'convert_ms': '0.5', 'preprocess_ms': '1',
-         'independent_ms': '9', 'common_ms': '30', 'decode_ms': '4', 'mask_ms': '4'},
-        {'latency_ms': '20', 'wait_ms': '2', 'convert_ms': '0.5', 'independent_ms': '9',
-         'decode_ms': '4', 'mask_ms': '3', 'publish_ms': '7'},
-    ]  # fmt: skip
-    found = summarise(timings)
-    assert found['frames'] == 2
-    assert (found['share_ms']['p50'], found['share_ms']['max']) == (3.0, 4.0)
-    assert found['latency_ms']['max'] == 50.0
-    assert (found['wait_ms']['max'], found['convert_ms']['p95']) == (2.0, 0.5)
-
-
-def test_every_stage_of_the_engine_is_no_share_of_the_node():
-    engine = SegmentationEngine(make_net(), 'cpu', 'torch', 2, motion='flow')
-    results = [engine.step(image, index) for index, image in enumerate(make_images(3), 1)]
-    assert {name for result in results for name in result.stage_ms} == set(ENGINE_STAGES)
 
 
 def test_markdown_has_a_cell_for_every_column():

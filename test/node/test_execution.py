@@ -41,8 +41,8 @@ def play_to_node(log: Path, checkpoint: Path, count: int, **parameters: object) 
 
 
 def ages(records: list[FrameRecord]) -> list[int]:
-    found = [int(record.timing['keyframe_age']) for record in records]
-    told = [float(record.timing['feature_age_ms']) for record in records]
+    found = [record.timing.keyframe_age for record in records]
+    told = [record.timing.feature_age_ms for record in records]
     assert told == [age * STEP_MS for age in found]
     return found
 
@@ -62,8 +62,8 @@ def test_amortised_keyframes_answer_every_frame(
         tmp_path / 'log', checkpoint, 12, execution='amortised', keyframe_interval=4, **parameters
     )
     assert ages(report.records) == expected
-    assert report.reported['execution'] == 'amortised'
-    keyframes = [i for i, r in enumerate(report.records) if r.timing['is_keyframe'] == 'true']
+    assert report.health.model['execution'] == 'amortised'
+    keyframes = [i for i, r in enumerate(report.records) if r.is_keyframe]
     assert keyframes == [0, 4, 8]
     at_work = [i for i, r in enumerate(report.records) if 'common' in r.stage_ms]
     num_slices = 2 if 'execution_slices' in parameters else 4
@@ -76,11 +76,11 @@ def test_thread_beside_the_frames_answers_every_frame(tmp_path: Path, checkpoint
     report = play_to_node(
         tmp_path / 'log', checkpoint, 40, execution='async', keyframe_interval=2, max_feature_age=7
     )
-    assert report.reported['execution'] == 'async'
+    assert report.health.model['execution'] == 'async'
     found = ages(report.records)
     assert found[:3] == [0, 1, 2]
     assert max(found) <= 7
-    keyframes = [i for i, r in enumerate(report.records) if r.timing['is_keyframe'] == 'true']
+    keyframes = [i for i, r in enumerate(report.records) if r.is_keyframe]
     assert keyframes[:2] == [0, 2]
     assert len(keyframes) >= 40 / 8
     # Whatever the thread takes, the feature in use is that of a keyframe.

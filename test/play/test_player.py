@@ -22,7 +22,6 @@ from std_msgs.msg import Header
 from dcfm_ros.play.peer import PlayerNode
 from dcfm_ros.play.player import PlayedFrame, connect, play
 from dcfm_ros.ros.health.status import Level, Status
-from dcfm_ros.ros.health.stream_statistics import DROP_CAUSES
 from dcfm_ros.ros.messages import statuses_to_diagnostics
 
 
@@ -52,14 +51,15 @@ def test_every_frame_is_answered_when_the_player_waits(node: NodeProcess) -> Non
         assert record.mask.shape == (96, 128)
         assert record.latency_ms is not None
         # The mask may arrive before the node's call that publishes it returns.
-        in_node = float(record.timing['latency_ms']) - float(record.timing['publish_ms'])
+        assert record.timing is not None
+        in_node = record.timing.latency_ms - record.timing.stage_ms['publish']
         assert record.latency_ms >= in_node
 
 
 def test_timing_belongs_to_its_frame(node: NodeProcess) -> None:
     records = play(frames(8), rate_hz=None).records
-    ages = [record.timing['keyframe_age'] for record in records]
-    assert ages == ['0', '1', '2', '0', '1', '2', '0', '1']
+    ages = [record.timing.keyframe_age for record in records if record.timing]
+    assert ages == [0, 1, 2, 0, 1, 2, 0, 1]
 
 
 @pytest.mark.parametrize(('height', 'width'), [(96, 128), (480, 640)])
@@ -126,10 +126,15 @@ def test_what_never_arrives_is_counted_in_the_play_that_lost_it(node: NodeProces
 
 def told(received: int, lost: int) -> DiagnosticArray:
     """Diagnostics of a node that has received some frames and noticed that others were lost."""
-    values = {'state': 'active', 'frames_received': str(received), 'frames_answered': '0'}
-    values |= {f'dropped_{cause}': '0' for cause in DROP_CAUSES} | {'dropped_lost': str(lost)}
-    status = Status(task='model', level=Level.OK, message='', values=values)
-    return statuses_to_diagnostics([status], Header(), '/segmentation/segmentation_node')
+    values = {
+        'model': {'state': 'active'},
+        'images': {'frames_received': str(received), 'dropped_lost': str(lost)},
+    }
+    statuses = [
+        Status(task=task, level=Level.OK, message='', values=entries)
+        for task, entries in values.items()
+    ]
+    return statuses_to_diagnostics(statuses, Header(), '/segmentation/segmentation_node')
 
 
 def test_gap_after_the_last_frame_belongs_to_the_play_before() -> None:

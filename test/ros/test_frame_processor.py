@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 
 from dcfm_ros.engine import FrameResult
 from dcfm_ros.ros import messages
-from dcfm_ros.ros.frame_processor import Frame, FrameProcessor, timing_status
+from dcfm_ros.ros.frame_processor import Frame, FrameProcessor
 from dcfm_ros.ros.health.stream_statistics import StreamStatistics
 from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
@@ -98,14 +97,6 @@ def test_confidence_is_not_computed_when_nobody_listens(bench: Bench, peer: Peer
     bench.processor.process(Frame(peer.image(), 0.0))
     assert bench.statistics.snapshot(0.0).answered == 1
     assert 'confidence' not in vars(bench.engine.results[0])
-
-
-@pytest.mark.parametrize(('age_ms', 'told'), [(66.66667, '66.667'), (float('nan'), 'nan')])
-def test_age_of_the_feature_is_told(bench: Bench, peer: Peer, age_ms: float, told: str) -> None:
-    bench.processor.process(Frame(peer.image(), 0.0))
-    result = replace(bench.engine.results[0], keyframe_age=2, feature_age_ms=age_ms)
-    values = timing_status(result, {'decode_ms': 1.0}, 0).values
-    assert (values['keyframe_age'], values['feature_age_ms']) == ('2', told)
 
 
 def test_reset_is_left_to_the_worker(bench: Bench, peer: Peer) -> None:

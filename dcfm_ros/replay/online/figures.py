@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 import math
 from typing import Any
 
-from dcfm_ros.benchmark.node_share import summarise
-from dcfm_ros.play.report import FrameRecord, PlayReport
+from dcfm_ros.play.report import FrameRecord, PlayReport, summarise
 from dcfm_ros.replay.figures import benchmark_figures, run_figures
 from dcfm_ros.replay.recorder import FrameEntry, percentiles
+from dcfm_ros.ros.frame_timing import FrameTiming
 
 _LARGEST = ('MAX_LATENCY', 'MAX_JITTER', 'MEAN_JITTER')
 _SMALLEST = ('MIN_LATENCY', 'MIN_JITTER')
@@ -72,10 +72,10 @@ def node_figures(reports: Sequence[PlayReport]) -> dict[str, Any]:
     never_arrived = sum(report.never_arrived for report in reports)
     unaccounted = sum(report.unaccounted for report in reports)
     timed = [
-        record
+        (record.latency_ms, record.timing)
         for report in reports
         for record in report.records
-        if record.answered and record.timing
+        if record.latency_ms is not None and record.timing is not None
     ]
     figures = {
         'dropped_by_cause': dropped,
@@ -84,12 +84,8 @@ def node_figures(reports: Sequence[PlayReport]) -> dict[str, Any]:
         'unexpected_masks': sum(report.unexpected_masks for report in reports),
     }
     if timed:
-        told = summarise([record.timing for record in timed])
-        outside = [
-            record.latency_ms - float(record.timing['latency_ms'])
-            for record in timed
-            if record.latency_ms is not None
-        ]
+        told = summarise([timing for _, timing in timed])
+        outside = [latency_ms - timing.latency_ms for latency_ms, timing in timed]
         figures |= {
             'node_latency_ms': told['latency_ms'],
             'share_ms': told['share_ms'],
@@ -116,19 +112,18 @@ def entries(report: PlayReport) -> list[FrameEntry]:
 
 def entry_facts(record: FrameRecord, report: PlayReport) -> dict[str, Any]:
     """What a report says of a frame, under the names of `FrameEntry`."""
-    timing = record.timing
-    age = timing.get('keyframe_age')
+    timing = record.timing or FrameTiming()
     causes = [cause for cause, count in report.dropped_by_cause.items() if count]
     # The node counts what it drops and does not name it: with one cause it is clear.
     is_clear = not record.answered and len(causes) == 1 and not report.unaccounted
     return {
         'is_keyframe': record.is_keyframe,
-        'keyframe_age': None if age is None else int(age),
+        'keyframe_age': None if record.timing is None else timing.keyframe_age,
         'latency_ms': math.nan if record.latency_ms is None else record.latency_ms,
         'stage_ms': record.stage_ms,
-        'reason': timing.get('reason', ''),
-        'feature_age_ms': float(timing.get('feature_age_ms', 'nan')),
-        'change_score': float(timing.get('change_score', 'nan')),
+        'reason': timing.reason,
+        'feature_age_ms': timing.feature_age_ms,
+        'change_score': timing.change_score,
         'sent_s': record.sent_s,
         'received_s': math.nan if record.received_s is None else record.received_s,
         'drop_cause': causes[0] if is_clear else '',

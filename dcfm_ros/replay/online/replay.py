@@ -143,7 +143,9 @@ def replay_online(
         if options.mode != 'timeline':
             found |= _rates(options, recorded_frames(reader, transport), player, meter, say)
     say(f'{report.answered} of {report.sent} frames answered, drawing the overlay')
-    checkpoint = Path(report.reported['checkpoint']) if options.namespace else options.checkpoint
+    checkpoint = (
+        Path(report.health.model['checkpoint']) if options.namespace else options.checkpoint
+    )
     metadata = read_metadata(checkpoint).config
     recorder = RunRecorder(
         folder / 'overlay.mp4',
@@ -167,7 +169,8 @@ def replay_online(
             topic=reader.topic,
             label_topic=options.label_topic,
             checkpoint=checkpoint,
-            config={name: report.reported.get(name) for name in _CONFIG} | {'mode': options.mode},
+            config={name: report.health.model.get(name) for name in _CONFIG}
+            | {'mode': options.mode},
             rmw=found['rmw'],
             qos=found['qos'],
         ),

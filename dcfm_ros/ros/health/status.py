@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 import math
-from pathlib import Path
-import resource
 
-from dcfm_ros.ros.health.stream_statistics import StreamSnapshot
+import psutil
+
+from dcfm_ros.ros.health.stream_statistics import DROP_CAUSES, StreamSnapshot
 
 
 class Level(IntEnum):
@@ -115,14 +116,49 @@ def model_status(state: str, failure: str, requested_device: str, model: dict[st
     elif requested_device == 'auto' and model.get('device') == 'cpu':
         level = Level.WARN
         message = f'{state}, on the CPU: no CUDA device found (device:=cpu accepts that)'
-    values = {'state': state, **model, 'memory_mb': f'{resident_mb():.0f}'}
+    values = {
+        'state': state,
+        **model,
+        'memory_mb': f'{psutil.Process().memory_info().rss / 1e6:.0f}',
+    }
     return Status(task='model', level=level, message=message, values=values)
 
 
-def resident_mb() -> float:
-    """Memory of this process in RAM, MB."""
-    try:
-        pages = int(Path('/proc/self/statm').read_text().split()[1])
-    except OSError:  # no /proc: the peak is the next best
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return pages * resource.getpagesize() / 1e6
+@dataclass(frozen=True, kw_only=True)
+class NodeHealth:
+    """What a node with one camera says of itself, read back from its statuses."""
+
+    state: str = ''
+    message: str = ''
+    """Of status `model`: what is wrong, if anything is."""
+    model: Mapping[str, str] = field(default_factory=dict)
+    """Checkpoint, device and options of the loaded network, by the names of the options."""
+    publishers: int = 0
+    reliability: str = ''
+    mask_subscribers: int = 0
+    frames_received: int = 0
+    frames_answered: int = 0
+    dropped: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(DROP_CAUSES, 0))
+    """Frames without a mask since the start of the node, by cause."""
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Mapping[str, str]], message: str = '') -> NodeHealth:
+        """Read the values that the functions above wrote, by task; what is absent is 0 or ''.
+
+        Args:
+            values: Of the statuses 'model', 'images' and 'masks'.
+            message: Of status 'model'.
+        """
+        model, images = values.get('model', {}), values.get('images', {})
+        masks = values.get('masks', {})
+        return cls(
+            state=model.get('state', ''),
+            message=message,
+            model=model,
+            publishers=int(images.get('publishers', 0)),
+            reliability=images.get('reliability', ''),
+            mask_subscribers=int(masks.get('mask_subscribers', 0)),
+            frames_received=int(images.get('frames_received', 0)),
+            frames_answered=int(masks.get('frames_answered', 0)),
+            dropped={cause: int(images.get(f'dropped_{cause}', 0)) for cause in DROP_CAUSES},
+        )

@@ -29,6 +29,7 @@ from dcfm_ros.replay.online.plays import buffered, image_transport, looped, reco
 from dcfm_ros.replay.online.replay import OnlineOptions, replay_online
 from dcfm_ros.replay.report import write_replay_report
 from dcfm_ros.replay.run import ReplayRun
+from dcfm_ros.ros.frame_timing import FrameTiming
 from dcfm_ros.synthetic.drive import DriveConfig
 
 RATE_HZ = 10.0
@@ -178,7 +179,9 @@ def test_wrong_options_are_errors(bag: Path, arguments: list[str], message: str)
     assert message in str(result.exception)
 
 
-def record(index: int, *, latency_ms: float | None, timing: Any = None) -> FrameRecord:
+def record(
+    index: int, *, latency_ms: float | None, timing: FrameTiming | None = None
+) -> FrameRecord:
     sent_s = 5.0 + index / 10
     received_s = None if latency_ms is None else sent_s + latency_ms / 1e3
     return FrameRecord(
@@ -187,7 +190,7 @@ def record(index: int, *, latency_ms: float | None, timing: Any = None) -> Frame
         frame_id='camera',
         sent_s=sent_s,
         received_s=received_s,
-        timing=dict(timing or {}),
+        timing=timing,
     )
 
 
@@ -196,18 +199,16 @@ def report(records: list[FrameRecord], never_arrived: int = 0, **dropped: int) -
         records=records,
         dropped_by_cause=dropped,
         unexpected_masks=0,
-        reported={},
         never_arrived=never_arrived,
     )
 
 
-TIMING = {
-    'is_keyframe': 'true',
-    'latency_ms': '30',
-    'wait_ms': '1',
-    'convert_ms': '2',
-    'independent_ms': '20',
-}
+TIMING = FrameTiming(
+    is_keyframe=True,
+    latency_ms=30.0,
+    wait_ms=1.0,
+    stage_ms={'convert': 2.0, 'independent': 20.0},
+)
 
 
 def test_time_is_split_between_engine_node_and_transport() -> None:

@@ -8,11 +8,11 @@ from dcfm_ros.ros.health.log_throttle import LogThrottle
 from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
 from dcfm_ros.ros.health.status import (
     Level,
+    NodeHealth,
     Status,
     image_status,
     mask_status,
     model_status,
-    resident_mb,
 )
 from dcfm_ros.ros.health.stream_statistics import StreamSnapshot, StreamStatistics, percentile
 
@@ -180,7 +180,8 @@ def test_a_backend_that_failed_is_a_warning() -> None:
 
 
 def test_memory_is_that_of_a_python_process() -> None:
-    assert 5.0 < resident_mb() < 100_000.0
+    status = model_status('active', '', 'cpu', {})
+    assert 5.0 < float(status.values['memory_mb']) < 100_000.0
 
 
 def test_gap_in_sequence_numbers_is_the_number_of_lost_frames() -> None:
@@ -265,3 +266,36 @@ def test_throttle_remembers_a_bounded_number_of_complaints() -> None:
     for index in range(10_000):
         throttle.allow(f'bad {index}', 0.0)
     assert len(throttle._last) <= 100
+
+
+def test_health_is_read_back_from_the_statuses() -> None:
+    statistics = StreamStatistics()
+    for _ in range(3):
+        statistics.received(0.0)
+    statistics.answered(0.0, 5.0, is_keyframe=True)
+    statistics.dropped('replaced', 2)
+    snapshot = statistics.snapshot(1.0)
+    facts = {'device': 'cpu', 'checkpoint': '/w.safetensors'}
+    statuses = [
+        model_status('active', '', 'cpu', facts),
+        image_status(
+            snapshot,
+            is_waiting=True,
+            no_image_warning_s=0.0,
+            topic='/image',
+            publishers=1,
+            reliability='reliable',
+        ),
+        mask_status(snapshot, 0.0, 4),
+    ]
+    values = {status.task: status.values for status in statuses}
+    health = NodeHealth.from_values(values, statuses[0].message)
+    assert (health.state, health.message) == ('active', 'active')
+    assert facts.items() <= health.model.items()
+    assert (health.publishers, health.reliability, health.mask_subscribers) == (1, 'reliable', 4)
+    assert (health.frames_received, health.frames_answered) == (3, 1)
+    assert health.dropped == {'replaced': 2, 'lost': 0, 'refused': 0, 'disabled': 0}
+
+
+def test_health_of_a_node_that_says_nothing_is_empty() -> None:
+    assert NodeHealth.from_values({}) == NodeHealth()
