@@ -97,6 +97,7 @@ setup(
         'numpy',
         # The headless build: opencv-python needs libGL.so.1, which a bare machine does not have.
         'opencv-python-headless',
+        'psutil',
         'PyYAML',
         'rich',
         'rosbags',
@@ -136,7 +137,7 @@ setup(
             'pytest-xdist',
             'setuptools<80',
         ],
-        'dev': ['mypy', 'ruff', 'types-PyYAML'],
+        'dev': ['mypy', 'ruff', 'types-psutil', 'types-PyYAML'],
     },
     entry_points={'console_scripts': console_scripts()},
 )

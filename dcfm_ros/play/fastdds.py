@@ -1,4 +1,4 @@
-"""The profile for large images that is shipped for Fast DDS, and whether a process uses it."""
+"""The packaged Fast DDS profile for large images, and whether a process uses it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import re
 import sys
 
+import psutil
+
 PROFILE_NAME = 'fastdds_large_images.xml'
 VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 """Environment variables that name the profile: up to Fast DDS 2, and from Fast DDS 3."""
@@ -14,10 +16,10 @@ _SEGMENT = re.compile(r'/dev/shm/(?:fastrtps|fastdds)_[0-9a-f]+$')
 
 
 def packaged_profile() -> Path:
-    """Where the shipped profile lies: in the source tree, or where it was installed.
+    """Path of the packaged profile: in the source tree, or where it was installed.
 
     Raises:
-        FileNotFoundError: If it is nowhere.
+        FileNotFoundError: If it is in none of these places.
     """
     prefixes = [sys.prefix, *filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(':'))]
     folders = [Path(__file__).resolve().parents[2]]
@@ -29,9 +31,9 @@ def packaged_profile() -> Path:
 
 
 def use_profile(path: Path | None) -> None:
-    """Let this process and those it starts use a profile, or none.
+    """Set a profile, or none, for this process and those it starts.
 
-    Fast DDS reads it when the first node of a process is made, and only then.
+    Fast DDS reads it once, when the first node of a process is created.
 
     Raises:
         FileNotFoundError: If there is no such file; Fast DDS would ignore it.
@@ -45,26 +47,20 @@ def use_profile(path: Path | None) -> None:
 
 
 def profile_in_use() -> str | None:
-    """The profile that the environment names; None if there is none."""
+    """The profile named by the environment, or None."""
     return next((os.environ[name] for name in VARIABLES if os.environ.get(name)), None)
 
 
 def shared_segment_mb(pid: int) -> float | None:
-    """Largest segment of shared memory that a process has opened for Fast DDS, MB (1e6 bytes).
+    """Size of the largest shared memory segment of Fast DDS that a process has mapped, MB (1e6 B).
 
-    That is what tells whether a profile was taken: Fast DDS ignores one that it cannot read.
+    It shows whether a profile took effect: Fast DDS ignores one that it cannot read.
 
     Returns:
-        None if it has opened none, or the system does not tell.
+        None if the process has mapped none, or may not be looked into.
     """
     try:
-        lines = Path(f'/proc/{pid}/maps').read_text(encoding='utf-8').splitlines()
-    except OSError:
+        maps = psutil.Process(pid).memory_maps(grouped=False)
+    except psutil.Error:
         return None
-    sizes = []
-    for line in lines:
-        addresses, _, rest = line.partition(' ')
-        if _SEGMENT.search(rest):
-            start, _, end = addresses.partition('-')
-            sizes.append(int(end, 16) - int(start, 16))
-    return max(sizes) / 1e6 if sizes else None
+    return max((m.size / 1e6 for m in maps if _SEGMENT.search(m.path)), default=None)

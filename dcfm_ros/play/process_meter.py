@@ -1,17 +1,14 @@
-"""CPU time and memory of another process, sampled from /proc."""
+"""CPU time and memory of another process, sampled while it runs."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-import os
-from pathlib import Path
 import threading
 import time
 from types import TracebackType
 from typing import NamedTuple
 
-_TICKS_PER_S = os.sysconf('SC_CLK_TCK')
-_PAGE_BYTES = os.sysconf('SC_PAGE_SIZE')
+import psutil
 
 
 class Sample(NamedTuple):
@@ -83,13 +80,13 @@ class ProcessMeter:
 
 
 def take_sample(pid: int) -> Sample | None:
-    """What a process has used so far; None if there is no such process, or no /proc."""
-    folder = Path('/proc') / str(pid)
+    """What a process has used so far; None once it has ended."""
     try:
-        # The name, in brackets, may have spaces; times are the 14th and 15th field.
-        fields = (folder / 'stat').read_text(encoding='utf-8').rpartition(')')[2].split()
-        pages = int((folder / 'statm').read_text(encoding='utf-8').split()[1])
-    except OSError:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            times, memory = process.cpu_times(), process.memory_info()
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+    except psutil.Error:
         return None
-    cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-    return Sample(time.monotonic(), cpu_s, pages * _PAGE_BYTES / 1e6)
+    return Sample(time.monotonic(), times.user + times.system, memory.rss / 1e6)
