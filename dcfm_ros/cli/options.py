@@ -1,63 +1,164 @@
-"""Options that several verbs of `dcfm` share, and how their results are shown."""
+"""Options that several verbs of `dcfm` share, and how they show results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+import inspect
 from pathlib import Path
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from dcfm_ros.recordings.sources import SourceFrame
     from dcfm_ros.replay.recorder import RunRecorder
 
-Item = TypeVar('Item')
 Number = TypeVar('Number', int, float)
+Verb = Callable[..., None]
 
 # typer reads annotations at run time and still wants Optional on Python 3.10.
 OptionalPath = Optional[Path]  # noqa: UP045
+OptionalPaths = Optional[list[Path]]  # noqa: UP045
 OptionalText = Optional[str]  # noqa: UP045
 OptionalInt = Optional[int]  # noqa: UP045
 OptionalFloat = Optional[float]  # noqa: UP045
+OptionalBool = Optional[bool]  # noqa: UP045
 
 Checkpoint = Annotated[
     OptionalPath,
-    typer.Option(help='Weights: a .safetensors file, or default or accurate (packaged).'),
+    typer.Option(help='Weights: a .safetensors file, or a packaged name: default or accurate.'),
 ]
-Interval = Annotated[int, typer.Option(min=1, help='Keyframe interval, frames.')]
-Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:<n>.')]
-Backend = Annotated[str, typer.Option(help='auto, torch, openvino or onnxruntime.')]
-Execution = Annotated[
-    str, typer.Option(help='When the deep encoder works: sync, amortised or async.')
+Json = Annotated[OptionalPath, typer.Option('--json', help='Also write the results here.')]
+Topic = Annotated[
+    OptionalText, typer.Option(help='Image topic; needed if the bag has more than one.')
 ]
-Slices = Annotated[
-    OptionalInt,
-    typer.Option(min=1, help='Frames that share a keyframe, amortised; default: its interval.'),
+LabelTopic = Annotated[
+    OptionalText, typer.Option(help='Mask topic of the bag with the true classes, for the mIoU.')
 ]
-FixedInterval = Annotated[
-    OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 3.')
+Labels = Annotated[
+    OptionalPath, typer.Option(help='Folder of PNG masks for an image folder, for the mIoU.')
 ]
-Adaptive = Annotated[
-    OptionalFloat, typer.Option(min=0.0, help='Change score that makes a keyframe instead.')
-]
-MaxInterval = Annotated[
-    OptionalInt, typer.Option(min=1, help='With --adaptive: longest interval, frames.')
-]
-Score = Annotated[
-    OptionalText, typer.Option(help='With --adaptive: compare image (default) or feature.')
-]
-MaxAge = Annotated[OptionalInt, typer.Option(min=0, help='Oldest feature to use, frames.')]
-Height = Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')]
-ConfidenceDrop = Annotated[
-    OptionalFloat,
-    typer.Option(help='Also a keyframe where the mean confidence falls by more, adaptive.'),
-]
-Json = Annotated[OptionalPath, typer.Option('--json', help='Also write the figures here.')]
-Topic = Annotated[OptionalText, typer.Option(help='Image topic of a bag with several.')]
-LabelTopic = Annotated[OptionalText, typer.Option(help='Mask topic of a bag.')]
-Labels = Annotated[OptionalPath, typer.Option(help='Folder of PNG masks beside an image folder.')]
-Rate = Annotated[float, typer.Option(min=0.1, help='Frames per second.')]
+Rate = Annotated[float, typer.Option(min=0.1, help='Frames per second of an image folder.')]
+
+FLAGS = {
+    'keyframe_interval': '--interval',
+    'change_threshold': '--adaptive',
+    'keyframe_score': '--score',
+    'min_keyframe_interval': '--min-interval',
+    'max_keyframe_interval': '--max-interval',
+    'max_feature_age_s': '--max-feature-age',
+    'max_time_gap_s': '--max-time-gap',
+    'execution_slices': '--slices',
+    'inference_height': '--height',
+}
+"""Option of a field whose name it does not have."""
+PANELS = {'EngineOptions': 'Network', 'ScheduleOptions': 'Keyframes'}
+"""Heading in --help by dataclass."""
+_NEEDS = {
+    'keyframe_score': 'change_threshold',
+    'min_keyframe_interval': 'change_threshold',
+    'max_keyframe_interval': 'change_threshold',
+}
+_OPTIONAL = {
+    int: OptionalInt,
+    float: OptionalFloat,
+    str: OptionalText,
+    bool: OptionalBool,
+    tuple: OptionalText,
+}
+
+
+def takes_options(*names: str) -> Callable[[Verb], Verb]:
+    """Fill dataclasses that a verb takes, such as `EngineOptions`, from the command line.
+
+    The verb gets an option for every field, with help, limits and default of its `OptionSpec`.
+    `--adaptive T` stands for `schedule='adaptive'` and `change_threshold=T`.
+
+    Args:
+        names: The fields to offer; none: all of them.
+    """
+
+    def decorate(verb: Verb) -> Verb:
+        signature = inspect.signature(verb, eval_str=True)
+        tables = {
+            name: parameter.annotation
+            for name, parameter in signature.parameters.items()
+            if is_dataclass(parameter.annotation)
+        }
+        offered: dict[str, Any] = {}
+        added: list[inspect.Parameter] = []
+        for table in tables.values():
+            for field in fields(table):
+                if field.name != 'schedule' and (not names or field.name in names):
+                    offered[field.name] = field
+                    added.append(_parameter(field, PANELS.get(table.__name__)))
+
+        def run(**values: Any) -> None:
+            given = {name: values.pop(name) for name in offered}
+            given = {name: value for name, value in given.items() if value is not None}
+            for name, table in tables.items():
+                of_table = {f.name for f in fields(table)}
+                chosen = {n: value for n, value in given.items() if n in of_table}
+                values[name] = table(**_completed(chosen, offered))
+            verb(**values)
+
+        own = [p for name, p in signature.parameters.items() if name not in tables]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + added
+        # What typer reads to know the options of a verb.
+        run.__name__, run.__doc__, run.__module__ = verb.__name__, verb.__doc__, verb.__module__
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        vars(run)['__signature__'] = signature.replace(parameters=parameters)
+        return run
+
+    return decorate
+
+
+def _parameter(field: Any, panel: str | None) -> inspect.Parameter:
+    """The option of a field as typer wants it: optional, because the dataclass has the default."""
+    name, default, spec = field.name, field.default, field.metadata['spec']
+    flag = FLAGS.get(name, f'--{name.replace("_", "-")}')
+    text = re.sub(r'\w+', lambda found: FLAGS.get(found[0], found[0]), spec.description)
+    if name == 'change_threshold':
+        text = f'Make keyframes when the scene changes. {text}'
+    shown = ','.join(f'{v:g}' for v in default) if isinstance(default, tuple) else str(default)
+    choices = [*spec.choices, *([spec.pattern_text] if spec.pattern_text else [])]
+    flags = f'{flag}/--no-{flag[2:]}' if isinstance(default, bool) else flag
+    option = typer.Option(
+        flags,
+        help=text,
+        show_default=False if default == '' or name == 'change_threshold' else shown,
+        metavar='|'.join(choices) or spec.unit.upper() or None,
+        min=None if isinstance(default, (str, tuple)) else spec.minimum,
+        max=None if isinstance(default, (str, tuple)) else spec.maximum,
+        rich_help_panel=panel,
+    )
+    annotation = Annotated[_OPTIONAL[type(default)], option]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=None, annotation=annotation)
+
+
+def _completed(given: dict[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a dataclass from what was given; ValueError if that does not go together."""
+    for name, needed in _NEEDS.items():
+        if name in given and needed in offered and needed not in given:
+            raise ValueError(f'{FLAGS[name]} ({given[name]}) needs {FLAGS[needed]}')
+    if {'change_threshold', 'keyframe_interval'} <= given.keys():
+        told = ' and '.join(
+            f'{FLAGS[name]} ({given[name]})' for name in ('keyframe_interval', 'change_threshold')
+        )
+        raise ValueError(f'give one of {told}')
+    if 'change_threshold' in given:
+        given = given | {'schedule': 'adaptive'}
+    is_sync = 'execution' in offered and given.get('execution') != 'amortised'
+    if 'execution_slices' in given and is_sync:
+        raise ValueError(f'--slices ({given["execution_slices"]}) needs --execution amortised')
+    for name, field in offered.items():
+        if name in given and isinstance(field.default, tuple):
+            given[name] = tuple(parse_numbers(name, given[name], float))
+    return given
 
 
 def deliver(
@@ -79,7 +180,7 @@ def deliver(
     typer.echo(f'results: {folder / video}, {folder / "report.html"}, {folder / "summary.json"}')
 
 
-def print_summary(summary: dict[str, Any]) -> None:
+def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the figures of a run, a line each."""
     from rich.console import Console
     from rich.table import Table
@@ -107,7 +208,7 @@ def _plain(value: Any) -> str:
     return f'{value:.3f}' if isinstance(value, float) else '-' if value is None else str(value)
 
 
-def save_json(path: Path | None, values: dict[str, Any]) -> None:
+def save_json(path: Path | None, values: Mapping[str, Any]) -> None:
     """Write figures as JSON; nothing where `path` is None."""
     from dcfm_ros.files import write_json
 
@@ -115,8 +216,10 @@ def save_json(path: Path | None, values: dict[str, Any]) -> None:
         write_json(path, values)
 
 
-def with_progress(frames: Iterable[Item], text: str, total: int | None = None) -> Iterable[Item]:
-    """Show progress over the frames in a terminal."""
+def with_progress(
+    frames: Iterable[SourceFrame], text: str, total: int | None = None
+) -> Iterable[SourceFrame]:
+    """Show progress over the frames on a terminal."""
     from rich.progress import track
 
     return track(frames, text, total=total, transient=True, disable=not sys.stderr.isatty())
@@ -130,6 +233,14 @@ def parse_size(size: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def parse_numbers(name: str, text: str, kind: type[Number]) -> list[Number]:
+    """Numbers separated by commas."""
+    try:
+        return [kind(part) for part in text.split(',') if part.strip()]
+    except ValueError:
+        raise ValueError(f'`{name}` must be numbers with commas between, got {text!r}') from None
+
+
 def refuse_unused(options: dict[str, object], needed: str) -> None:
     """Raise ValueError if one is given (not None) without what it needs."""
     for name, value in options.items():
@@ -137,9 +248,22 @@ def refuse_unused(options: dict[str, object], needed: str) -> None:
             raise ValueError(f'--{name} ({value}) needs {needed}')
 
 
-def parse_numbers(name: str, text: str, kind: type[Number]) -> list[Number]:
-    """Numbers separated by commas."""
-    try:
-        return [kind(part) for part in text.split(',') if part.strip()]
-    except ValueError:
-        raise ValueError(f'`{name}` must be numbers with commas between, got {text!r}') from None
+# Until every verb takes its options as above.
+Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
+Backend = Annotated[str, typer.Option(help='auto, torch or openvino.')]
+Slices = Annotated[OptionalInt, typer.Option(min=1, help='Slices of an amortised keyframe.')]
+ConfidenceDrop = Annotated[OptionalFloat, typer.Option(hidden=True)]
+FixedInterval = Annotated[
+    OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 3.')
+]
+Adaptive = Annotated[
+    OptionalFloat, typer.Option(min=0.0, help='Change score that makes a keyframe instead.')
+]
+MaxInterval = Annotated[
+    OptionalInt, typer.Option(min=1, help='With --adaptive: longest interval, frames.')
+]
+Score = Annotated[
+    OptionalText, typer.Option(help='With --adaptive: compare image (default) or feature.')
+]
+MaxAge = Annotated[OptionalInt, typer.Option(min=0, help='Oldest feature to use, frames.')]
+Height = Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')]

@@ -129,7 +129,6 @@ def replay(
     """
     from dcfm_ros.models.checkpoint import find_checkpoint
     from dcfm_ros.replay.offline import ReplayOptions
-    from dcfm_ros.replay.segment import choose_schedule
 
     if compare is not None:
         if bags:
@@ -153,7 +152,7 @@ def replay(
         'pid': pid,
     }
     folder = report or Path('out/replay')
-    schedule = choose_schedule(interval, adaptive, max_interval, score, confidence_drop)
+    schedule = None
     if online:
         node: dict[str, Any] = {
             'keyframe_interval': interval,

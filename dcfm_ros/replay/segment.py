@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 import time
 from typing import Any
@@ -11,49 +12,8 @@ from typing import Any
 import cv2
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
-from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
 from dcfm_ros.recordings.sources import SourceFrame
 from dcfm_ros.replay.recorder import RunRecorder
-
-
-def choose_schedule(
-    interval: int | None,
-    adaptive: float | None,
-    max_interval: int | None,
-    score: str | None = None,
-    confidence_drop: float | None = None,
-) -> Schedule:
-    """The schedule that the options of the command line mean.
-
-    Args:
-        interval: Keyframe interval, frames; None: not given.
-        adaptive: Threshold of an adaptive schedule; None: not given.
-        max_interval: Longest interval of an adaptive schedule, frames; None: no limit.
-        score: What an adaptive schedule compares; None: not given, the image.
-        confidence_drop: Of an adaptive schedule; None: not given.
-
-    Raises:
-        ValueError: If the options exclude each other or a value is not allowed.
-    """
-    if adaptive is not None:
-        if interval is not None:
-            raise ValueError(f'name one of --interval ({interval}) and --adaptive ({adaptive})')
-        return AdaptiveScheduler(
-            adaptive,
-            max_interval=max_interval,
-            score=score or 'image',
-            confidence_drop=confidence_drop,
-        )
-    options = {
-        'max-interval': max_interval,
-        'score': score,
-        'confidence-drop': confidence_drop,
-    }
-    for name, value in options.items():
-        if value is not None:
-            raise ValueError(f'--{name} ({value}) needs --adaptive')
-    return FixedScheduler(3 if interval is None else interval)
 
 
 def segment_frames(
@@ -114,10 +74,11 @@ def segment_frames(
         'frames_dropped': 0,
         **recorder.figures(),
         'rate_hz': rate_hz,
-        'device': engine.device,
-        'backend': engine.backend,
-        **engine.schedule.settings(),
-        'execution': engine.execution,
+        **asdict(engine.options),
+        **asdict(engine.schedule),
+        'device': str(engine.backend.device),
+        'backend': engine.backend.name,
+        'precision': engine.backend.precision,
         'keyframe_reasons': dict(reasons),
     }
     return summary, recorder
