@@ -81,6 +81,7 @@ setup(
     package_data={
         'dcfm_ros': ['py.typed'],
         'dcfm_ros.models': ['weights/*'],
+        'dcfm_ros.replay.pages': ['templates/*.html'],
         'dcfm_ros.training': ['published.yaml'],
     },
     data_files=[
@@ -92,6 +93,7 @@ setup(
     install_requires=[
         'av',
         'backports.zstd',
+        'Jinja2',
         'matplotlib',
         'mcap',
         'numpy',

@@ -1,90 +1,81 @@
-"""The verb `dcfm demo`: a drive through the real node, over DDS."""
+"""The verb `dcfm demo`: an online replay of a rendered drive, or of an own recording."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dcfm_ros.cli.options import (
     Checkpoint,
     Json,
-    Labels,
-    LabelTopic,
     OptionalPath,
-    Rate,
-    Topic,
-    deliver,
+    print_summary,
+    save_json,
     takes_options,
     with_progress,
 )
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.replay.options import RecordingOptions
 
 if TYPE_CHECKING:
-    from dcfm_ros.recordings.sources import SourceFrame
+    from dcfm_ros.replay.recording import Recording
 
 
 @takes_options()
 def demo(
     output: Annotated[Path, typer.Option(help='Folder for the results.')] = Path('out/demo'),
     video: Annotated[OptionalPath, typer.Option(help='Send this video.')] = None,
-    bag: Annotated[OptionalPath, typer.Option(help='Send this rosbag.')] = None,
+    bag: Annotated[OptionalPath, typer.Option(help='Send this bag.')] = None,
     images: Annotated[OptionalPath, typer.Option(help='Send this image folder.')] = None,
-    labels: Labels = None,
-    topic: Topic = None,
-    label_topic: LabelTopic = None,
     checkpoint: Checkpoint = None,
-    rate: Rate = 15.0,
     frames: Annotated[int, typer.Option(min=1, help='Length of the synthetic drive.')] = 150,
     seed: Annotated[int, typer.Option(min=0, help='Which synthetic drive.')] = 7,
     json_file: Json = None,
     *,
+    recorded: RecordingOptions,
     engine: EngineOptions,
     schedule: ScheduleOptions,
 ) -> None:
-    """Start the real node, send it a clip over DDS, and show what came back.
+    """Start the node, send it a clip over DDS, and show what comes back.
 
-    Without an input, a synthetic drive is rendered and sent.
+    Without --video, --bag or --images, a synthetic drive is rendered and sent.
     """
-    from dcfm_ros.models.checkpoint import find_checkpoint, read_metadata
-    from dcfm_ros.recordings.sources import open_source, synthetic_frames
-    from dcfm_ros.replay.demo import run_demo
-    from dcfm_ros.synthetic.drive import DriveConfig
+    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.replay.online.options import OnlineOptions
+    from dcfm_ros.replay.online.replay import replay_online
+    from dcfm_ros.replay.recording import open_recording
+    from dcfm_ros.replay.report import write_summary
 
     given = [str(path) for path in (video, bag, images) if path is not None]
     if len(given) > 1:
-        raise ValueError(f'name one of --video, --bag and --images, got {given}')
-    path = find_checkpoint(checkpoint)
-    metadata = read_metadata(path)
-    opened: Callable[[], Iterable[SourceFrame]]
-    if given:
-        options: dict[str, Any] = {'topic': topic, 'label_topic': label_topic, 'labels': labels}
-
-        def opened() -> Iterable[SourceFrame]:
-            return open_source(given[0], rate_hz=rate, **options)
-
-        next(iter(opened()))  # a bad input should be told before the node is started
-    else:
-        drive = DriveConfig(seed=seed, num_frames=frames, rate_hz=rate)
-        # Rendered first: rendering while sending would take the node's processor time.
-        rendered = list(with_progress(synthetic_frames(drive), 'rendering', frames))
-
-        def opened() -> Iterable[SourceFrame]:
-            return rendered
-
-    summary, recorder = run_demo(
-        opened,
-        source=given[0] if given else f'synthetic drive, seed {seed}',
-        checkpoint=path,
-        metadata=metadata,
-        output=output,
-        rate_hz=rate,
-        parameters=asdict(engine) | asdict(schedule),
-        say=typer.echo,
+        raise ValueError(f'give one of --video, --bag and --images, got {given}')
+    rate_hz = recorded.rate_hz
+    weights = find_checkpoint(checkpoint).resolve()
+    recording = open_recording(given[0], recorded) if given else _drive(seed, frames, rate_hz)
+    parameters = {'checkpoint': str(weights), **asdict(engine), **asdict(schedule)}
+    output.mkdir(parents=True, exist_ok=True)
+    run = replay_online(
+        recording, output, parameters, OnlineOptions(), rate_hz=rate_hz, say=typer.echo
     )
-    deliver('dcfm_ros demo', summary, recorder, output, 'overlay.mp4', json_file)
-    if summary['masks_received'] == 0:
+    summary = write_summary(output, run)
+    save_json(json_file, summary)
+    print_summary(summary)
+    if not summary['masks_received']:
         raise RuntimeError(f'no mask came back; see {output / "node.log"}')
+    names = ('overlay.mp4', 'report.html', 'summary.json')
+    typer.echo(f'results: {", ".join(str(output / name) for name in names)}')
+
+
+def _drive(seed: int, frames: int, rate_hz: float) -> Recording:
+    """A synthetic drive, rendered first: the node needs the CPU later."""
+    from dcfm_ros.recordings.sources import synthetic_frames
+    from dcfm_ros.replay.recording import Recording
+    from dcfm_ros.synthetic.drive import DriveConfig
+
+    drive = DriveConfig(seed=seed, num_frames=frames, rate_hz=rate_hz)
+    rendered = list(with_progress(synthetic_frames(drive), 'rendering', frames))
+    name = f'synthetic drive, seed {seed}'
+    return Recording(name=name, source=name, frames=lambda: iter(rendered))

@@ -8,14 +8,11 @@ import inspect
 from pathlib import Path
 import re
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
+from typing import Annotated, Any, Optional, TypeVar
 
 import typer
 
-if TYPE_CHECKING:
-    from dcfm_ros.recordings.sources import SourceFrame
-    from dcfm_ros.replay.recorder import RunRecorder
-
+Item = TypeVar('Item')
 Number = TypeVar('Number', int, float)
 Verb = Callable[..., None]
 
@@ -53,9 +50,18 @@ FLAGS = {
     'max_time_gap_s': '--max-time-gap',
     'execution_slices': '--slices',
     'inference_height': '--height',
+    'label_topic': '--label-topic --truth-topic',
+    'rate_hz': '--rate',
+    'peak_limits_hz': '--peak-limits',
 }
-"""Option of a field whose name it does not have."""
-PANELS = {'EngineOptions': 'Network', 'ScheduleOptions': 'Keyframes'}
+"""Options of fields whose names they do not have."""
+PANELS = {
+    'RecordingOptions': 'Input',
+    'EngineOptions': 'Network',
+    'ScheduleOptions': 'Keyframes',
+    'FleetOptions': 'Several recordings',
+    'OnlineOptions': 'With --online',
+}
 """Heading in --help by dataclass."""
 _NEEDS = {
     'keyframe_score': 'change_threshold',
@@ -66,7 +72,6 @@ _OPTIONAL = {
     int: OptionalInt,
     float: OptionalFloat,
     str: OptionalText,
-    bool: OptionalBool,
     tuple: OptionalText,
 }
 
@@ -83,7 +88,7 @@ def takes_options(*names: str) -> Callable[[Verb], Verb]:
 
     def decorate(verb: Verb) -> Verb:
         signature = inspect.signature(verb, eval_str=True)
-        tables = {
+        tables: dict[str, Any] = {
             name: parameter.annotation
             for name, parameter in signature.parameters.items()
             if is_dataclass(parameter.annotation)
@@ -119,15 +124,14 @@ def takes_options(*names: str) -> Callable[[Verb], Verb]:
 def _parameter(field: Any, panel: str | None) -> inspect.Parameter:
     """The option of a field as typer wants it: optional, because the dataclass has the default."""
     name, default, spec = field.name, field.default, field.metadata['spec']
-    flag = FLAGS.get(name, f'--{name.replace("_", "-")}')
+    flags = _flag(name).split()
     text = re.sub(r'\w+', lambda found: FLAGS.get(found[0], found[0]), spec.description)
     if name == 'change_threshold':
         text = f'Make keyframes when the scene changes. {text}'
     shown = ','.join(f'{v:g}' for v in default) if isinstance(default, tuple) else str(default)
     choices = [*spec.choices, *([spec.pattern_text] if spec.pattern_text else [])]
-    flags = f'{flag}/--no-{flag[2:]}' if isinstance(default, bool) else flag
     option = typer.Option(
-        flags,
+        *flags,
         help=text,
         show_default=False if default == '' or name == 'change_threshold' else shown,
         metavar='|'.join(choices) or spec.unit.upper() or None,
@@ -135,9 +139,14 @@ def _parameter(field: Any, panel: str | None) -> inspect.Parameter:
         max=None if isinstance(default, (str, tuple)) else spec.maximum,
         rich_help_panel=panel,
     )
-    annotation = Annotated[_OPTIONAL[type(default)], option]
+    annotated: Any = Annotated  # a type that mypy need not follow
     kind = inspect.Parameter.KEYWORD_ONLY
+    annotation = annotated[_OPTIONAL[type(default)], option]
     return inspect.Parameter(name, kind, default=None, annotation=annotation)
+
+
+def _flag(name: str) -> str:
+    return FLAGS.get(name, f'--{name.replace("_", "-")}')
 
 
 def _completed(given: dict[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,25 +168,6 @@ def _completed(given: dict[str, Any], offered: Mapping[str, Any]) -> dict[str, A
         if name in given and isinstance(field.default, tuple):
             given[name] = tuple(parse_numbers(name, given[name], float))
     return given
-
-
-def deliver(
-    title: str,
-    summary: dict[str, Any],
-    recorder: RunRecorder,
-    folder: Path,
-    video: str,
-    json_file: Path | None,
-) -> None:
-    """Write figures and report of a run, print the figures, and say where everything lies."""
-    from dcfm_ros.files import write_json
-    from dcfm_ros.replay.pages.run_page import write_report
-
-    write_json(folder / 'summary.json', summary)
-    write_report(folder / 'report.html', title, summary, recorder, video)
-    save_json(json_file, summary)
-    print_summary(summary)
-    typer.echo(f'results: {folder / video}, {folder / "report.html"}, {folder / "summary.json"}')
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -216,13 +206,11 @@ def save_json(path: Path | None, values: Mapping[str, Any]) -> None:
         write_json(path, values)
 
 
-def with_progress(
-    frames: Iterable[SourceFrame], text: str, total: int | None = None
-) -> Iterable[SourceFrame]:
-    """Show progress over the frames on a terminal."""
+def with_progress(items: Iterable[Item], text: str, total: int | None = None) -> Iterable[Item]:
+    """Show progress in a terminal."""
     from rich.progress import track
 
-    return track(frames, text, total=total, transient=True, disable=not sys.stderr.isatty())
+    return track(items, text, total=total, transient=True, disable=not sys.stderr.isatty())
 
 
 def parse_size(size: str) -> tuple[int, int]:
@@ -246,6 +234,13 @@ def refuse_unused(options: dict[str, object], needed: str) -> None:
     for name, value in options.items():
         if value is not None:
             raise ValueError(f'--{name} ({value}) needs {needed}')
+
+
+def refuse_given(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Raise ValueError if a parameter of a verb is given on its command line."""
+    for name in names:
+        if (value := context.params.get(name)) not in (None, False):
+            raise ValueError(f'{_flag(name)} ({value}) {why}')
 
 
 # Until every verb takes its options as above.

@@ -1,279 +1,222 @@
-"""The verb `dcfm replay`; `dcfm_ros.cli.main` puts it beside the others."""
+"""The verb `dcfm replay`: recordings through the engine or the node, with a full report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from dcfm_ros.cli.options import (
-    Adaptive,
-    Backend,
     Checkpoint,
-    ConfidenceDrop,
-    Device,
-    FixedInterval,
-    Height,
     Json,
-    MaxAge,
-    MaxInterval,
-    OptionalInt,
+    OptionalBool,
     OptionalPath,
-    OptionalText,
-    Score,
-    Slices,
-    Topic,
     print_rows,
     print_summary,
-    refuse_unused,
+    refuse_given,
     save_json,
+    takes_options,
     with_progress,
 )
-from dcfm_ros.cli.replay_online import (
-    Mode,
-    Namespace,
-    Online,
-    PeakLimits,
-    Pid,
-    Profile,
-    Rates,
-    Reliability,
-    Runs,
-    Seconds,
-    online_options,
-)
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.replay.online.options import OnlineOptions
+from dcfm_ros.replay.options import FleetOptions, RecordingOptions
 
 if TYPE_CHECKING:
-    from dcfm_ros.replay.offline import ReplayOptions
+    from collections.abc import Callable
+
     from dcfm_ros.replay.run import ReplayRun
 
-OptionalPaths = Optional[list[Path]]  # noqa: UP045 - as in cli_options
+# typer wants Optional on Python 3.10.
+OptionalTexts = Optional[list[str]]  # noqa: UP045
 OptionalPair = Optional[tuple[Path, Path]]  # noqa: UP045
-OptionalBool = Optional[bool]  # noqa: UP045
 
 _PRINTED = (
     'frames_sent', 'masks_received', 'latency_ms', 'latency_ms_key', 'latency_ms_nonkey',
     'jitter_ms', 'keyframe_share', 'keyframe_reasons', 'keyframe_age', 'temporal', 'losses',
 )  # fmt: skip
-"""Figures of a replay that are printed; report.json has them all."""
+"""Statistics that are printed; report.json has them all."""
+_PRINTED_OF_FLEET = (
+    'report', 'frames', 'keyframe_share', 'latency_ms_p50', 'latency_ms_p99',
+    'latency_ms_max', 'miou', 'mvc8', 'streaming_miou', 'fidelity_miou', 'fidelity_pixels',
+)  # fmt: skip
 
 
+@takes_options()
 def replay(
-    bags: Annotated[
-        OptionalPaths,
-        typer.Argument(help='Bags: rosbag2 folders, .mcap, .db3 or ROS 1 .bag files.'),
+    context: typer.Context,
+    sources: Annotated[
+        OptionalTexts,
+        typer.Argument(help='Bags (folder, .mcap, .db3, .bag), videos, image folders, a camera.'),
     ] = None,
     report: Annotated[
-        OptionalPath,
-        typer.Option(help='Folder for the report; default: out/replay.'),
-    ] = None,
-    topic: Topic = None,
-    truth_topic: Annotated[
-        OptionalText, typer.Option(help='Mask topic with the true classes, for the mIoU.')
+        OptionalPath, typer.Option(help='Folder for the report; default: out/replay.')
     ] = None,
     compare: Annotated[
         OptionalPair, typer.Option(help='Compare two reports instead of replaying.')
     ] = None,
     force: Annotated[
-        bool, typer.Option(help='Also compare reports of different recordings.')
+        bool, typer.Option('--force', help='Also compare reports of different recordings.')
     ] = False,
     checkpoint: Checkpoint = None,
-    interval: FixedInterval = None,
-    adaptive: Adaptive = None,
-    max_interval: MaxInterval = None,
-    score: Score = None,
-    confidence_drop: ConfidenceDrop = None,
-    execution: Annotated[
-        str, typer.Option(help='When the deep encoder works: sync or amortised.')
-    ] = 'sync',
-    slices: Slices = None,
-    max_age: MaxAge = None,
-    max_time_gap: Annotated[
-        float, typer.Option(min=0.0, help='Stamps farther apart (s) make a keyframe; 0: never.')
-    ] = 1.0,
     fidelity: Annotated[
         OptionalBool,
         typer.Option(
             '--fidelity/--no-fidelity',
-            help='Also run every frame by itself and compare; default: where there are no labels.',
+            help='Run every frame by itself too, and compare; default: if there are no labels.',
         ),
     ] = None,
-    device: Device = 'auto',
-    backend: Backend = 'auto',
-    height: Height = 0,
-    jobs: Annotated[int, typer.Option(min=1, help='Bags at a time, in processes.')] = 1,
-    threads: Annotated[
-        OptionalInt, typer.Option(min=1, help='Of each process; default: the cores, shared out.')
-    ] = None,
-    ray: Annotated[
-        OptionalText, typer.Option(help='local, or a Ray cluster: auto or HOST:PORT.')
-    ] = None,
-    online: Online = False,
-    mode: Mode = None,
-    rates: Rates = None,
-    seconds: Seconds = None,
-    runs: Runs = None,
-    peak_limits: PeakLimits = None,
-    reliability: Reliability = None,
-    fastdds_profile: Profile = None,
-    namespace: Namespace = None,
-    pid: Pid = None,
+    online: Annotated[
+        bool, typer.Option('--online', help='Play the recording to the node, over DDS.')
+    ] = False,
     json_file: Json = None,
+    *,
+    recorded: RecordingOptions,
+    engine: EngineOptions,
+    schedule: ScheduleOptions,
+    fleet: FleetOptions,
+    playing: OnlineOptions,
 ) -> None:
-    """Replay bags through the engine, without ROS: every frame, the same masks every time.
+    """Replay recordings through the engine, without ROS: every frame, the same masks every time.
 
-    One bag gets report.html, report.json, frames.csv and overlay.mp4; several get a folder each
-    and fleet.html and fleet.json over all of them. With --online, one bag is played to the node.
+    One gets report.html, report.json, frames.csv and overlay.mp4; several get a folder each, and
+    fleet.html and fleet.json over all of them. With --online, one is played to the node.
     """
     from dcfm_ros.models.checkpoint import find_checkpoint
-    from dcfm_ros.replay.offline import ReplayOptions
+    from dcfm_ros.replay.offline import OfflineOptions
 
     if compare is not None:
-        if bags:
-            raise ValueError(f'--compare takes two reports and no bags, got {bags}')
+        if sources:
+            raise ValueError(f'--compare takes two reports and no recordings, got {sources}')
         _compare(*compare, report or Path('out/replay_comparison'), force, json_file)
         return
-    refuse_unused({'force': force or None}, '--compare')
-    if not bags:
-        raise ValueError('name at least one bag, or --compare and two reports')
-    if execution != 'amortised':
-        refuse_unused({'slices': slices}, '--execution amortised')
-    given = {
-        'mode': mode,
-        'rates': rates,
-        'seconds': seconds,
-        'runs': runs,
-        'peak_limits': peak_limits,
-        'reliability': reliability,
-        'fastdds_profile': fastdds_profile,
-        'namespace': namespace,
-        'pid': pid,
-    }
+    refuse_given(context, ['force'], 'needs --compare')
+    if not sources:
+        raise ValueError('give at least one recording, or --compare and two reports')
     folder = report or Path('out/replay')
-    schedule = None
     if online:
-        node: dict[str, Any] = {
-            'keyframe_interval': interval,
-            'schedule': None if adaptive is None else 'adaptive',
-            'change_threshold': adaptive,
-            'max_keyframe_interval': max_interval,
-            'keyframe_score': None if adaptive is None else score or 'image',
-            'confidence_drop': confidence_drop,
-            'execution': None if execution == 'sync' else execution,
-            'execution_slices': slices,
-            'max_feature_age': max_age,
-            'max_time_gap_s': None if max_time_gap == 1.0 else max_time_gap,
-            'device': None if device == 'auto' else device,
-            'backend': None if backend == 'auto' else backend,
-            'inference_height': height or None,
-            'cpu_threads': threads,
-        }
-        offline = {'fidelity': fidelity, 'jobs': None if jobs == 1 else jobs, 'ray': ray}
-        _replay_online(
-            bags,
-            folder,
-            json_file,
-            given=given,
-            node=node,
-            offline=offline,
-            checkpoint=find_checkpoint(checkpoint),
-            topic=topic,
-            label_topic=truth_topic,
-        )
+        if len(sources) > 1:
+            raise ValueError(f'--online takes one recording, got {len(sources)}')
+        refuse_given(context, ['fidelity', 'jobs', 'ray'], 'does not go with --online')
+        parameters: dict[str, Any] = {}
+        if playing.namespace:
+            names = [field.name for table in (engine, schedule) for field in fields(table)]
+            refuse_given(context, [*names, 'checkpoint', 'threads'], 'is set in that node already')
+        else:
+            weights = str(find_checkpoint(checkpoint).resolve())
+            parameters = {'checkpoint': weights, **asdict(engine), **asdict(schedule)}
+            parameters['cpu_threads'] = fleet.threads
+        _replay_online(sources[0], recorded, folder, parameters, playing, json_file)
         return
-    refuse_unused({name.replace('_', '-'): given[name] for name in given}, '--online')
-    options = ReplayOptions(
+    refuse_given(context, [field.name for field in fields(OnlineOptions)], 'needs --online')
+    options = OfflineOptions(
         checkpoint=find_checkpoint(checkpoint),
+        engine=engine,
         schedule=schedule,
-        execution=execution,
-        slices=slices,
-        max_age=max_age,
-        max_time_gap_s=max_time_gap,
-        device=device,
-        backend=backend,
-        height=height,
-        topic=topic,
-        label_topic=truth_topic,
         fidelity=fidelity,
     )
-    if len(bags) == 1 and jobs == 1 and ray is None:
-        _replay_one(bags[0], folder, options, threads, json_file)
+    if len(sources) == 1 and fleet.jobs == 1 and not fleet.ray:
+        _replay_one(sources[0], recorded, folder, options, fleet.threads, json_file)
     else:
-        workers: dict[str, Any] = {'jobs': jobs, 'threads': threads, 'ray_address': ray}
-        _replay_many(bags, folder, options, workers, json_file)
+        _replay_many(sources, recorded, folder, options, fleet, json_file)
 
 
 def _replay_one(
-    bag: Path, folder: Path, options: ReplayOptions, threads: int | None, json_file: Path | None
+    source: str,
+    recorded: RecordingOptions,
+    folder: Path,
+    options: Any,
+    threads: int,
+    json_file: Path | None,
 ) -> None:
-    from dcfm_ros.replay.offline import replay_bag
+    import torch
 
-    if threads is not None:
-        import torch
+    from dcfm_ros.replay.offline import replay_offline
+    from dcfm_ros.replay.recording import open_recording
 
+    if threads:
         torch.set_num_threads(threads)
+    recording = open_recording(source, recorded)
 
     def run(part: Path) -> ReplayRun:
-        return replay_bag(bag, part, options, lambda frames: with_progress(frames, 'replaying'))
+        def progress(frames: Any) -> Any:
+            return with_progress(frames, 'replaying', recording.num_frames)
+
+        return replay_offline(recording, part / 'overlay.mp4', options, progress)
 
     _report(run, folder, json_file)
 
 
-def _replay_online(bags: list[Path], folder: Path, json_file: Path | None, **options: Any) -> None:
+def _replay_online(
+    source: str,
+    recorded: RecordingOptions,
+    folder: Path,
+    parameters: dict[str, Any],
+    playing: OnlineOptions,
+    json_file: Path | None,
+) -> None:
     from dcfm_ros.replay.online.replay import replay_online
+    from dcfm_ros.replay.recording import open_recording
 
-    if len(bags) > 1:
-        raise ValueError(f'--online takes one bag, got {len(bags)}')
-    chosen = online_options(**options)
-    _report(lambda part: replay_online(bags[0], part, chosen, typer.echo), folder, json_file)
+    recording = open_recording(source, recorded)
+    _report(
+        lambda part: replay_online(recording, part, parameters, playing, say=typer.echo),
+        folder,
+        json_file,
+    )
 
 
 def _report(run: Callable[[Path], ReplayRun], folder: Path, json_file: Path | None) -> None:
-    from dcfm_ros.replay.report import report_folder, write_replay_report
+    from dcfm_ros.replay.report import report_folder, write_report
 
     with report_folder(folder) as part:
-        figures = write_replay_report(part, run(part))
-    save_json(json_file, figures)
-    shown = {name: figures[name] for name in _PRINTED}
+        report = write_report(part, run(part))
+    save_json(json_file, report)
+    shown = {name: report[name] for name in _PRINTED}
     for kind in ('accuracy', 'fidelity'):
-        shown |= {
-            f'{kind}: {name}': value
-            for name, value in (figures[kind] or {}).items()
-            if name not in ('iou', 'by_age')
-        }
-    print_summary(shown | figures['resources'])
-    for loss in figures['losses']:
+        for name, value in (report[kind] or {}).items():
+            if name not in ('iou', 'by_age'):
+                shown[f'{kind}: {name}'] = value
+    print_summary(shown | report['resources'])
+    for loss in report['losses']:
         typer.echo(f'note: {loss}', err=True)
     typer.echo(f'report: {folder / "report.html"}, {folder / "report.json"}')
 
 
 def _replay_many(
-    bags: list[Path],
+    sources: list[str],
+    recorded: RecordingOptions,
     folder: Path,
-    options: ReplayOptions,
-    workers: dict[str, Any],
+    options: Any,
+    fleet: FleetOptions,
     json_file: Path | None,
 ) -> None:
     from dcfm_ros.replay.fleet import replay_fleet
+    from dcfm_ros.replay.recording import open_recording
 
-    figures = replay_fleet(bags, folder, options, **workers)
-    save_json(json_file, figures)
-    names = (
-        'report', 'frames', 'keyframe_share', 'latency_ms_p50', 'latency_ms_p99',
-        'latency_ms_max', 'miou', 'mvc8', 'streaming_miou', 'fidelity_miou', 'fidelity_pixels',
-    )  # fmt: skip
-    rows = [row for row in figures['rows'] if not row['error']]
-    told = [name for name in names if any(row[name] is not None for row in rows)]
-    print_rows([{name: row[name] for name in told} for row in rows])
+    found = replay_fleet(
+        sources,
+        folder,
+        partial(open_recording, options=recorded),
+        options,
+        jobs=fleet.jobs,
+        threads=fleet.threads or None,
+        ray_address=fleet.ray or None,
+    )
+    save_json(json_file, found)
+    rows = [row for row in found['rows'] if not row['error']]
+    known = [n for n in _PRINTED_OF_FLEET if any(row[n] is not None for row in rows)]
+    print_rows([{name: row[name] for name in known} for row in rows])
     for row in rows:
         for loss in row['losses']:
             typer.echo(f'note: {row["bag"]}: {loss}', err=True)
     typer.echo(f'report: {folder / "fleet.html"}, {folder / "fleet.json"}')
-    if failed := figures['failed']:
+    if failed := found['failed']:
         lines = '\n  '.join(f'{entry["bag"]}: {entry["error"]}' for entry in failed)
-        raise RuntimeError(f'{len(failed)} of {len(bags)} bags failed:\n  {lines}')
+        raise RuntimeError(f'{len(failed)} of {len(sources)} recordings failed:\n  {lines}')
 
 
 def _compare(first: Path, second: Path, folder: Path, force: bool, json_file: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""The verb `dcfm segment`: a replay of any source, for its overlay video and masks."""
+"""The verb `dcfm segment`: an offline replay of any source, for its overlay video and masks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import typer
 from dcfm_ros.cli.options import (
     Checkpoint,
     Json,
-    Labels,
-    LabelTopic,
     OptionalPath,
-    Rate,
-    Topic,
-    deliver,
+    print_summary,
+    save_json,
     takes_options,
     with_progress,
 )
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.replay.options import RecordingOptions
 
 
 @takes_options()
@@ -30,30 +28,36 @@ def segment(
     output: Annotated[Path, typer.Option(help='Overlay video.')] = Path('out/segment/overlay.mp4'),
     masks: Annotated[OptionalPath, typer.Option(help='Folder for one PNG mask per frame.')] = None,
     checkpoint: Checkpoint = None,
-    topic: Topic = None,
-    label_topic: LabelTopic = None,
-    labels: Labels = None,
-    rate: Rate = 15.0,
     json_file: Json = None,
     *,
+    recorded: RecordingOptions,
     engine: EngineOptions,
     schedule: ScheduleOptions,
 ) -> None:
-    """Segment a recording or a camera without ROS: overlay video, report and figures."""
-    from dataclasses import replace
+    """Segment a recording or a camera without ROS: overlay video, masks and a page."""
+    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.replay.offline import OfflineOptions, replay_offline
+    from dcfm_ros.replay.recording import open_recording
+    from dcfm_ros.replay.report import write_summary
 
-    from dcfm_ros.engine import SegmentationEngine
-    from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
-    from dcfm_ros.recordings.sources import open_source
-    from dcfm_ros.replay.segment import segment_frames
-
-    path = find_checkpoint(checkpoint)
-    height = engine.inference_height or read_metadata(path).image_height
-    made = SegmentationEngine(
-        load_checkpoint(path), replace(engine, inference_height=height), schedule
+    recording = open_recording(source, recorded)
+    options = OfflineOptions(
+        checkpoint=find_checkpoint(checkpoint),
+        engine=engine,
+        schedule=schedule,
+        fidelity=False,
+        streaming=False,
+        masks=masks,
     )
-    opened = open_source(source, topic=topic, label_topic=label_topic, labels=labels, rate_hz=rate)
-    frames = with_progress(opened, 'segmenting')
-    summary, recorder = segment_frames(frames, made, video=output, rate_hz=rate, masks=masks)
-    summary.update(source=source, checkpoint=str(path))
-    deliver('dcfm segment', summary, recorder, output.parent, output.name, json_file)
+    run = replay_offline(
+        recording,
+        output,
+        options,
+        lambda frames: with_progress(frames, 'segmenting', recording.num_frames),
+    )
+    summary = write_summary(output.parent, run)
+    save_json(json_file, summary)
+    print_summary(summary)
+    for loss in run.losses:
+        typer.echo(f'note: {loss}', err=True)
+    typer.echo(f'results: {output}, and report.html and summary.json beside it')

@@ -49,6 +49,7 @@ class PlayerNode(Node):
         on_mask: OnMask | None,
     ) -> None:
         super().__init__('dcfm_player', context=context, use_global_arguments=False)
+        self.segmentation_namespace = namespace or '/'
         self._node_name = f'{namespace}/segmentation_node'
         self._reliability = reliability
         self._on_mask_user = on_mask
@@ -80,6 +81,11 @@ class PlayerNode(Node):
             name: {'reliability': profile.reliability.name.lower(), 'depth': profile.depth}
             for name, profile in profiles.items()
         }
+
+    def namespaces(self) -> set[str]:
+        """Namespaces of all segmentation nodes that are discovered."""
+        nodes = self.get_node_names_and_namespaces()
+        return {space for name, space in nodes if name == 'segmentation_node'}
 
     def wait_until_ready(self, wait_s: float) -> None:
         """Wait until the node is active and both directions are matched at both ends."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+import os
 import threading
 import time
 
@@ -46,6 +47,23 @@ class Player:
     def qos(self) -> dict[str, dict[str, str | int]]:
         """What images are offered with, and masks asked for with."""
         return self._node.qos
+
+    def check_running(self, wait_s: float = 10.0) -> None:
+        """Wait until the node is discovered.
+
+        Raises:
+            ValueError: If it is not; the message says where segmentation nodes run.
+        """
+        end_s = time.monotonic() + wait_s
+        while self._node.segmentation_namespace not in (found := self._node.namespaces()):
+            if time.monotonic() > end_s:
+                running = ', '.join(sorted(found)) or 'none'
+                name = self._node.segmentation_namespace
+                raise ValueError(
+                    f'no segmentation node in namespace {name} (ROS_DOMAIN_ID '
+                    f'{os.environ.get("ROS_DOMAIN_ID", 0)}); namespaces with one: {running}'
+                )
+            time.sleep(0.1)
 
     def play(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.percentiles import percentiles
 from dcfm_ros.ros.frame_timing import FrameTiming
 from dcfm_ros.ros.health.status import NodeHealth
 
@@ -98,13 +99,8 @@ def summarise(timings: Sequence[FrameTiming]) -> dict[str, Any]:
     """
     return {
         'frames': len(timings),
-        'share_ms': _percentiles([timing.share_ms for timing in timings]),
-        'latency_ms': _percentiles([timing.latency_ms for timing in timings]),
-        'wait_ms': _percentiles([timing.wait_ms for timing in timings]),
-        'convert_ms': _percentiles([timing.input_ms for timing in timings]),
+        'share_ms': percentiles([timing.share_ms for timing in timings]),
+        'latency_ms': percentiles([timing.latency_ms for timing in timings]),
+        'wait_ms': percentiles([timing.wait_ms for timing in timings]),
+        'convert_ms': percentiles([timing.input_ms for timing in timings]),
     }
-
-
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
-    names = {'p50': 50, 'p95': 95, 'p99': 99, 'max': 100}
-    return {name: float(np.percentile(values, q)) for name, q in names.items()}

@@ -1,6 +1,7 @@
-"""Replay of recordings: what the node would make of them, as figures and as a report.
+"""Replay of recordings: what the engine or the node makes of them, as statistics and a report.
 
-`offline` runs the engine over a bag, `fleet` over many; `run` is what either leaves behind, and
-`quality` the comparison of its masks with labels and with the per-frame network. `report` writes
-it down, `compare` sets two reports side by side.
+`recording` is what is replayed; `offline` runs the engine over it, `online` plays it to the node,
+`fleet` replays many. `recorder` collects the frames of a run, `statistics` and `quality`
+calculate, `report` writes, `compare` sets two reports side by side.
+Uses ``training``, ``play`` and the rooms below them.
 """

@@ -1,98 +1,107 @@
-"""Many bags, a report for each and one for all; a bag that fails does not stop the others."""
+"""Many recordings, a report for each and one for all; one that fails does not stop the others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dcfm_ros.files import write_json, write_text
-from dcfm_ros.replay.figures import benchmark_figures, run_figures
-from dcfm_ros.replay.offline import ReplayOptions, replay_bag
-from dcfm_ros.replay.pages.fleet_page import fleet_html
+from dcfm_ros.replay.offline import OfflineOptions, replay_offline
+from dcfm_ros.replay.pages.fleet_page import fleet_page
 from dcfm_ros.replay.quality import RunQuality
-from dcfm_ros.replay.report import FORMAT_VERSION, report_folder, write_replay_report
+from dcfm_ros.replay.recording import Recording
+from dcfm_ros.replay.report import FORMAT_VERSION, report_folder, write_report
 from dcfm_ros.replay.run import ReplayRun
+from dcfm_ros.replay.statistics import benchmark_statistics, run_statistics
 from dcfm_ros.training.workers import map_in_order
+
+Open = Callable[[str], Recording]
 
 
 @dataclass(frozen=True)
-class BagWork:
-    """A bag, and the folder for its report."""
+class FleetWork:
+    """A recording, and the folder for its report."""
 
-    bag: Path
+    source: str
     folder: Path
 
 
 @dataclass(frozen=True)
-class BagResult:
-    """What became of a bag."""
+class FleetResult:
+    """What became of a recording."""
 
-    work: BagWork
+    work: FleetWork
     run: ReplayRun | None
-    """Without its pictures; None if the bag failed."""
+    """Without its pictures; None if the recording failed."""
     error: str = ''
     """Why it failed."""
 
 
 @dataclass(frozen=True)
-class ReplayWork:
-    """Replays one bag after the other, in whatever process it is called."""
+class ReplayWorker:
+    """Replays one recording after the other, in any process."""
 
-    options: ReplayOptions
+    open_recording: Open
+    options: OfflineOptions
 
-    def __call__(self, work: BagWork) -> BagResult:
-        """Replay a bag and write its report; errors become part of the result."""
+    def __call__(self, work: FleetWork) -> FleetResult:
+        """Replay a recording and write its report; an error becomes part of the result."""
         try:
             with report_folder(work.folder) as part:
-                run = replay_bag(work.bag, part, self.options)
-                write_replay_report(part, run)
+                recording = self.open_recording(work.source)
+                run = replay_offline(recording, part / 'overlay.mp4', self.options)
+                write_report(part, run)
         except Exception as error:
-            return BagResult(work, None, str(error) or type(error).__name__)
-        return BagResult(work, replace(run, snapshots=[]))
+            return FleetResult(work, None, str(error) or type(error).__name__)
+        return FleetResult(work, replace(run, snapshots=[]))
 
 
 def replay_fleet(
-    bags: Sequence[Path],
+    sources: Sequence[str],
     folder: Path,
-    options: ReplayOptions,
+    open_recording: Open,
+    options: OfflineOptions,
     *,
     jobs: int = 1,
     threads: int | None = None,
     ray_address: str | None = None,
 ) -> dict[str, Any]:
-    """Replay bags and merge their figures; writes fleet.html, fleet.json and a folder per bag.
+    """Replay recordings and merge them; writes fleet.html, fleet.json and a folder for each.
 
     Args:
-        bags: Two with the same name get folders with numbers behind.
+        sources: Names of recordings; equal folder names get a number.
         folder: Gets the reports.
+        open_recording: Makes a recording of a name, in the process that replays it.
         options: How.
         jobs: See `map_in_order`, like the next two.
         threads: Of each worker.
         ray_address: Where Ray is.
 
     Returns:
-        The content of fleet.json: 'rows' (a bag each), 'failed', 'totals' (of all frames) and how
-        it was done.
+        The content of fleet.json: 'rows' (one per recording), 'failed', 'totals' (of all frames)
+        and 'metadata'.
 
     Raises:
         OSError: If the fleet's report cannot be written.
         RuntimeError: If a worker was killed again and again.
     """
-    works = [BagWork(bag, folder / name) for bag, name in zip(bags, _names(bags), strict=True)]
+    folders = [folder / name for name in _names(sources)]
+    works = [FleetWork(source, path) for source, path in zip(sources, folders, strict=True)]
+    worker = ReplayWorker(open_recording, options)
     results = map_in_order(
-        ReplayWork(options), works, jobs, ray_address, 'replaying', threads=threads, uses_gpu=True
+        worker, works, jobs, ray_address, 'replaying', threads=threads, uses_gpu=True
     )
-    figures = fleet_figures(results)
+    fleet = fleet_statistics(results)
     runs = [result.run for result in results if result.run is not None]
     with report_folder(folder) as part:
-        write_text(part / 'fleet.html', fleet_html(figures, runs))
-        write_json(part / 'fleet.json', figures)
-    return figures
+        write_text(part / 'fleet.html', fleet_page(fleet, runs))
+        write_json(part / 'fleet.json', fleet)
+    return fleet
 
 
-def fleet_figures(results: Sequence[BagResult]) -> dict[str, Any]:
+def fleet_statistics(results: Sequence[FleetResult]) -> dict[str, Any]:
     """Merge results: counts add up, percentiles are over all frames, means weigh by frames."""
     runs = [result.run for result in results if result.run is not None]
     totals: dict[str, Any] | None = None
@@ -103,10 +112,10 @@ def fleet_figures(results: Sequence[BagResult]) -> dict[str, Any]:
             quality.merge(run.quality)
         names = runs[0].class_names
         totals = {
-            **benchmark_figures(recordings),
-            **run_figures(recordings),
-            'accuracy': quality.accuracy_figures(names),
-            'fidelity': quality.fidelity_figures(names),
+            **benchmark_statistics(recordings),
+            **run_statistics(recordings),
+            'accuracy': quality.accuracy_statistics(names),
+            'fidelity': quality.fidelity_statistics(names),
             'cpu_s': sum(run.resources.cpu_s or 0.0 for run in runs),
             'recordings_with_losses': sum(bool(run.losses) for run in runs),
         }
@@ -116,7 +125,7 @@ def fleet_figures(results: Sequence[BagResult]) -> dict[str, Any]:
         'totals': totals,
         'rows': [_row(result) for result in results],
         'failed': [
-            {'bag': str(result.work.bag), 'error': result.error}
+            {'bag': result.work.source, 'error': result.error}
             for result in results
             if result.run is None
         ],
@@ -129,28 +138,28 @@ def fleet_figures(results: Sequence[BagResult]) -> dict[str, Any]:
     }
 
 
-def _row(result: BagResult) -> dict[str, Any]:
+def _row(result: FleetResult) -> dict[str, Any]:
     row: dict[str, Any] = {
-        'bag': str(result.work.bag),
+        'bag': result.work.source,
         'report': result.work.folder.name,
         'error': result.error,
     }
     run = result.run
     if run is None:
         return row
-    figures = run_figures([run.frames])
-    accuracy = run.quality.accuracy_figures(run.class_names) or {}
-    fidelity = run.quality.fidelity_figures(run.class_names) or {}
+    found = run_statistics([run.frames])
+    accuracy = run.quality.accuracy_statistics(run.class_names) or {}
+    fidelity = run.quality.fidelity_statistics(run.class_names) or {}
     return row | {
-        'frames': figures['frames_sent'],
-        'keyframe_share': figures['keyframe_share'],
-        **{f'latency_ms_{name}': figures['latency_ms'][name] for name in _LATENCIES},
+        'frames': found['frames_sent'],
+        'keyframe_share': found['keyframe_share'],
+        **{f'latency_ms_{name}': found['latency_ms'][name] for name in _LATENCIES},
         'miou': accuracy.get('miou'),
         'mvc8': accuracy.get('mvc8'),
         'streaming_miou': accuracy.get('streaming_miou'),
         'fidelity_miou': fidelity.get('miou'),
         'fidelity_pixels': fidelity.get('pixel_accuracy'),
-        'gaps': figures['stamps']['gaps'],
+        'gaps': found['stamps']['gaps'],
         'losses': run.losses,
         'peak_memory_mb': run.resources.peak_memory_mb,
         'hostname': run.metadata['hostname'],
@@ -162,11 +171,11 @@ def _row(result: BagResult) -> dict[str, Any]:
 _LATENCIES = ('p50', 'p95', 'p99', 'max')
 
 
-def _names(bags: Sequence[Path]) -> list[str]:
-    """Folder names: the bags' own; those that were taken already get a number."""
+def _names(sources: Sequence[str]) -> list[str]:
+    """Folder names: those of the recordings; a name that is taken gets a number."""
     names: list[str] = []
-    for bag in bags:
-        name = bag.resolve().name
+    for source in sources:
+        name = Path(source).resolve().name
         wanted, number = name, 2
         while wanted in names:
             wanted, number = f'{name}_{number}', number + 1

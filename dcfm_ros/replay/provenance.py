@@ -11,42 +11,32 @@ import platform
 from typing import Any
 
 from dcfm_ros.machine import machine
+from dcfm_ros.replay.recording import Recording
 
 _BLOCK = 1 << 20
 
 
 def describe_run(
-    *,
-    input_path: Path,
-    files: Sequence[Path],
-    topic: str | None,
-    label_topic: str | None,
-    checkpoint: Path,
-    config: dict[str, Any],
-    **more: Any,
+    recording: Recording, checkpoint: Path, config: dict[str, Any], **more: Any
 ) -> dict[str, Any]:
     """Metadata of a run, for `ReplayRun.metadata`.
 
     Args:
-        input_path: The recording, as it was named.
-        files: What it consists of, in the order of recording.
-        topic: Image topic.
-        label_topic: Mask topic, None without labels.
+        recording: What was replayed.
         checkpoint: Weights.
-        config: Schedule, execution, device, backend and whatever else decides about the figures.
-        more: Further entries; 'rmw' and 'qos' are None where no ROS took part.
+        config: Every option that the results depend on.
+        more: Further entries; 'rmw' and 'qos' are None without ROS.
     """
-    facts = machine()
     return {
         'datetime': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'hostname': platform.node(),
         'architecture': platform.machine(),
         'os': f'{platform.system()} {platform.release()}',
-        'machine': facts,
-        'input_path': str(input_path),
-        'topic': topic,
-        'label_topic': label_topic,
-        'data': fingerprint(files),
+        'machine': machine(),
+        'input_path': recording.source,
+        'topic': recording.topic,
+        'label_topic': recording.label_topic,
+        'data': fingerprint(recording.files),
         'checkpoint': str(checkpoint),
         'checkpoint_sha256': fingerprint([checkpoint])['sha256'],
         'config': config,
@@ -57,11 +47,11 @@ def describe_run(
 
 
 def fingerprint(files: Sequence[Path]) -> dict[str, Any]:
-    """Size and hashes of files, as if they were one; of one file, those that md5sum tells.
+    """Size and hashes of files joined together; of one file, what md5sum and sha256sum print.
 
-    The metadata.yaml of a bag is not among its files: it is rewritten when a bag is moved.
+    The metadata.yaml of a bag is not one of its files: it is rewritten when a bag is moved.
     """
-    # MD5 is what ros2_benchmark tells; nothing is guarded by it.
+    # MD5 because ros2_benchmark reports it.
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     size = 0
     present = [file for file in files if file.is_file()]
@@ -74,8 +64,8 @@ def fingerprint(files: Sequence[Path]) -> dict[str, Any]:
     return {
         'files': [file.name for file in present],
         'size_bytes': size,
-        'md5': md5.hexdigest(),
-        'sha256': sha256.hexdigest(),
+        'md5': md5.hexdigest() if present else None,
+        'sha256': sha256.hexdigest() if present else None,
     }
 
 
@@ -87,7 +77,7 @@ class PeakMemory:
             Path('/proc/self/clear_refs').write_text('5', encoding='ascii')
 
     def read_mb(self) -> float | None:
-        """MB, or None where the system does not tell."""
+        """MB, or None if unknown."""
         with suppress(OSError):
             for line in Path('/proc/self/status').read_text(encoding='ascii').splitlines():
                 if line.startswith('VmHWM:'):

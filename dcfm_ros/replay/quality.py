@@ -19,7 +19,7 @@ Mask = NDArray[np.uint8]
 
 
 class RunQuality:
-    """Counts of the frames of a run; those of several runs merge into those of a fleet.
+    """Counts of the frames of a run; those of several runs merge.
 
     Two comparisons are kept apart: with labels (`accuracy`), and with the masks of the same
     weights run on every frame by itself (`fidelity`), which needs no label.
@@ -31,12 +31,15 @@ class RunQuality:
         self.fidelity = Scores(num_classes)
         self.streaming: ConfusionMatrix | None = None
         """Labels against the mask that a live camera's user would see by then."""
+        self.mask_hold = ConfusionMatrix(num_classes)
+        """Labels against every keyframe's mask, repeated until the next keyframe."""
         self.num_labelled = 0
         self.num_compared = 0
-        """Frames of which the per-frame network's mask is known."""
+        """Frames with a mask of the per-frame network."""
         self.num_unfit_labels = 0
         """Labels of another size than their image; not counted."""
         self._before: dict[str, Mask | None] = {}
+        self._held: Mask | None = None
 
     def add(
         self,
@@ -45,6 +48,7 @@ class RunQuality:
         label: Mask | None = None,
         reference: Mask | None = None,
         age: int = 0,
+        is_keyframe: bool = False,
     ) -> dict[str, float]:
         """Take the next frame of a run.
 
@@ -53,12 +57,18 @@ class RunQuality:
             label: True classes, (H, W), or None; 255 and ids without a class are not counted.
             reference: Mask of the per-frame network, (H, W), or None.
             age: Of the feature that the mask was made with, frames.
+            is_keyframe: Whether the frame is a keyframe.
 
         Returns:
-            Figures of this frame, as shares of its pixels: 'accuracy' (of the labelled pixels
-            that are right), 'agreement' (with the reference), and 'changed', 'reference_changed',
-            'label_changed' (other than in the frame before). What cannot be told is left out.
+            Shares of the pixels of this frame, as far as they are defined: 'accuracy' (labelled
+            pixels that are right), 'agreement' (with the reference), and 'changed',
+            'reference_changed', 'label_changed' (pixels whose class differs from the frame
+            before).
         """
+        if mask is not None and (
+            is_keyframe or self._held is None or self._held.shape != mask.shape
+        ):
+            self._held = mask
         if mask is not None and label is not None and label.shape != mask.shape:
             self.num_unfit_labels += 1
             label = None
@@ -69,6 +79,8 @@ class RunQuality:
             self.num_labelled += 1
             self.accuracy.add_frame(mask, label, age=age)
             self.accuracy.add_video_frame(mask, label)
+            assert self._held is not None
+            self.mask_hold.update(self._held, label)
             if (known := label < self.num_classes).any():
                 found['accuracy'] = float((mask == label)[known].mean())
         if mask is None or reference is None:
@@ -87,15 +99,16 @@ class RunQuality:
         return found
 
     def end(self) -> None:
-        """Say that the run is over."""
+        """End the run: what follows is not compared with what came before."""
         self.accuracy.end_clip()
         self.fidelity.end_clip()
-        self._before = {}
+        self._before, self._held = {}, None
 
     def merge(self, other: RunQuality) -> None:
-        """Put the frames of another run behind those of this one; both have ended."""
+        """Add the frames of another run; both have ended."""
         self.accuracy.merge(other.accuracy)
         self.fidelity.merge(other.fidelity)
+        self.mask_hold.merge(other.mask_hold)
         self.num_labelled += other.num_labelled
         self.num_compared += other.num_compared
         self.num_unfit_labels += other.num_unfit_labels
@@ -104,29 +117,28 @@ class RunQuality:
                 self.streaming = ConfusionMatrix(self.num_classes)
             self.streaming.merge(other.streaming)
 
-    def accuracy_figures(self, class_names: Sequence[str]) -> dict[str, Any] | None:
+    def accuracy_statistics(self, class_names: Sequence[str]) -> dict[str, Any] | None:
         """Against labels; fractions in [0, 1], None without a label."""
         if not self.num_labelled:
             return None
         streaming = None if self.streaming is None else or_none(self.streaming.miou('ignore'))
-        figures = _figures(self.accuracy, class_names)
-        return figures | {
+        return _statistics(self.accuracy, class_names) | {
+            'mask_hold_miou': or_none(self.mask_hold.miou('ignore')),
             'streaming_miou': streaming,
             'labelled_frames': self.num_labelled,
             'labels_of_another_size': self.num_unfit_labels,
         }
 
-    def fidelity_figures(self, class_names: Sequence[str]) -> dict[str, Any] | None:
-        """Against the per-frame network; fractions in [0, 1], None where it was not run."""
+    def fidelity_statistics(self, class_names: Sequence[str]) -> dict[str, Any] | None:
+        """Against the per-frame network; fractions in [0, 1], None if it was not run."""
         if not self.num_compared:
             return None
-        return _figures(self.fidelity, class_names) | {'compared_frames': self.num_compared}
+        return _statistics(self.fidelity, class_names) | {'compared_frames': self.num_compared}
 
 
-def _figures(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
-    """Figures over the classes that what was compared with has: a drive shows few of them."""
-    pooled = scores.pooled()
-    values = scores.values(class_names)
+def _statistics(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
+    """Means are over the classes that the labels (or the reference) have: a drive has few."""
+    pooled, values = scores.pooled(), scores.values(class_names)
     return {
         'miou': or_none(pooled.miou('ignore')),
         'wiou': or_none(pooled.wiou()),

@@ -1,4 +1,4 @@
-"""The report of a replay: report.html, report.json and frames.csv, beside overlay.mp4."""
+"""Writes what is left of a replay: report.json, report.html and frames.csv, or a summary."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import tempfile
 from typing import Any
 
 from dcfm_ros.files import write_json, write_text
-from dcfm_ros.replay.figures import benchmark_figures, run_figures
-from dcfm_ros.replay.pages.replay_page import report_html
-from dcfm_ros.replay.recorder import FrameEntry, stages_of
+from dcfm_ros.replay.frames import ReplayedFrame, stages_of
+from dcfm_ros.replay.pages.report_page import report_page
 from dcfm_ros.replay.run import ReplayRun
+from dcfm_ros.replay.statistics import benchmark_statistics, run_statistics
 
 FORMAT_VERSION = 1
 """Of report.json: raised when a key changes its meaning."""
@@ -26,13 +26,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _QUALITY = ('accuracy', 'agreement', 'changed', 'reference_changed', 'label_changed')
 
 
-def write_replay_report(folder: Path, run: ReplayRun) -> dict[str, Any]:
+def write_report(folder: Path, run: ReplayRun) -> dict[str, Any]:
     """Write report.json, report.html and frames.csv into a folder.
 
-    Files are put there one by one, each as a whole; `report_folder` makes them appear together.
+    Each file appears as a whole; `report_folder` makes all of them appear together.
 
     Args:
-        folder: Holds overlay.mp4 of the run already, if there is one.
+        folder: Has the overlay video of the run already, if there is one.
         run: What to report.
 
     Returns:
@@ -41,24 +41,57 @@ def write_replay_report(folder: Path, run: ReplayRun) -> dict[str, Any]:
     Raises:
         OSError: If a file cannot be written.
     """
-    figures = report_figures(run)
+    report = report_of(run)
     write_text(folder / 'frames.csv', frames_csv(run.frames))
-    has_video = (folder / 'overlay.mp4').exists()
-    write_text(folder / 'report.html', report_html(run, figures, has_video=has_video))
-    write_json(folder / 'report.json', figures)
-    return figures
+    write_page(folder, run, report)
+    write_json(folder / 'report.json', report)
+    return report
 
 
-def report_figures(run: ReplayRun) -> dict[str, Any]:
+def write_summary(folder: Path, run: ReplayRun) -> dict[str, Any]:
+    """Write report.html and summary.json, for a run that is looked at rather than compared.
+
+    Returns:
+        The content of summary.json: the options, and the statistics that matter most.
+    """
+    report = report_of(run)
+    accuracy = report['accuracy'] or {'miou': None, 'mask_hold_miou': None, 'labelled_frames': 0}
+    timeline = (run.transport or {}).get('timeline', {})
+    names = (
+        'frames_sent', 'masks_received', 'frames_dropped', 'dropped_by_cause', 'keyframe_share',
+        'keyframe_reasons', 'latency_ms', 'latency_ms_key', 'latency_ms_nonkey', 'keyframe_age',
+    )  # fmt: skip
+    summary = {
+        **{name: report[name] for name in names},
+        **{n: timeline[n] for n in ('dropped_by_cause', 'unexpected_masks') if n in timeline},
+        'stage_ms': {name: spread['mean'] for name, spread in report['stage_ms'].items()},
+        **{name: accuracy[name] for name in ('miou', 'mask_hold_miou', 'labelled_frames')},
+        'source': report['metadata']['input_path'],
+        'rate_hz': report['stamps']['rate_hz'],
+        'checkpoint': report['metadata']['checkpoint'],
+        **report['metadata']['config'],
+    }
+    write_page(folder, run, report)
+    write_json(folder / 'summary.json', summary)
+    return summary
+
+
+def write_page(folder: Path, run: ReplayRun, report: dict[str, Any]) -> None:
+    """Write report.html, with the video of the run if it is there."""
+    video = run.video if (folder / run.video).exists() else ''
+    write_text(folder / 'report.html', report_page(run, report, video=video))
+
+
+def report_of(run: ReplayRun) -> dict[str, Any]:
     """The content of report.json: fractions in [0, 1], times in ms, None where undefined."""
     return {
         'format_version': FORMAT_VERSION,
         'kind': run.kind,
         'name': run.name,
-        **benchmark_figures([run.frames]),
-        **run_figures([run.frames]),
-        'accuracy': run.quality.accuracy_figures(run.class_names),
-        'fidelity': run.quality.fidelity_figures(run.class_names),
+        **benchmark_statistics([run.frames]),
+        **run_statistics([run.frames]),
+        'accuracy': run.quality.accuracy_statistics(run.class_names),
+        'fidelity': run.quality.fidelity_statistics(run.class_names),
         'losses': run.losses,
         'masks_sha256': run.masks_sha256,
         'resources': asdict(run.resources),
@@ -71,8 +104,7 @@ def report_figures(run: ReplayRun) -> dict[str, Any]:
 def report_folder(folder: Path) -> Iterator[Path]:
     """Give a folder to write a report into, which appears as `folder` when the body ends.
 
-    Whatever goes wrong in the body, no part of the new report appears; files of an older one are
-    replaced only when the new ones are whole.
+    If the body fails, nothing of the new report appears, and an older one stays.
 
     Raises:
         OSError: If the disk is full; the message says so.
@@ -93,7 +125,7 @@ def report_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def frames_csv(frames: Sequence[FrameEntry]) -> str:
+def frames_csv(frames: Sequence[ReplayedFrame]) -> str:
     """One line per frame; empty where a value is unknown."""
     stages = stages_of(frames)
     text = io.StringIO()
@@ -106,7 +138,6 @@ def frames_csv(frames: Sequence[FrameEntry]) -> str:
         ]
     )  # fmt: skip
     for index, frame in enumerate(frames):
-        age = '' if frame.keyframe_age is None else frame.keyframe_age
         values = (
             frame.feature_age_ms,
             frame.change_score,
@@ -123,7 +154,7 @@ def frames_csv(frames: Sequence[FrameEntry]) -> str:
                 frame.drop_cause,
                 int(frame.is_keyframe),
                 frame.reason,
-                age,
+                '' if frame.keyframe_age is None else frame.keyframe_age,
                 *('' if math.isnan(value) else f'{value:.4f}' for value in values),
             ]
         )

@@ -1,4 +1,4 @@
-"""What is left of a replayed recording: one structure for the engine alone and for the node."""
+"""`ReplayRun`: what a replay leaves behind, through the engine alone or through the node."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.replay.frames import ReplayedFrame
 from dcfm_ros.replay.quality import RunQuality
-from dcfm_ros.replay.recorder import FrameEntry
 
 RGB = tuple[int, int, int]
 
@@ -34,15 +34,17 @@ class ReplayRun:
     """Of the recording, for headings and tables."""
     kind: str
     """'offline' or 'online'."""
+    video: str
+    """File name of the overlay video."""
     class_names: tuple[str, ...]
     palette: tuple[RGB, ...]
     """One RGB colour per class."""
-    frames: list[FrameEntry]
-    """Every frame of the recording, answered or not, in order (`RunRecorder.entries`)."""
+    frames: list[ReplayedFrame]
+    """Every frame of the recording, answered or not, in order (`ReplayRecorder.frames`)."""
     quality: RunQuality
     """Its masks against labels and against the per-frame network."""
     losses: list[str]
-    """What of the recording could not be read, in words (`BagLosses.told`)."""
+    """What of the recording could not be read, in words."""
     metadata: dict[str, Any]
     """Where the figures come from: `provenance.describe_run`."""
     resources: Resources = field(default_factory=Resources)
@@ -51,4 +53,4 @@ class ReplayRun:
     transport: dict[str, Any] | None = None
     """Online only: rmw, qos, transport profile, rate_hz, ros_share, ...; goes into the report."""
     snapshots: list[NDArray[np.uint8]] = field(default_factory=list, repr=False)
-    """Overlay frames for the page, RGB (`RunRecorder.snapshots`)."""
+    """Overlay frames for the page, RGB (`ReplayRecorder.snapshots`)."""

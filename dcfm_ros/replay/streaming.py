@@ -1,6 +1,6 @@
-"""Streaming accuracy of a bag: every label is met by the mask that a live user would see by then.
+"""Streaming accuracy: each label against the mask that a live user would have by then.
 
-See `training.evaluation.streaming`; frames come when their header stamps say.
+See `training.evaluation.streaming`; frames arrive at their header stamps.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.images.compressed import png_to_mask
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.recordings.bags import BagReader
-from dcfm_ros.replay.recorder import FrameEntry
+from dcfm_ros.replay.frames import ReplayedFrame
+from dcfm_ros.replay.recording import Recording
 from dcfm_ros.training.evaluation.streaming import newest_by, publish
 from dcfm_ros.training.metrics import ConfusionMatrix
 
@@ -23,17 +23,17 @@ Mask = NDArray[np.uint8]
 
 
 def score_streaming(
-    reader: BagReader,
+    recording: Recording,
     engine: SegmentationEngine,
     labels: Sequence[bytes | None],
-    frames: Sequence[FrameEntry],
+    frames: Sequence[ReplayedFrame],
     frame_ms: Callable[[FrameResult], float],
     num_classes: int,
 ) -> ConfusionMatrix | None:
-    """Play a bag again, in simulated time.
+    """Replay a recording again, in simulated time.
 
     Args:
-        reader: The bag; read once more.
+        recording: Read once more.
         engine: Its stream is reset.
         labels: PNG of each frame's label, or None.
         frames: What the first pass made of the same frames.
@@ -41,13 +41,13 @@ def score_streaming(
         num_classes: K.
 
     Returns:
-        Counts of masks and labels; None without labels, or where stamps go back.
+        Counts of masks and labels; None without labels, or if stamps go back.
     """
     arrivals_ns = [frame.stamp_ns for frame in frames]
     if not any(labels) or any(b <= a for a, b in pairwise(arrivals_ns)):
         return None
     confusion = ConfusionMatrix(num_classes)
-    numbered = enumerate(reader.frames())
+    numbered = enumerate(recording.frames())
 
     def process(index: int) -> tuple[Mask, int]:
         image = next(frame.image for number, frame in numbered if number == index)

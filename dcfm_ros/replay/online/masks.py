@@ -1,9 +1,8 @@
-"""The masks of a play, set beside the frames and labels of the recording."""
+"""The masks of a play, matched with the frames and labels of the recording."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +10,22 @@ from numpy.typing import NDArray
 from dcfm_ros.images.compressed import mask_to_png, png_to_mask
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.play.report import FrameRecord, PlayReport
-from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.frame import SourceFrame
-from dcfm_ros.replay.online.figures import entry_facts
-from dcfm_ros.replay.quality import RunQuality
-from dcfm_ros.replay.recorder import RunRecorder
+from dcfm_ros.replay.online.statistics import replayed_frame
+from dcfm_ros.replay.recorder import ReplayRecorder
+from dcfm_ros.replay.recording import Recording
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 Mask = NDArray[np.uint8]
 
 
 class MaskStore:
-    """Keeps the masks of one play, as PNG: those of a long one would not fit into memory."""
+    """Keeps the masks of one play as PNG: those of a long one would not fit into memory."""
 
     def __init__(self) -> None:
-        """Keep none yet."""
+        """Start empty."""
         self.is_closed = False
-        """Whether masks that come are thrown away."""
+        """Whether further masks are ignored."""
         self._masks: dict[int, bytes] = {}
 
     def take(self, index: int, mask: Mask) -> None:
@@ -41,43 +39,30 @@ class MaskStore:
         return None if data is None else png_to_mask(data)
 
 
-def recorded(
-    reader: BagReader, report: PlayReport, masks: MaskStore, recorder: RunRecorder
-) -> tuple[RunQuality, str | None]:
-    """Read a bag once more, and give every frame what the node made of it.
+def record_play(
+    recording: Recording, report: PlayReport, masks: MaskStore, recorder: ReplayRecorder
+) -> None:
+    """Read a recording once more, and give every frame what the node made of it.
 
     Args:
-        reader: The bag.
+        recording: What was played.
         report: What became of its frames.
         masks: Of the same play.
         recorder: Gets every frame; its video appears.
-
-    Returns:
-        Masks against labels, and the hash of all masks if none is missing.
     """
     records = {(r.stamp_ns, r.frame_id): r for r in report.records}
-    quality = RunQuality(len(recorder.class_names))
-    shown = _Shown(report.records, masks, len(recorder.class_names))
-    seen = hashlib.sha256()
+    shown = _Shown(report.records, masks, recorder.quality.num_classes)
     with recorder:
-        for frame in reader.frames():
+        for frame in recording.frames():
             record = records[frame.stamp_ns, frame.frame_id]
-            mask = masks.get(record.index)
-            if mask is not None:
-                seen.update(f'{mask.shape}'.encode() + mask.tobytes())
-            facts = entry_facts(record, report)
-            age = facts['keyframe_age'] or 0
-            found = quality.add(mask, label=frame.label, age=age)
             shown.add(frame, record)
-            recorder.add(frame, mask, **facts, quality=found)
-    quality.end()
-    if quality.num_labelled:
-        quality.streaming = shown.confusion
-    return quality, seen.hexdigest() if report.answered == report.sent else None
+            recorder.add(frame, replayed_frame(record, report), masks.get(record.index))
+    if recorder.quality.num_labelled:
+        recorder.quality.streaming = shown.confusion
 
 
 class _Shown:
-    """Labels against the newest mask that had come when the frame of the label was sent."""
+    """Labels against the newest mask at the time their frame was sent."""
 
     def __init__(self, records: list[FrameRecord], masks: MaskStore, num_classes: int) -> None:
         came = sorted((r.received_s, r.index) for r in records if r.received_s is not None)

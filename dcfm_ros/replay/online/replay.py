@@ -1,202 +1,154 @@
-"""A bag through the real node, over DDS: what a robot's user would get, and when."""
+"""A recording through the real node, over DDS: what a robot's user would get, and when."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, nullcontext
 import math
 import os
 from pathlib import Path
 from typing import Any
 
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.models.checkpoint import read_metadata
-from dcfm_ros.play.fastdds import profile_in_use, shared_segment_mb, use_profile
+from dcfm_ros.option_spec import types_of
+from dcfm_ros.play.fastdds import (
+    packaged_profile,
+    profile_in_use,
+    shared_segment_mb,
+    use_profile,
+)
 from dcfm_ros.play.node_process import node_process
-from dcfm_ros.play.player import PlayedFrame, Player, connect
+from dcfm_ros.play.player import Player, connect
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
-from dcfm_ros.recordings.bag_storage import storage_files
-from dcfm_ros.recordings.bags import BagReader
-from dcfm_ros.recordings.frame import SourceError
-from dcfm_ros.replay.figures import stamp_figures
-from dcfm_ros.replay.online.figures import entries, node_figures
-from dcfm_ros.replay.online.masks import MaskStore, recorded
-from dcfm_ros.replay.online.plays import (
-    RatePlays,
-    buffered,
-    image_transport,
-    recorded_frames,
-    use_of,
-)
+from dcfm_ros.replay.online.masks import MaskStore, record_play
+from dcfm_ros.replay.online.options import OnlineOptions
+from dcfm_ros.replay.online.played_frames import buffered, image_transport, played_frames
+from dcfm_ros.replay.online.rates import WAIT_S, RatePlays, use_of
+from dcfm_ros.replay.online.statistics import node_statistics
 from dcfm_ros.replay.provenance import describe_run
-from dcfm_ros.replay.recorder import RunRecorder
+from dcfm_ros.replay.recorder import ReplayRecorder
+from dcfm_ros.replay.recording import Recording
 from dcfm_ros.replay.run import ReplayRun, Resources
 
-MODES = ('timeline', 'rate', 'peak')
-_WAIT_S = 120.0
-_CONFIG = ('device', 'backend', 'execution', 'schedule', 'keyframe_interval', 'inference_height')
-"""What of the node's diagnostics decides about the figures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnlineOptions:
-    """How a bag is played to the node.
-
-    Raises:
-        ValueError: If a value is outside what its field says.
-    """
-
-    checkpoint: Path
-    """Weights; a node that runs already has its own."""
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    """Further parameters of the node."""
-    topic: str | None = None
-    """Image topic, needed where a bag has more than one."""
-    label_topic: str | None = None
-    """Mask topic of the true classes, or None."""
-    mode: str = 'timeline'
-    """'timeline': once, as far apart as the stamps are; 'rate': then also at `rates`; 'peak': then
-    also at the highest rate with few missing frames."""
-    rates: tuple[float, ...] = (10.0, 15.0, 30.0)
-    """Frames per second, each above 0."""
-    seconds: float = 5.0
-    """Length of a run at a rate, above 0."""
-    runs: int = 5
-    """Runs at each rate, at least 1."""
-    peak_limits_hz: tuple[float, float] = (10.0, 100.0)
-    """Where the highest rate is searched."""
-    reliability: str = 'reliable'
-    """Of the images: 'reliable' or 'best_effort'."""
-    fastdds_profile: Path | None = None
-    """Fast DDS profile of player and node; None: as the environment says."""
-    namespace: str = ''
-    """Of a node that runs already; empty: one is started."""
-    pid: int | None = None
-    """Process of a node that runs already, to watch it."""
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f'`mode` must be one of {", ".join(MODES)}, got {self.mode!r}')
-        if not self.rates or min(self.rates) <= 0:
-            raise ValueError(f'`rates` must be some, above 0, got {self.rates}')
-        if self.seconds <= 0:
-            raise ValueError(f'`seconds` must be above 0, got {self.seconds}')
-        if self.runs < 1:
-            raise ValueError(f'`runs` must be at least 1, got {self.runs}')
-        lower, upper = self.peak_limits_hz
-        if not 0 < lower < upper:
-            raise ValueError(f'`peak_limits_hz` must rise from above 0, got {lower}, {upper}')
-        if self.namespace and self.parameters:
-            names = ', '.join(self.parameters)
-            raise ValueError(f'`parameters` must be none with `namespace`, got {names}')
-        if self.pid is not None and not self.namespace:
-            raise ValueError(f'`pid` must be None without `namespace`, got {self.pid}')
+Say = Callable[[str], None]
 
 
 def replay_online(
-    bag: Path, folder: Path, options: OnlineOptions, say: Callable[[str], None] = print
+    recording: Recording,
+    folder: Path,
+    parameters: Mapping[str, Any],
+    options: OnlineOptions,
+    *,
+    rate_hz: float | None = None,
+    say: Say = print,
 ) -> ReplayRun:
-    """Play a bag to the node and record what it makes of it.
+    """Play a recording to the node and record what it makes of it.
 
-    The frames of the run are those of the play at the recording's own rate. Writes overlay.mp4
-    and, of a node that is started here, node.log into `folder`.
+    The frames of the run are those of the first play. Writes overlay.mp4 and, of a node that is
+    started here, node.log into `folder`.
 
     Args:
-        bag: A bag, whole or damaged.
+        recording: What to play; not a camera.
         folder: Must exist.
+        parameters: Of the node to start, its checkpoint among them; unused with
+            `options.namespace`.
         options: How.
-        say: Told what happens.
+        rate_hz: Rate of the first play; None: as far apart as the stamps are.
+        say: Gets a line about each step.
 
     Raises:
-        FileNotFoundError: If the bag, the checkpoint or the profile does not exist.
-        SourceError: If there is no image in the bag, or its topic is not told.
+        FileNotFoundError: If the recording, the checkpoint or the profile does not exist.
+        SourceError: If the recording cannot be read, or its topic is not clear.
         TimeoutError: If the node does not become ready; the message says what it reported.
-        ValueError: If two frames of the bag have the same stamp.
+        ValueError: If two frames have the same stamp, or no node runs in the namespace.
     """
-    if options.fastdds_profile is not None:
-        use_profile(options.fastdds_profile)
-    reader = BagReader(bag, topic=options.topic, label_topic=options.label_topic)
-    if next(reader.frames(), None) is None:
-        raise SourceError(f'{bag} has no image in {reader.topic}: {reader.losses.lines()}')
-    transport = image_transport(reader)
+    if recording.is_live:
+        raise ValueError(f'`recording` must have an end, got {recording.name}')
+    if profile := options.fastdds_profile:
+        use_profile(packaged_profile() if profile == 'large_images' else Path(profile))
+    _, recorded_hz = recording.open()
+    transport = image_transport(recording)
     masks = MaskStore()
-    with ExitStack() as stack:
-        meter = stack.enter_context(_node(options, transport, folder / 'node.log'))
-        player = stack.enter_context(
-            connect(
-                namespace=options.namespace or 'segmentation',
-                reliability=options.reliability,
-                image_transport=transport,
-                on_mask=masks.take,
-            )
+    connection = connect(
+        namespace=options.namespace or 'segmentation',
+        reliability=options.reliability,
+        image_transport=transport,
+        on_mask=masks.take,
+    )
+    with _node(options, parameters, transport, folder / 'node.log') as meter, connection as player:
+        if options.namespace:
+            player.check_running()
+        say(f'playing at {f"{rate_hz:g} Hz" if rate_hz else "the rate of the recording"}')
+        report = player.play(
+            played_frames(recording),
+            rate_hz=rate_hz,
+            timeline=rate_hz is None,
+            wait_s=WAIT_S,
         )
-        say('playing at the rate of the recording')
-        frames = recorded_frames(reader, transport)
-        report = player.play(frames, timeline=True, wait_s=_WAIT_S)
         masks.is_closed = True
-        found = _facts(options, transport, player, meter)
-        found['timeline'] = node_figures([report])
-        process: dict[str, float | None] = {}
+        found = _transport(options, transport, player, meter)
+        found['timeline'] = node_statistics([report])
         if meter is not None:
-            process = found['timeline']['process'] = use_of(meter, report)
+            found['timeline']['process'] = use_of(meter, report)
         if options.mode != 'timeline':
-            found |= _rates(options, recorded_frames(reader, transport), player, meter, say)
+            found |= _rates(options, recording, player, meter, say)
     say(f'{report.answered} of {report.sent} frames answered, drawing the overlay')
-    checkpoint = (
-        Path(report.health.model['checkpoint']) if options.namespace else options.checkpoint
-    )
-    metadata = read_metadata(checkpoint).config
-    recorder = RunRecorder(
-        folder / 'overlay.mp4',
-        metadata.class_names,
-        metadata.palette,
-        _video_hz(report),
-        report.sent,
-    )
-    quality, masks_sha256 = recorded(reader, report, masks, recorder)
+    checkpoint = Path(report.health.model['checkpoint'])
+    net = read_metadata(checkpoint).config
+    video = folder / 'overlay.mp4'
+    video_hz = rate_hz or recorded_hz
+    recorder = ReplayRecorder(video, net.class_names, net.palette, video_hz, report.sent)
+    record_play(recording, report, masks, recorder)
     return ReplayRun(
-        name=bag.name,
+        name=recording.name,
         kind='online',
-        class_names=metadata.class_names,
-        palette=metadata.palette,
-        frames=recorder.entries,
-        quality=quality,
-        losses=reader.losses.lines(),
+        video=video.name,
+        class_names=net.class_names,
+        palette=net.palette,
+        frames=recorder.frames,
+        quality=recorder.quality,
+        losses=recording.losses,
         metadata=describe_run(
-            input_path=bag,
-            files=storage_files(bag),
-            topic=reader.topic,
-            label_topic=options.label_topic,
-            checkpoint=checkpoint,
-            config={name: report.health.model.get(name) for name in _CONFIG}
-            | {'mode': options.mode},
+            recording,
+            checkpoint,
+            {'mode': options.mode, 'rate_hz': video_hz, **_config(parameters, report)},
             rmw=found['rmw'],
             qos=found['qos'],
         ),
-        resources=_resources(report, process),
-        masks_sha256=masks_sha256,
+        resources=_resources(report, found['timeline'].get('process', {})),
+        masks_sha256=recorder.masks_sha256,
         transport=found,
         snapshots=recorder.snapshots,
     )
 
 
 @contextmanager
-def _node(options: OnlineOptions, transport: str, log: Path) -> Iterator[ProcessMeter | None]:
-    """Start a node, unless there is one already, and watch its process."""
+def _node(
+    options: OnlineOptions, parameters: Mapping[str, Any], transport: str, log: Path
+) -> Iterator[ProcessMeter | None]:
+    """Start a node, unless one runs already, and measure its process."""
     if options.namespace:
-        with ExitStack() as stack:
-            pid = options.pid
-            yield None if pid is None else stack.enter_context(ProcessMeter(pid))
+        with ProcessMeter(options.pid) if options.pid else nullcontext() as meter:
+            yield meter
         return
-    parameters = {'checkpoint': str(options.checkpoint.resolve()), **options.parameters}
-    if transport == 'compressed':
-        parameters['image_transport'] = transport
-    with node_process(parameters, log) as process, ProcessMeter(process.pid) as meter:
+    with (
+        node_process({**parameters, 'image_transport': transport}, log) as process,
+        ProcessMeter(process.pid) as meter,
+    ):
         yield meter
 
 
-def _facts(
+def _config(parameters: Mapping[str, Any], report: PlayReport) -> dict[str, Any]:
+    """Options of the node: as it was asked for, replaced by what it reports."""
+    kinds = types_of(ScheduleOptions) | types_of(EngineOptions)
+    asked = {name: parameters[name] for name in kinds if name in parameters}
+    reported = {n: kinds[n](text) for n, text in report.health.model.items() if n in kinds}
+    return asked | reported
+
+
+def _transport(
     options: OnlineOptions, transport: str, player: Player, meter: ProcessMeter | None
 ) -> dict[str, Any]:
     """What lies between player and node."""
@@ -213,20 +165,18 @@ def _facts(
 
 def _rates(
     options: OnlineOptions,
-    frames: Iterator[PlayedFrame],
+    recording: Recording,
     player: Player,
     meter: ProcessMeter | None,
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[str, Any]:
-    """Figures at fixed rates and, if asked for, at the highest one."""
+    """Statistics at fixed rates and, in mode 'peak', at the highest one."""
     lower_hz, upper_hz = options.peak_limits_hz
-    highest_hz = max(options.rates)
-    if options.mode == 'peak':
-        highest_hz = max(highest_hz, upper_hz)
+    highest_hz = max(*options.rates, upper_hz if options.mode == 'peak' else 0.0)
     count = max(math.ceil(highest_hz * options.seconds), 2)
     plays = RatePlays(
         player,
-        buffered(frames, count),
+        buffered(played_frames(recording), count),
         seconds=options.seconds,
         runs=options.runs,
         meter=meter,
@@ -234,13 +184,7 @@ def _rates(
     )
     found: dict[str, Any] = {'rates': [plays.at(rate_hz) for rate_hz in options.rates]}
     if options.mode == 'peak':
-        peak, figures = plays.peak(lower_hz, upper_hz)
-        found['peak'] = {
-            'rate_hz': peak.rate_hz,
-            'at_limit': peak.limit or None,
-            'probes': [asdict(probe) for probe in peak.probes],
-            **figures,
-        }
+        found['peak'] = plays.peak(lower_hz, upper_hz)
     return found
 
 
@@ -254,9 +198,3 @@ def _resources(report: PlayReport, process: Mapping[str, float | None]) -> Resou
         wall_s=wall_s,
         peak_memory_mb=process.get('memory_mb_max'),
     )
-
-
-def _video_hz(report: PlayReport) -> float:
-    """The rate of the recording, within what a video can have."""
-    rate_hz = stamp_figures([entries(report)])['rate_hz'] or 15.0
-    return float(min(max(rate_hz, 1.0), 120.0))

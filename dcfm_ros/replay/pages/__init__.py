@@ -1,4 +1,4 @@
-"""HTML pages and their plots, from results that are already computed.
+"""The HTML pages of reports: `templates` say what they look like, the modules give the values.
 
-Uses ``masks`` for colours; computes no figures itself.
+Uses the rest of ``replay``.
 """

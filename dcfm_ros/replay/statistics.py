@@ -1,7 +1,7 @@
-"""The figures of replayed recordings: of one, or of many taken together.
+"""Statistics of replayed recordings: of one, or of many together.
 
-A recording is a sequence of its frames. Percentiles of many are over all of their frames; what
-compares neighbours never compares the last frame of one with the first of the next.
+A recording is a sequence of frames. Percentiles of many are over all of their frames; the last
+frame of one is never compared with the first of the next.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.replay.recorder import FrameEntry, percentiles, stages_of
+from dcfm_ros.percentiles import spread
+from dcfm_ros.replay.frames import ReplayedFrame, stages_of
 
-Recordings = Sequence[Sequence[FrameEntry]]
+Recordings = Sequence[Sequence[ReplayedFrame]]
 
 GAP = 1.5
-"""A step between stamps that is so many times the usual one misses a frame."""
+"""A step between stamps longer than this many usual ones means that a frame is missing."""
 _NUM_GAPS = 20
-"""Gaps that the report lists; the rest is counted."""
+"""Gaps that the report lists; all are counted."""
 
 
-def run_figures(recordings: Recordings) -> dict[str, Any]:
-    """Figures of the frames; fractions in [0, 1], times in ms, None where undefined.
+def run_statistics(recordings: Recordings) -> dict[str, Any]:
+    """What became of the frames; fractions in [0, 1], times in ms, None where undefined.
 
-    'key' is of frames on which the deep encoder was at work, 'nonkey' of the others.
+    'key' is of frames on which the deep encoder worked, 'nonkey' of the others.
     """
     frames = [frame for recording in recordings for frame in recording]
     answered = [frame for frame in frames if frame.is_answered]
@@ -38,28 +39,28 @@ def run_figures(recordings: Recordings) -> dict[str, Any]:
         'masks_received': len(answered),
         'frames_dropped': len(frames) - len(answered),
         'dropped_by_cause': dict(causes),
-        'latency_ms': _spread(frame.latency_ms for frame in answered),
-        'latency_ms_key': _spread(f.latency_ms for f in answered if f.is_deep),
-        'latency_ms_nonkey': _spread(f.latency_ms for f in answered if not f.is_deep),
-        'jitter_ms': _spread(_joined(_jitter_ms(recording) for recording in recordings)),
+        'latency_ms': spread(frame.latency_ms for frame in answered),
+        'latency_ms_key': spread(f.latency_ms for f in answered if f.is_deep),
+        'latency_ms_nonkey': spread(f.latency_ms for f in answered if not f.is_deep),
+        'jitter_ms': spread(_joined(_jitter_ms(recording) for recording in recordings)),
         'keyframes': len(keyframes),
         'keyframe_share': len(keyframes) / len(answered) if answered else None,
         'keyframe_reasons': dict(Counter(frame.reason or 'unknown' for frame in keyframes)),
         'deep_share': _mean([float(frame.is_deep) for frame in answered]),
-        'keyframe_age': _spread(
+        'keyframe_age': spread(
             float(f.keyframe_age) for f in answered if f.keyframe_age is not None
         ),
-        'feature_age_ms': _spread(frame.feature_age_ms for frame in answered),
+        'feature_age_ms': spread(frame.feature_age_ms for frame in answered),
         'stage_ms': _stages(answered),
-        'stamps': stamp_figures(recordings),
+        'stamps': stamp_statistics(recordings),
         'temporal': _temporal(answered),
     }
 
 
-def benchmark_figures(recordings: Recordings) -> dict[str, Any]:
-    """The same run under the keys of ros2_benchmark, by its formulas (times in ms, rates in Hz).
+def benchmark_statistics(recordings: Recordings) -> dict[str, Any]:
+    """The same run under the keys of ros2_benchmark, by its formulas; times in ms, rates in Hz.
 
-    Of many recordings, durations add up, so that rates are those of one long run.
+    The durations of many recordings add up, as if they were one long run.
     """
     frames = [frame for recording in recordings for frame in recording]
     answered = [frame for frame in frames if frame.is_answered]
@@ -89,13 +90,13 @@ def benchmark_figures(recordings: Recordings) -> dict[str, Any]:
     return {f'BasicPerformanceMetrics.{name}': value for name, value in figures.items()}
 
 
-def stamp_figures(recordings: Recordings) -> dict[str, Any]:
-    """What the header stamps say: rate, and where the recording misses frames or goes back."""
+def stamp_statistics(recordings: Recordings) -> dict[str, Any]:
+    """Rate by the header stamps, missing frames, and steps back."""
     steps_ms = [np.diff([f.stamp_ns for f in recording]) / 1e6 for recording in recordings]
     rising = _joined(step_ms[step_ms > 0].tolist() for step_ms in steps_ms)
     gaps: list[dict[str, Any]] = []
     for recording, step_ms in zip(recordings, steps_ms, strict=True):
-        # Each has a rate of its own: what is usual in a fast one is a gap in no slow one.
+        # Each recording has its own rate.
         usual_ms = float(np.median(step_ms[step_ms > 0])) if (step_ms > 0).any() else math.nan
         for index in np.flatnonzero(step_ms > GAP * usual_ms).tolist():
             gap_ms = float(step_ms[index])
@@ -113,23 +114,23 @@ def stamp_figures(recordings: Recordings) -> dict[str, Any]:
     }
 
 
-def _stages(answered: Sequence[FrameEntry]) -> dict[str, dict[str, float | None]]:
-    """By stage: its spread, and its medians on frames with and without the deep encoder."""
+def _stages(answered: Sequence[ReplayedFrame]) -> dict[str, dict[str, float | None]]:
+    """By stage: spread, and medians on frames with and without the deep encoder."""
     found = {}
     for name in stages_of(answered):
         timed = [frame for frame in answered if name in frame.stage_ms]
-        found[name] = _spread(frame.stage_ms[name] for frame in timed) | {
+        found[name] = spread(frame.stage_ms[name] for frame in timed) | {
             'key': _median(f.stage_ms[name] for f in timed if f.is_deep),
             'nonkey': _median(f.stage_ms[name] for f in timed if not f.is_deep),
         }
     return found
 
 
-def _temporal(answered: Sequence[FrameEntry]) -> dict[str, Any]:
-    """Mean share of pixels whose class is another one than in the frame before.
+def _temporal(answered: Sequence[ReplayedFrame]) -> dict[str, Any]:
+    """Flicker: mean share of the pixels whose class differs from the frame before.
 
-    Nothing is warped: what moves changes its pixels too, in the best of masks. Therefore the
-    figure is set beside that of the per-frame network, or of the labels, over the same frames.
+    Nothing is warped, so motion counts too. Compare with the per-frame network or the labels over
+    the same frames.
     """
     found: dict[str, Any] = {}
     for name in ('changed', 'reference_changed', 'label_changed'):
@@ -141,17 +142,12 @@ def _temporal(answered: Sequence[FrameEntry]) -> dict[str, Any]:
     return found
 
 
-def _spread(values: Iterable[float]) -> dict[str, float | None]:
-    known = [value for value in values if not math.isnan(value)]
-    return {'mean': _mean(known)} | percentiles(known)
-
-
-def _received_s(recording: Sequence[FrameEntry]) -> list[float]:
+def _received_s(recording: Sequence[ReplayedFrame]) -> list[float]:
     return [f.received_s for f in recording if f.is_answered and not math.isnan(f.received_s)]
 
 
-def _jitter_ms(recording: Sequence[FrameEntry]) -> list[float]:
-    """Absolute second differences of the times at which masks were there."""
+def _jitter_ms(recording: Sequence[ReplayedFrame]) -> list[float]:
+    """Absolute second differences of the times at which masks arrived."""
     received_ms: NDArray[np.float64] = np.array(_received_s(recording)) * 1e3
     jitter: list[float] = np.abs(np.diff(received_ms, 2)).tolist()
     return jitter
@@ -162,8 +158,8 @@ def _duration_ms(times_s: Sequence[float]) -> float:
     return (max(known) - min(known)) * 1e3 if known else 0.0
 
 
-def _latency(answer: FrameEntry, sent: FrameEntry | None) -> float | None:
-    """From sending a frame to having a mask, whichever frame it is of."""
+def _latency(answer: ReplayedFrame, sent: ReplayedFrame | None) -> float | None:
+    """From sending one frame to having the mask of another."""
     assert sent is not None
     latency_ms = (answer.received_s - sent.sent_s) * 1e3
     return None if math.isnan(latency_ms) else latency_ms

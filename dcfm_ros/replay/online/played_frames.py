@@ -1,0 +1,60 @@
+"""The frames of a recording as a player sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+import itertools
+from typing import Any
+
+from dcfm_ros.play.player import PlayedFrame
+from dcfm_ros.recordings.bag_topic import stamp_of
+from dcfm_ros.replay.recording import Recording
+
+_SEAM_NS = 10_000_000_000
+"""From the last frame of a recording to its first one again: the node starts anew."""
+_BUFFER_BYTES = 1 << 30
+"""Frames of a fixed rate are held in memory: reading them would cost the node CPU time."""
+
+
+def image_transport(recording: Recording) -> str:
+    """How to send the images, 'raw' or 'compressed'; a frame has been read already."""
+    return 'compressed' if recording.bag and recording.bag.is_compressed else 'raw'
+
+
+def played_frames(recording: Recording) -> Iterator[PlayedFrame]:
+    """The frames of a recording: JPEG and PNG files of a bag as they are, all else as RGB."""
+    if recording.bag and recording.bag.is_compressed:
+        yield from recording.bag.messages(_played_message)
+        return
+    for frame in recording.frames():
+        yield PlayedFrame(image=frame.image, stamp_ns=frame.stamp_ns, frame_id=frame.frame_id)
+
+
+def _played_message(message: Any) -> PlayedFrame:
+    return PlayedFrame(
+        image=bytes(message.data), stamp_ns=stamp_of(message), frame_id=message.header.frame_id
+    )
+
+
+def buffered(frames: Iterable[PlayedFrame], count: int) -> list[PlayedFrame]:
+    """The first `count` frames, or as many as fit into 1 GiB."""
+    kept: list[PlayedFrame] = []
+    size = 0
+    for frame in itertools.islice(frames, count):
+        size += len(frame.image) if isinstance(frame.image, bytes) else frame.image.nbytes
+        if kept and size > _BUFFER_BYTES:
+            break
+        kept.append(frame)
+    return kept
+
+
+def looped(frames: Sequence[PlayedFrame], count: int) -> Iterator[PlayedFrame]:
+    """Frames over and over until there are `count`, with stamps that keep rising."""
+    span_ns = max(f.stamp_ns for f in frames) - min(f.stamp_ns for f in frames)
+    rounds = (
+        replace(frame, stamp_ns=frame.stamp_ns + index * (span_ns + _SEAM_NS))
+        for index in itertools.count()
+        for frame in frames
+    )
+    return itertools.islice(rounds, count)

@@ -1,0 +1,42 @@
+"""What a recording is read with, and how many are replayed at a time; quick to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dcfm_ros.option_spec import check_options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingOptions:
+    """How a recording is read.
+
+    Raises:
+        ValueError: If a value is not allowed.
+    """
+
+    topic: str = option('', 'Image topic of a bag; needed if it has more than one.')
+    label_topic: str = option('', 'Mask topic of a bag with the true classes, for the mIoU.')
+    labels: str = option('', 'Folder of PNG masks for an image folder, for the mIoU.')
+    rate_hz: float = option(
+        15.0, 'Frame rate of an image folder or a demo.', minimum=0.1, maximum=1000.0, unit='Hz'
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetOptions:
+    """How several recordings are replayed.
+
+    Raises:
+        ValueError: If a value is not allowed.
+    """
+
+    jobs: int = option(1, 'Recordings to replay at a time, each in a process.', minimum=1)
+    threads: int = option(0, 'Threads of each process; 0: the cores, shared out.')
+    ray: str = option('', 'Replay on Ray: local, auto or HOST:PORT of a cluster.')
+
+    def __post_init__(self) -> None:
+        check_options(self)

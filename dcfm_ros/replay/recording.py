@@ -1,0 +1,109 @@
+"""`Recording`: what is replayed, be it a bag, a video, an image folder or a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+from dcfm_ros.recordings.bag_storage import promised_counts, storage_files
+from dcfm_ros.recordings.bags import BagReader
+from dcfm_ros.recordings.frame import SourceError, SourceFrame
+from dcfm_ros.recordings.sources import IMAGE_SUFFIXES, is_bag, open_source
+from dcfm_ros.replay.options import RecordingOptions
+
+_DEFAULT_HZ = 15.0
+_NUM_AHEAD = 10
+"""Frames that the rate of a recording is read from."""
+
+
+@dataclass(kw_only=True)
+class Recording:
+    """Frames to replay, and where they come from."""
+
+    name: str
+    """For headings and tables."""
+    source: str
+    """As it was named."""
+    frames: Callable[[], Iterator[SourceFrame]]
+    """Iterates over the frames; every call starts anew."""
+    files: list[Path] = field(default_factory=list)
+    """The files that hold it, in order."""
+    bag: BagReader | None = None
+    """Its reader, if it is a bag."""
+    is_live: bool = False
+    """Whether it is a camera, whose frames come once and without an end."""
+
+    @property
+    def topic(self) -> str | None:
+        """Image topic of a bag; known once frames are read."""
+        return self.bag.topic if self.bag else None
+
+    @property
+    def label_topic(self) -> str | None:
+        """Mask topic of a bag."""
+        return self.bag.label_topic if self.bag else None
+
+    @property
+    def losses(self) -> list[str]:
+        """What of a bag could not be read, in words; complete after a pass over the frames."""
+        return self.bag.losses.lines() if self.bag else []
+
+    @property
+    def num_frames(self) -> int | None:
+        """How many frames there should be; None if unknown."""
+        return promised_counts(self.bag.path).get(self.topic or '') if self.bag else None
+
+    def open(self) -> tuple[Iterator[SourceFrame], float]:
+        """The frames, at least one, and how many there are per second by the stamps.
+
+        Raises:
+            FileNotFoundError: If there is no such file or folder.
+            SourceError: If it cannot be read, has no image, or its image topic is not clear.
+        """
+        frames = self.frames()
+        ahead = list(islice(frames, _NUM_AHEAD))
+        if not ahead:
+            reasons = f': {"; ".join(self.losses)}' if self.losses else ''
+            raise SourceError(f'{self.source} has no image{reasons}')
+        steps = np.diff([frame.stamp_ns for frame in ahead])
+        usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1e9 / _DEFAULT_HZ
+        return chain(ahead, frames), min(max(1e9 / usual, 1.0), 120.0)
+
+
+def open_recording(source: str, options: RecordingOptions | None = None) -> Recording:
+    """A recording by its name; unlike `open_source`, a damaged bag is read as far as it goes.
+
+    Args:
+        source: As in `open_source`, and any file of a bag.
+        options: How it is read; None: the defaults.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+    """
+    options = options or RecordingOptions()
+    topic, label_topic = options.topic or None, options.label_topic or None
+    frames = partial(
+        open_source,
+        source,
+        labels=Path(options.labels) if options.labels else None,
+        rate_hz=options.rate_hz,
+    )
+    if source.isdecimal():
+        return Recording(name=f'camera {source}', source=source, frames=frames, is_live=True)
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f'no such file or folder: {path}')
+    name = path.resolve().name
+    if is_bag(path):
+        reader = BagReader(path, topic=topic, label_topic=label_topic)
+        files = storage_files(path)
+        return Recording(name=name, source=source, frames=reader.frames, files=files, bag=reader)
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    return Recording(name=name, source=source, frames=frames, files=files)
