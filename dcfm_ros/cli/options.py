@@ -239,7 +239,8 @@ def refuse_unused(options: dict[str, object], needed: str) -> None:
 def refuse_given(context: typer.Context, names: Iterable[str], why: str) -> None:
     """Raise ValueError if a parameter of a verb is given on its command line."""
     for name in names:
-        if (value := context.params.get(name)) not in (None, False):
+        value = context.params.get(name)
+        if value is not None and value is not False:
             raise ValueError(f'{_flag(name)} ({value}) {why}')
 
 

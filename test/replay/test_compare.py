@@ -7,30 +7,29 @@ import pytest
 
 from dcfm_ros.files import write_json, write_text
 from dcfm_ros.replay.compare import compare_reports, read_report
+from dcfm_ros.replay.frames import ReplayedFrame
 from dcfm_ros.replay.quality import RunQuality
-from dcfm_ros.replay.recorder import FrameEntry
-from dcfm_ros.replay.report import frames_csv, report_figures
+from dcfm_ros.replay.report import frames_csv, report_of
 from dcfm_ros.replay.run import ReplayRun, Resources
 
 
 def write_report(folder, factor=1.0, data='aa', interval=4, topic='/image', masks='m'):
     folder.mkdir()
     frames = [
-        FrameEntry(
+        ReplayedFrame(
             time_s=index / 10,
             stamp_ns=index * 100_000_000,
-            is_answered=True,
             is_keyframe=index % interval == 0,
             keyframe_age=index % interval,
             latency_ms=factor * (index + 1),
             stage_ms={'common': 1.0} if index % interval == 0 else {},
-            class_shares=None,
         )
         for index in range(8)
     ]
     run = ReplayRun(
         name='drive',
         kind='offline',
+        video='overlay.mp4',
         class_names=('a', 'b'),
         palette=((0, 0, 0), (9, 9, 9)),
         frames=frames,
@@ -47,7 +46,7 @@ def write_report(folder, factor=1.0, data='aa', interval=4, topic='/image', mask
         },
     )
     # Without the page, which takes seconds to draw.
-    write_json(folder / 'report.json', report_figures(run))
+    write_json(folder / 'report.json', report_of(run))
     write_text(folder / 'frames.csv', frames_csv(run.frames))
 
 
@@ -136,7 +135,7 @@ def test_command_prints_and_writes_the_comparison(reports, tmp_path):
 @pytest.mark.parametrize('text', ['nothing', '{}', '{"format_version": 1}', '[]'])
 def test_file_that_is_no_report_is_named(tmp_path, text):
     (tmp_path / 'report.json').write_text(text)
-    with pytest.raises(ValueError, match=r'report\.json is no report of a replay'):
+    with pytest.raises(ValueError, match=r'report\.json is not a replay report'):
         read_report(tmp_path)
 
 
