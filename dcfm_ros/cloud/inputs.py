@@ -1,4 +1,4 @@
-"""`CloudInputs`: what semantic_cloud_node listens to."""
+"""`CloudInputs`: the subscriptions of semantic_cloud_node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
@@ -16,6 +15,7 @@ from dcfm_ros.cloud.matching import CloudMatcher, Match
 from dcfm_ros.cloud.processor import CloudJob, DepthFrame
 from dcfm_ros.cloud.status import InputState
 from dcfm_ros.masks.class_labels import ClassLabels
+from dcfm_ros.ros.camera_topics import LATCHED
 from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
 from dcfm_ros.ros.health.status import Status, image_status
 from dcfm_ros.ros.health.stream_statistics import StreamSnapshot, StreamStatistics
@@ -23,18 +23,17 @@ from dcfm_ros.ros.matched_subscription import MatchedSubscription
 from dcfm_ros.ros.messages import stamp_to_ns
 from dcfm_ros.ros.parameters.cloud import CloudParameters
 
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _DEPTH, _INFO = 'depth/image', 'depth/camera_info'
 
 
 class CloudInputs:
-    """Matches what comes and hands on what makes a cloud, in the executor's thread.
+    """Matches messages and hands on those that make a cloud, in the executor's thread.
 
     Args:
-        node: Whose the subscriptions are.
-        values: Gives the node's parameters of now.
-        statistics: Told of each depth image that comes, and of those that will have no cloud.
-        hand_on: Given all that one cloud is made of.
+        node: Owner of the subscriptions.
+        values: Returns the node's current parameters.
+        statistics: Counts each depth image that arrives, and those that will have no cloud.
+        hand_on: Called with all that one cloud is made of.
     """
 
     def __init__(
@@ -63,16 +62,11 @@ class CloudInputs:
 
     @property
     def topics(self) -> list[str]:
-        """Whose quality of service can be overridden."""
+        """Topics whose quality of service can be overridden."""
         return [subscription.topic for subscription in self._subscriptions.values()]
 
-    def match_publishers(self) -> None:
-        """Ask for what the publishers offer now; to be called once in a while."""
-        for subscription in self._subscriptions.values():
-            subscription.match()
-
     def depth_status(self, snapshot: StreamSnapshot) -> Status:
-        """What the diagnostics say of the depth images."""
+        """Diagnostics of the depth images."""
         depth = self._subscriptions[_DEPTH]
         status = image_status(
             snapshot,
@@ -85,7 +79,7 @@ class CloudInputs:
         return replace(status, task='depth images')
 
     def state(self) -> InputState:
-        """What the diagnostics say of the rest."""
+        """What the diagnostics need to know of the other inputs."""
         return InputState(
             silent=self._silent_topics(),
             depth_frame=self._frames[_DEPTH],
@@ -117,7 +111,7 @@ class CloudInputs:
         found[_INFO] = MatchedSubscription(
             self._node, CameraInfo, _INFO, self._on_camera_info, takes_latched=True
         )
-        self._node.create_subscription(String, 'labels', self._on_labels, _LATCHED)
+        self._node.create_subscription(String, 'labels', self._on_labels, LATCHED)
         return found
 
     def _adder(self, name: str, add: Callable[[int, Any], list[Match]]) -> Callable[[Image], None]:
@@ -143,7 +137,7 @@ class CloudInputs:
         self._match(lambda: self._matcher.add_depth(stamp_to_ns(message.header.stamp), frame))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        self._heard_s[_INFO] = float('inf')  # one is enough for ever
+        self._heard_s[_INFO] = float('inf')  # one is enough
         self._info = message
 
     def _on_labels(self, message: String) -> None:
@@ -165,7 +159,7 @@ class CloudInputs:
                 self._hand_on(CloudJob(match, self._info, self._labels))
 
     def _silent_topics(self) -> list[str]:
-        """Topics that are needed and from which nothing has come lately."""
+        """Topics that are needed and have been silent lately."""
         limit_s = time.monotonic() - (self._values().no_image_warning_s or float('inf'))
         return [
             subscription.topic

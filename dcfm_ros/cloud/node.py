@@ -10,28 +10,24 @@ import sys
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import Image, PointCloud2
-from std_msgs.msg import Float64, Header
+from std_msgs.msg import Float64
 
 from dcfm_ros.cloud.inputs import CloudInputs
 from dcfm_ros.cloud.processor import CloudJob, CloudProcessor
 from dcfm_ros.cloud.status import DROP_CAUSES, cloud_status
+from dcfm_ros.ros.diagnostics import Diagnostics
 from dcfm_ros.ros.frame_worker import FrameWorker
+from dcfm_ros.ros.health.status import Status
 from dcfm_ros.ros.health.stream_statistics import StreamStatistics
-from dcfm_ros.ros.messages import statuses_to_diagnostics
-from dcfm_ros.ros.parameter_declaration import declare_parameters, read_parameters
+from dcfm_ros.ros.parameter_declaration import DeclaredParameters
 from dcfm_ros.ros.parameters.cloud import CloudParameters
-from dcfm_ros.ros.parameters.rules import refusal
-from dcfm_ros.ros.qos_overrides import override_refusal, overriding_options, unused_overrides
+from dcfm_ros.ros.qos_overrides import overriding_options, unused_overrides
 from dcfm_ros.ros.run_node import give_up, run_node
 
 NAME = 'semantic_cloud_node'
-# Clouds are large; of the images the next one must not overwrite one that is sent again.
+# Clouds are large. Images: with depth 1 the next one would overwrite one that is resent.
 OUTPUTS: dict[str, tuple[str, Any, int]] = {
     'points': ('points', PointCloud2, 2),
     'points/filtered': ('points/filtered', PointCloud2, 2),
@@ -50,34 +46,32 @@ class SemanticCloudNode(Node):
         super().__init__(
             NAME, namespace='segmentation', automatically_declare_parameters_from_overrides=True
         )
-        for warning in declare_parameters(self, CloudParameters):
-            self.get_logger().warning(warning)
-        self._values = read_parameters(self, CloudParameters)
         self.exit_code = 0
+        self._state = 'starting'
+        self._declared = DeclaredParameters(self, CloudParameters, lambda: self._state)
         self._statistics = StreamStatistics(causes=DROP_CAUSES)
         self._statistics.restart(time.monotonic())
         self._outputs = {name: self._advertise(*output) for name, output in OUTPUTS.items()}
-        self._inputs = CloudInputs(self, lambda: self._values, self._statistics, self._hand_on)
+        self._inputs = CloudInputs(
+            self, lambda: self._declared.values, self._statistics, self._hand_on
+        )
         used = [(topic, 'subscription') for topic in self._inputs.topics]
         used += [(output.topic_name, 'publisher') for output in self._outputs.values()]
         for warning in unused_overrides(self, used):
             self.get_logger().warning(warning)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
-        self.add_post_set_parameters_callback(self._on_parameters_set)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # Steady: with the node's own clock a paused simulation would silence the diagnostics.
-        self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._state = 'active'
+        self._diagnostics = Diagnostics(self, self._statuses)
         processor = CloudProcessor(
             self._outputs,
             self._statistics,
-            values=lambda: self._values,
+            values=lambda: self._declared.values,
             log_error=lambda text: self.get_logger().error(text),
         )
-        # Last, since nobody would stop its thread if something before it failed.
+        # Last: nobody would stop its thread if something after it failed.
         self._worker = FrameWorker({'': processor.process}, partial(give_up, self))
 
     def close(self) -> None:
-        """Finish the cloud under way."""
+        """Finish the current cloud."""
         self._worker.stop()
 
     def _advertise(self, topic: str, kind: Any, depth: int) -> Any:
@@ -93,33 +87,19 @@ class SemanticCloudNode(Node):
     def _subscribers(self) -> dict[str, int]:
         return {name: self._outputs[name].get_subscription_count() for name in _CLOUD_TOPICS}
 
-    def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
-        values = {change.name: change.value for change in changes}
-        reason = refusal(values, self._values, 'active') or override_refusal(values, 'active')
-        return SetParametersResult(successful=not reason, reason=reason)
-
-    def _on_parameters_set(self, _: list[Any]) -> None:
-        self._values = read_parameters(self, CloudParameters)
-
-    def _on_timer(self) -> None:
-        self._inputs.match_publishers()
+    def _statuses(self) -> list[Status]:
         snapshot = self._statistics.snapshot(time.monotonic())
         clouds = cloud_status(
             snapshot,
             self._inputs.state(),
-            max_time_difference_ms=self._values.max_time_difference_ms,
+            max_time_difference_ms=self._declared.values.max_time_difference_ms,
             subscribers=self._subscribers(),
         )
-        header = Header(stamp=self.get_clock().now().to_msg())
-        name, statuses = (
-            self.get_fully_qualified_name(),
-            [self._inputs.depth_status(snapshot), clouds],
-        )
-        self._diagnostics.publish(statuses_to_diagnostics(statuses, header, name))
+        return [self._inputs.depth_status(snapshot), clouds]
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to stop; returns the exit code of the process."""
+    """Run the node until it is stopped; returns the exit code of the process."""
     return run_node(NAME, SemanticCloudNode, args)
 
 

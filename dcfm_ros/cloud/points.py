@@ -5,12 +5,12 @@ The depth image must be rectified and registered to the camera of the mask: same
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.images.calibration import Intrinsics, check_same_view
 from dcfm_ros.masks.resize import resize_nearest
 
 T = TypeVar('T', bound=np.generic)
@@ -27,55 +27,6 @@ POINT = np.dtype(
 x, y, z (m, optical frame) and rgb (bits 0x00RRGGBB) lie where depth_image_proc puts them; with the
 label they are PCL's PointXYZRGBL.
 """
-_MAX_ASPECT_DIFFERENCE = 0.01
-
-
-@dataclass(frozen=True)
-class Intrinsics:
-    """Pinhole camera of a rectified image, in pixels; (0, 0) is the middle of the first pixel."""
-
-    width: int
-    height: int
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-
-    def resized(self, width: int, height: int) -> Intrinsics:
-        """The same camera at another size; multiplies by the ratio, as image_proc does.
-
-        Raises:
-            ValueError: If the size has another aspect ratio.
-        """
-        if (width, height) == (self.width, self.height):
-            return self
-        check_same_view('camera_info', (self.width, self.height), (width, height))
-        scale_x, scale_y = width / self.width, height / self.height
-        return replace(
-            self,
-            width=width,
-            height=height,
-            fx=self.fx * scale_x,
-            fy=self.fy * scale_y,
-            cx=self.cx * scale_x,
-            cy=self.cy * scale_y,
-        )
-
-
-def check_same_view(name: str, size: tuple[int, int], depth_size: tuple[int, int]) -> None:
-    """Refuse a size (width, height) that cannot show what the depth image shows.
-
-    Raises:
-        ValueError: If the aspect ratios differ by more than rounding explains.
-    """
-    (width, height), (depth_width, depth_height) = size, depth_size
-    aspects = width * depth_height / (height * depth_width)
-    if abs(aspects - 1.0) > _MAX_ASPECT_DIFFERENCE:
-        allowed = f'of the depth image, {depth_width} x {depth_height}'
-        raise ValueError(
-            f'`{name}` must have the aspect ratio {allowed}, got {width} x {height}: '
-            'is the depth registered to this camera?'
-        )
 
 
 def on_depth_grid(name: str, image: NDArray[T], depth_size: tuple[int, int]) -> NDArray[T]:
@@ -116,19 +67,19 @@ def build_points(
         depth: Distance along the optical axis in m, (H, W); nan where there is none.
         intrinsics: Of an image of that size.
         mask: Class ids, (H, W).
-        confidence: 0 to 255, (H, W). None: 1.0 everywhere, which Nav2's layer assumes, too.
+        confidence: 0 to 255, (H, W). None: 1.0 everywhere, as Nav2's layer assumes.
         rgb: Packed colours, (H, W).
-        stride: Take every so many rows and columns only, from the first on.
+        stride: Step between the rows and columns taken, from the first on.
 
     Returns:
         `POINT`s of shape (ceil(H / stride), ceil(W / stride)). Where there is no depth, x, y and z
-        are nan and the rest is as elsewhere.
+        are nan.
     """
     step = slice(None, None, stride)
     columns = (np.arange(depth.shape[1])[step] - intrinsics.cx) / intrinsics.fx
     rows = (np.arange(depth.shape[0])[step] - intrinsics.cy) / intrinsics.fy
     z = depth[step, step]
-    points = np.zeros(z.shape, POINT)  # not empty: the gap between z and rgb is sent, too
+    points = np.zeros(z.shape, POINT)  # not np.empty: the gap between z and rgb is sent too
     points['x'] = columns.astype(np.float32) * z
     points['y'] = rows.astype(np.float32)[:, None] * z
     points['z'] = z

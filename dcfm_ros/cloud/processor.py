@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from dcfm_ros.cloud.matching import Match
 from dcfm_ros.cloud.messages import points_to_cloud
 from dcfm_ros.cloud.points import build_points, keep_points, on_depth_grid, pack_rgb
-from dcfm_ros.images.depth import image_to_depth, image_to_ids, intrinsics_of
+from dcfm_ros.images.calibration import intrinsics_of
+from dcfm_ros.images.depth import image_to_depth, image_to_ids
 from dcfm_ros.images.raw import image_to_rgb
 from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.ros import messages

@@ -1,6 +1,6 @@
-"""Depth images, masks and calibrations as arrays and numbers; no ROS.
+"""Depth images and masks as arrays; no ROS.
 
-A message is anything with the fields of the one in sensor_msgs.
+A message is anything with the fields of sensor_msgs/Image.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.cloud.points import Intrinsics
 from dcfm_ros.images.raw import check_size
-from dcfm_ros.masks.resize import described_size
 
 _MASK_ENCODINGS = ('mono8', '8UC1')
 _DEPTH_ENCODINGS = ('16UC1', 'mono16', '32FC1')
@@ -25,8 +23,8 @@ def image_to_depth(
 
     Args:
         message: sensor_msgs/Image of either byte order; rows may be padded.
-        min_range: m; what is nearer is invalid.
-        max_range: m; what is farther is invalid, 0: nothing is.
+        min_range: Smallest valid depth, m.
+        max_range: Largest valid depth, m; 0: no limit.
 
     Returns:
         Distances along the optical axis in m, (H, W); nan where there is none: 0 and below, nan,
@@ -66,38 +64,6 @@ def image_to_ids(message: Any, name: str) -> NDArray[np.uint8]:
         raise ValueError(f'`encoding` of {name} must be {allowed}, got {message.encoding!r}')
     pixels: NDArray[np.uint8] = _pixels(message, name, np.dtype(np.uint8))
     return pixels
-
-
-def intrinsics_of(info: Any, width: int, height: int) -> Intrinsics:
-    """The camera that took a rectified depth image of a size.
-
-    As image_geometry does, P counts, and K only where P is empty; window (ROI) and binning are
-    applied. A calibration of another size and the same aspect ratio is scaled.
-
-    Raises:
-        ValueError: If the camera is not calibrated or the aspect ratio is another.
-    """
-    if info.p[0] and info.p[5]:
-        fx, cx, fy, cy = info.p[0], info.p[2], info.p[5], info.p[6]
-    else:
-        fx, cx, fy, cy = info.k[0], info.k[2], info.k[4], info.k[5]
-    values = np.array([fx, fy, cx, cy], np.float64)
-    if not (np.isfinite(values).all() and fx > 0 and fy > 0):
-        got = f'fx {fx}, fy {fy}, cx {cx}, cy {cy}'
-        raise ValueError(f'`camera_info` must have focal lengths above 0 in P or K, got {got}')
-    rows, columns = described_size(info)
-    if rows == 0 or columns == 0:
-        raise ValueError(f'`camera_info` must have a size, got {columns} x {rows}')
-    binning_x, binning_y = max(info.binning_x, 1), max(info.binning_y, 1)
-    camera = Intrinsics(
-        width=columns,
-        height=rows,
-        fx=fx / binning_x,
-        fy=fy / binning_y,
-        cx=(cx - info.roi.x_offset) / binning_x,
-        cy=(cy - info.roi.y_offset) / binning_y,
-    )
-    return camera.resized(width, height)
 
 
 def _pixels(message: Any, name: str, kind: np.dtype[Any]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""The node as a process of its own, for whoever wants to measure or to show it."""
+"""The node as a process of its own, to be measured or shown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from dcfm_ros.ros.parameters.rules import settle
+from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
 _STOP_S = 15.0
 
@@ -23,11 +24,11 @@ def node_process(parameters: Mapping[str, Any], log: Path) -> Iterator[subproces
     The process ends with the body; its output goes to `log`.
 
     Raises:
-        ValueError: If a parameter does not take the value, which the node would refuse.
+        ValueError: If the node would refuse a parameter.
     """
-    settle(parameters)
+    settle(parameters, NodeParameters)
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    # A domain of its own, so that a robot's topics on this host are left alone.
+    # A domain of its own keeps away from a robot's topics on this host.
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     arguments = [sys.executable, '-m', 'dcfm_ros.node', '--ros-args']
     for name, value in parameters.items():

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.images.compressed import mask_to_png
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.masks.png import mask_to_png
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.recordings.frame import SourceFrame
 from dcfm_ros.replay.frames import ReplayedFrame

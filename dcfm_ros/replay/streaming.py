@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.engine import FrameResult, SegmentationEngine
-from dcfm_ros.images.compressed import png_to_mask
+from dcfm_ros.masks.png import png_to_mask
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.replay.frames import ReplayedFrame
 from dcfm_ros.replay.recording import Recording

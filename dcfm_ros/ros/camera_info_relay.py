@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dcfm_ros.masks.resize import camera_info_of_mask
+from dcfm_ros.images.calibration import camera_info_of_mask
 
 
 class CameraInfoRelay:
-    """Keeps the last camera_info that came, so that no image waits for one.
+    """Keeps the last camera_info received, so that no image waits for one.
 
     One thread receives, another asks.
     """
@@ -18,11 +18,11 @@ class CameraInfoRelay:
         """Begin without a calibration.
 
         Args:
-            log_warning: Told once when what came is not for the masks, and why.
+            log_warning: Logs, once, why a camera_info does not fit the masks.
         """
         self._log_warning = log_warning
         self._info: Any = None
-        self._told = ''
+        self._logged = ''
         self.problem = ''
         """Why the last mask got no camera_info; '' if it got one."""
 
@@ -41,14 +41,14 @@ class CameraInfoRelay:
             mask_size: (height, width).
         """
         if self._info is None:  # no warning: it may be on its way
-            self.problem = 'no `camera_info` has come'
+            self.problem = 'no `camera_info` received'
             return None
         try:
             scaled = camera_info_of_mask(self._info, header, image_size, mask_size)
         except ValueError as error:
             self.problem = str(error)
-            if self.problem != self._told:
-                self._told = self.problem
+            if self.problem != self._logged:
+                self._logged = self.problem
                 self._log_warning(f'mask/camera_info is not published: {error}')
             return None
         self.problem = ''

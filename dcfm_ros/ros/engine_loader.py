@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-import math
+from dataclasses import asdict, replace
 import time
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,6 @@ import numpy as np
 import torch
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
-from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
 
 if TYPE_CHECKING:
@@ -25,9 +22,9 @@ _WARM_UP_HEIGHT = 480
 
 
 def settle_checkpoint(parameters: NodeParameters) -> NodeParameters:
-    """Put the path of the file that is meant in place of what parameter `checkpoint` says.
+    """Replace the parameter `checkpoint` by the path of the file that it means.
 
-    Done once: the diagnostics go on telling what was loaded when the file is gone.
+    Done once: the diagnostics go on naming what was loaded, though the file may be gone.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -38,11 +35,11 @@ def settle_checkpoint(parameters: NodeParameters) -> NodeParameters:
 def load_engines(
     parameters: NodeParameters, log: Callable[[str], None]
 ) -> list[SegmentationEngine]:
-    """Load the checkpoint, build an engine for each camera and run what they share once.
+    """Load the checkpoint, make an engine for each camera and warm up what they share.
 
     Args:
-        parameters: The node's, with a `checkpoint` that is settled.
-        log: Told in words what was done and how long it took.
+        parameters: The node's, with a settled `checkpoint`.
+        log: Logs what was done and how long it took.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -50,87 +47,48 @@ def load_engines(
         ValueError: If the device is absent.
         ImportError: If the backend is not installed.
     """
-    path = parameters.checkpoint
+    path, options = parameters.checkpoint, parameters.engine_options
     _limit_threads(parameters.cpu_threads)
     start = time.perf_counter()
-    height = parameters.inference_height or read_metadata(path).image_height
+    height = options.inference_height or read_metadata(path).image_height
     net = load_checkpoint(path)
     log(f'loaded {path} ({net.config.backbone}, {net.config.num_classes} classes)')
     loaded = time.perf_counter()
     engine = SegmentationEngine(
-        net,
-        device=parameters.device,
-        backend=parameters.backend,
-        schedule=make_schedule(parameters),
-        inference_height=height or None,
-        execution=parameters.execution,
-        slices=parameters.execution_slices or None,
-        motion=parameters.motion,
-        precision=parameters.precision,
+        net, replace(options, inference_height=height), parameters.schedule_options
     )
     rows = height or _WARM_UP_HEIGHT
     blank = np.zeros((rows, rows * 4 // 3, 3), np.uint8)
-    # As a clip: the first image of the camera is no successor of blanks.
+    # As a clip: the first image of the camera does not follow the blank ones.
     for _ in engine.segment_clip([blank, blank]):
         pass
     ready = time.perf_counter()
     log(
-        f'ready on {engine.device} ({engine.backend}): loading {loaded - start:.2f} s, '
-        f'warm-up at {blank.shape[1]} x {rows} {ready - loaded:.2f} s'
+        f'ready on {engine.backend.device} ({engine.backend.name}): loading '
+        f'{loaded - start:.2f} s, warm-up at {blank.shape[1]} x {rows} {ready - loaded:.2f} s'
     )
     count = len(parameters.cameras) or 1
-    engines = [engine, *(engine.for_another_camera(i / count) for i in range(1, count))]
-    for engine in engines:
-        adjust(engine, parameters)
-    return engines
-
-
-def make_schedule(parameters: NodeParameters) -> Schedule:
-    """The schedule that the parameters ask for."""
-    max_interval = parameters.max_keyframe_interval or None
-    max_interval_s = parameters.max_keyframe_interval_s or None
-    if parameters.schedule == 'fixed':
-        interval = min(parameters.keyframe_interval, max_interval or math.inf)
-        return FixedScheduler(int(interval), max_interval_s=max_interval_s)
-    return AdaptiveScheduler(
-        parameters.change_threshold,
-        parameters.min_keyframe_interval or 1,
-        max_interval,
-        score=parameters.keyframe_score,
-        min_interval_s=parameters.min_keyframe_interval_s,
-        max_interval_s=max_interval_s,
-        confidence_drop=parameters.confidence_drop or None,
-    )
-
-
-def adjust(engine: SegmentationEngine, parameters: NodeParameters) -> None:
-    """Give an engine, between two frames, what can change at any time and has changed."""
-    schedule = make_schedule(parameters)
-    if schedule.settings() != engine.schedule.settings():
-        engine.use_schedule(schedule)
-    engine.max_age = parameters.max_feature_age or None
-    engine.max_age_s = parameters.max_feature_age_s or None
-    engine.max_time_gap_s = parameters.max_time_gap_s or None
+    return [engine, *(engine.for_another_camera(i / count) for i in range(1, count))]
 
 
 def describe(engines: Sequence[SegmentationEngine], checkpoint: str) -> dict[str, str]:
-    """Facts of the loaded engines, which share a network, for the diagnostics."""
-    engine = next((engine for engine in engines if engine.backend_failure), engines[0])
-    facts = {
-        'device': engine.device,
-        'backend': engine.backend,
-        'precision': engine.precision,
+    """The engines, which share a network, for the diagnostics: options by name, as in effect."""
+    engine = next((engine for engine in engines if engine.backend.failure), engines[0])
+    backend = engine.backend
+    facts = asdict(engine.options) | {
         'checkpoint': checkpoint,
-        **{name: str(v) for name, v in engine.schedule.settings().items() if v is not None},
-        'execution': engine.execution,
+        'device': backend.device,
+        'backend': backend.name,
+        'precision': backend.precision,
         'motion': engine.motion,
-        'inference_height': str(engine.inference_height or 'camera'),
+        'inference_height': engine.options.inference_height or 'camera',
+        **asdict(engine.schedule),
     }
-    if engine.backend_failure:
-        facts['backend_failure'] = engine.backend_failure
-    if engine.device != 'cpu':
-        facts['gpu_memory_mb'] = f'{torch.cuda.memory_reserved(engine.device) / 1e6:.0f}'
-    return facts
+    if backend.failure:
+        facts['backend_failure'] = backend.failure
+    if backend.device.type != 'cpu':
+        facts['gpu_memory_mb'] = round(torch.cuda.memory_reserved(backend.device) / 1e6)
+    return {name: str(value) for name, value in facts.items()}
 
 
 def _limit_threads(count: int) -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import threading
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar('T')
 
 
-class FrameSlot(Generic[T]):
-    """Hands the newest frames from the thread that receives to the thread that works.
+class Frame(NamedTuple):
+    """An image message and when it arrived."""
 
-    What has not been taken when the camera's next frame comes is replaced, so nothing ever queues
-    up and a slow worker is late by one frame per camera at most. Frames are handed out in the
-    order in which their cameras began to wait: a fast camera cannot keep a slow one waiting.
+    message: Any
+    """sensor_msgs/Image or CompressedImage, by the parameter `image_transport`."""
+    received_s: float
+    """Steady clock, s."""
+
+
+class FrameSlot(Generic[T]):
+    """Hands the newest frames from the receiving thread to the worker.
+
+    A frame that has not been taken when the camera's next one arrives is replaced: nothing queues
+    up, and a slow worker is late by at most one frame per camera. Cameras are served in the order
+    in which they began to wait, so that a fast camera cannot starve a slow one.
     """
 
     def __init__(self) -> None:
@@ -25,7 +34,7 @@ class FrameSlot(Generic[T]):
         """Leave a frame; never waits.
 
         Returns:
-            The frame that will not be worked on: the one it replaces, or, in a closed slot,
+            The frame that will not be processed: the one replaced, or, in a closed slot,
             `frame` itself. None if there is none.
         """
         with self._changed:
@@ -46,12 +55,12 @@ class FrameSlot(Generic[T]):
             return camera, self._frames.pop(camera)
 
     def discard(self) -> dict[str, T]:
-        """Remove the frames that wait and return them by camera."""
+        """Remove the waiting frames and return them by camera."""
         with self._changed:
             return self._remove_all()
 
     def close(self) -> dict[str, T]:
-        """Let `take` return None from now on; returns the frames that were still waiting."""
+        """Have `take` return None from now on; returns the frames that were still waiting."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Threads beside the executor: the one that works on frames, and a pulse for long waits."""
+"""Threads beside the executor's: one processes frames, one keeps a pulse during long waits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class FrameWorker(Generic[T]):
     """Takes the frames of all cameras from its slot until it is stopped; owns slot and thread.
 
     Args:
-        work: By camera: called with each of its frames. Deals with bad frames itself.
-        on_failure: Called, in the worker's thread, with what `work` raised all the same; no more
-            frames are taken then.
+        work: By camera: processes one of its frames. Deals with bad frames itself.
+        on_failure: Called in the worker's thread with an exception of `work`; no more frames are
+            taken after it.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class FrameWorker(Generic[T]):
         self._thread.start()
 
     def stop(self) -> dict[str, T]:
-        """Finish the frame that is under way; return those that waited, by camera."""
+        """Finish the current frame; return those that waited, by camera."""
         waiting = self.slot.close()
         self._thread.join()
         return waiting
@@ -48,7 +48,7 @@ class FrameWorker(Generic[T]):
 
 @contextmanager
 def repeated(action: Callable[[], None], period_s: float) -> Iterator[None]:
-    """Call `action` every `period_s` in a thread, for as long as the `with` body runs."""
+    """Call `action` every `period_s` in a thread while the `with` body runs."""
     is_over = threading.Event()
 
     def run() -> None:

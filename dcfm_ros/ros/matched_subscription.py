@@ -1,10 +1,12 @@
-"""A subscription that asks for as much as the publishers of its topic offer."""
+"""A subscription that requests as much as the publishers of its topic offer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import (
@@ -19,10 +21,10 @@ from dcfm_ros.ros.qos_overrides import is_overridden, overriding_options
 
 
 class MatchedSubscription:
-    """Reliable, or best effort as long as a publisher offers no more.
+    """Reliable, or best effort while a publisher offers no more.
 
-    Best effort loses large images, and asking for more than is offered gets nothing at all. What
-    the node's `qos_overrides` say wins.
+    Best effort loses large images, and a request for more than is offered gets nothing at all.
+    The offers are looked at once per second. The node's `qos_overrides` win.
     """
 
     def __init__(
@@ -40,15 +42,16 @@ class MatchedSubscription:
         """Subscribe at once.
 
         Args:
-            node: Whose the subscription is.
+            node: Owner of the subscription.
             kind: Type of the messages.
-            name: Of the topic, not remapped yet: rclpy does that, and would do it once more.
-            callback: Given each message and, if it takes two arguments, rclpy's message info.
-            on_subscribe: Told the number of publishers before each subscription, also a new one
-                that asks for something else.
-            on_matched: Given rclpy's event when publishers come or go.
-            takes_latched: Whether to ask for the last message from before, if all publishers keep
-                it.
+            name: Of the topic, not remapped: rclpy would do it twice.
+            callback: Called with each message and, if it takes two arguments, rclpy's message
+                info.
+            on_subscribe: Called with the number of publishers before each subscription, also one
+                that replaces another.
+            on_matched: Called with rclpy's event when publishers come or go.
+            takes_latched: Whether to request the last message from before, if all publishers
+                keep it.
             depth: Of the queue.
         """
         self.topic = node.resolve_topic_name(name)
@@ -66,20 +69,27 @@ class MatchedSubscription:
         )
         self._subscription: Any = None
         self._subscribe(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
-        self.match()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(1.0, self._match, clock=steady)
+        self._match()
 
     @property
     def publishers(self) -> int:
-        """How many it is connected to."""
+        """Number of connected publishers."""
         return int(self._subscription.get_publisher_count())
 
     @property
     def reliability(self) -> str:
-        """'reliable' or 'best_effort', as asked for."""
+        """'reliable' or 'best_effort', as requested."""
         return str(self._subscription.qos_profile.reliability.name.lower())
 
-    def match(self) -> None:
-        """Look at what the publishers offer now; to be called once in a while."""
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_subscription(self._subscription)
+
+    def _match(self) -> None:
+        """Subscribe anew if the publishers offer something else now."""
         infos = self._node.get_publishers_info_by_topic(self._name)
         if not infos:
             return
@@ -93,13 +103,9 @@ class MatchedSubscription:
         if self._takes_latched and are_latched:
             durability = DurabilityPolicy.TRANSIENT_LOCAL
         if (reliability, durability) != (now.reliability, now.durability):
-            asked = f'{reliability.name}, {durability.name}'
-            self._node.get_logger().info(f'subscribing to {self.topic} anew, as offered: {asked}')
+            offered = f'{reliability.name}, {durability.name}'
+            self._node.get_logger().info(f'resubscribing to {self.topic} as offered: {offered}')
             self._subscribe(reliability, durability)
-
-    def destroy(self) -> None:
-        """Let go of it."""
-        self._node.destroy_subscription(self._subscription)
 
     def _subscribe(self, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> None:
         if self._subscription is not None:
@@ -122,7 +128,7 @@ class MatchedSubscription:
     def _on_incompatible_qos(self, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         self._node.get_logger().warning(
-            f'a publisher of {self.topic} offers less than asked for: {policy}'
+            f'a publisher of {self.topic} offers less than requested: {policy}'
         )
         is_reliability = event.last_policy_kind == QoSPolicyKind.RELIABILITY
         if is_reliability and not self._is_overridden and self.reliability == 'reliable':

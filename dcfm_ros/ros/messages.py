@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 import math
 import platform
 from typing import Any
@@ -13,7 +13,7 @@ import cv2
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64, Header, String
 
 from dcfm_ros.masks.class_labels import ClassLabels
@@ -23,24 +23,6 @@ try:
     from vision_msgs.msg import LabelInfo, VisionClass
 except ImportError:  # released with ROS, but not as a wheel
     LabelInfo = VisionClass = None
-
-OUTPUTS: Mapping[str, tuple[str, Any, int]] = {
-    'mask': ('mask', Image, 5),
-    'compressed_mask': ('mask/compressed', CompressedImage, 5),
-    'camera_info': ('mask/camera_info', CameraInfo, 5),
-    'confidence': ('confidence', Image, 1),
-    'color_mask': ('color_mask', Image, 1),
-    'overlay': ('overlay', Image, 1),
-    'timing': ('~/timing', DiagnosticArray, 10),
-    'processing_time_ms': ('~/debug/processing_time_ms', Float64, 10),
-    'cyclic_time_ms': ('~/debug/cyclic_time_ms', Float64, 10),
-    'pipeline_latency_ms': ('~/debug/pipeline_latency_ms', Float64, 10),
-}
-"""Topic, message type and queue depth of what is published per frame.
-
-With depth 1 the next mask overwrites one that reliable transport is about to send again: 2 of
-3,000 masks were lost so. What is for the eye only may be lost.
-"""
 
 
 def array_to_image(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:
@@ -59,9 +41,9 @@ def array_to_image(pixels: NDArray[np.uint8], encoding: str, header: Header) -> 
 
 
 def _as_array(pixels: NDArray[np.uint8]) -> array.array[int]:
-    """The one type that the setter of a message takes over unchecked and uncopied.
+    """The only type that a message takes over unchecked and uncopied.
 
-    Bytes or an ndarray are walked through element by element (0.4 s for a 1080p image).
+    It checks bytes or an ndarray element by element, 0.4 s for a 1080p image.
     """
     data = array.array('B')
     data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))

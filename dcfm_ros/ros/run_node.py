@@ -14,9 +14,11 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.utilities import try_shutdown
 
+from dcfm_ros.ros.parameters.files import misplaced_parameters
+
 _SWITCH_S = 1e-4
-"""The node's share of a frame (p95) is 2.1 ms; with 5e-4 it was 2.9 to 3.8, with Python's own 5 ms
-4.5 to 5."""
+"""The node's share of a frame (p95) is 2.1 ms; with 5e-4 s it was 2.9 to 3.8, with the default of
+Python, 5 ms, 4.5 to 5."""
 
 
 def run_node(
@@ -25,28 +27,32 @@ def run_node(
     args: list[str] | None = None,
     begin: Callable[[Any], None] = lambda node: None,
 ) -> int:
-    """Spin a node until it is told to stop.
+    """Spin a node until it is stopped.
 
     Args:
-        name: Logger of what is wrong before there is a node.
-        make: Gives the node, with `close` and `exit_code`; ValueError: wrong parameters.
-        args: Of the command line; None: those of the process.
+        name: Name of the logger until there is a node.
+        make: Makes the node, which has `close` and `exit_code`; ValueError: wrong parameters.
+        args: Command line; None: that of the process.
         begin: Called with the node before it spins.
 
     Returns:
-        Exit code of the process: 0 when it was told to stop, 1 after `give_up`, 2 for wrong
+        Exit code of the process: 0 when it was stopped, 1 after `give_up`, 2 for wrong
         parameters.
     """
-    # Read when torch is loaded: threads that wait for work by spinning would take the processor
-    # from the rest of the robot, and make the network itself several times slower on a busy one.
+    # Read when torch is imported: threads that spin while they wait would take cores from the
+    # rest of the robot, and make the network itself several times slower on a busy machine.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    # A worker that gets an image waits for the executor's thread to let go of the interpreter.
+    # A worker with a new image waits until the executor's thread releases the interpreter.
     sys.setswitchinterval(_SWITCH_S)
     node, has_begun = None, False
     try:
         rclpy.init(args=args)
         has_begun = True
         node = make()
+        for warning in misplaced_parameters(
+            sys.argv if args is None else args, node.get_fully_qualified_name()
+        ):
+            node.get_logger().warning(warning)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         begin(node)
@@ -54,7 +60,7 @@ def run_node(
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (ValueError, RuntimeError) as error:
-        is_going_down = has_begun and not rclpy.ok()  # hit by a signal in the middle of something
+        is_going_down = has_begun and not rclpy.ok()  # a signal arrived in the middle of something
         if node is None and not is_going_down:
             for line in _start_problems(error):
                 get_logger(name).fatal(line)
@@ -62,7 +68,7 @@ def run_node(
         if not is_going_down:
             raise
     finally:
-        # The first signal is being obeyed; another one must not interrupt the tidying up.
+        # The first signal is being served; another one must not interrupt the clean-up.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.close()
@@ -72,16 +78,39 @@ def run_node(
 
 
 def give_up(node: Any, error: Exception) -> None:
-    """Have the process of a node end, from any thread, for an error that cannot be survived."""
-    if node.context.ok():  # otherwise it could not publish since the node is going down
+    """End a node's process, from any thread, after an error that cannot be survived."""
+    if node.context.ok():  # otherwise it failed because the node is shutting down
         reason = ''.join(traceback.format_exception(error))
         node.get_logger().fatal(f'cannot go on: {reason}')
         node.exit_code = 1
         node.context.try_shutdown()
 
 
+def survive_wrong_transitions(node: Any) -> None:
+    """Have a lifecycle node refuse a transition that its state does not allow.
+
+    rclpy would raise in the executor and end the process.
+    """
+
+    def surviving(change_state: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def callback(request: Any, response: Any) -> Any:
+            try:
+                return change_state(request, response)
+            except RuntimeError as error:
+                asked = request.transition.label or request.transition.id
+                node.get_logger().warning(f'no transition {asked} in this state: {error}')
+                response.success = False
+                return response
+
+        return callback
+
+    for service in node.services:
+        if service.service_name.endswith('/change_state'):
+            service.callback = surviving(service.callback)
+
+
 def _start_problems(error: Exception) -> list[str]:
-    """What to tell, line by line: wrong parameters or a wrong command line."""
-    if 'PARAMETER_NOT_SET' in str(error):  # of a list without elements rclpy names nothing
+    """What to log, line by line: wrong parameters or a wrong command line."""
+    if 'PARAMETER_NOT_SET' in str(error):  # rclpy does not name an empty list
         return ["a parameter given at start has no value; an empty list is written ['']"]
     return str(error).splitlines()

@@ -1,4 +1,4 @@
-"""Depth, calibration and mask as points in space and as a message."""
+"""Depth and mask as points in space and as a message."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ import pytest
 
 from dcfm_ros.cloud.points import (
     POINT,
-    Intrinsics,
     build_points,
     keep_points,
     on_depth_grid,
     pack_rgb,
 )
-from dcfm_ros.images.depth import image_to_depth, image_to_ids, intrinsics_of
-from dcfm_ros.masks.class_labels import ClassLabels
+from dcfm_ros.images.calibration import Intrinsics
+from dcfm_ros.images.depth import image_to_depth, image_to_ids
 
 CAMERA = Intrinsics(width=4, height=3, fx=2.0, fy=4.0, cx=1.0, cy=0.5)
-LABELS = '{"0": {"name": "sky", "rgb": [1, 2, 3]}, "7": {"name": "car", "rgb": [64, 0, 255]}}'
 
 
 def image(pixels: NDArray[Any], encoding: str, **fields: Any) -> SimpleNamespace:
@@ -33,15 +31,6 @@ def image(pixels: NDArray[Any], encoding: str, **fields: Any) -> SimpleNamespace
     message = {'height': pixels.shape[0], 'width': pixels.shape[1], 'encoding': encoding}
     message |= {'step': pixels.strides[0], 'is_bigendian': order[pixels.dtype.byteorder]}
     return SimpleNamespace(**(message | {'data': data} | fields))
-
-
-def calibration(width: int, height: int, **fields: Any) -> SimpleNamespace:
-    """A camera with fx 300, fy 310, cx 160, cy 121 in P, and other numbers in K."""
-    none = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
-    info = {'width': width, 'height': height, 'binning_x': 0, 'binning_y': 0, 'roi': none}
-    info |= {'k': [290.0, 0, 150, 0, 291, 120, 0, 0, 1]}
-    info |= {'p': [300.0, 0, 160, -5, 0, 310, 121, 0, 0, 0, 1, 0]}
-    return SimpleNamespace(**(info | fields))
 
 
 def cloud(depth: NDArray[np.float32], **arguments: Any) -> NDArray[np.void]:
@@ -183,80 +172,6 @@ def test_mask_of_another_view_is_refused() -> None:
     told = '`mask` must have the aspect ratio of the depth image, 640 x 480, got 1280 x 720'
     with pytest.raises(ValueError, match=told):
         on_depth_grid('mask', np.zeros((720, 1280), np.uint8), (640, 480))
-
-
-def test_projection_matrix_counts() -> None:
-    camera = intrinsics_of(calibration(320, 240), 320, 240)
-    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (300, 310, 160, 121)
-
-
-def test_camera_matrix_counts_where_the_projection_is_empty() -> None:
-    camera = intrinsics_of(calibration(320, 240, p=[0.0] * 12), 320, 240)
-    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (290, 291, 150, 120)
-
-
-def test_calibration_of_another_size_is_scaled() -> None:
-    camera = intrinsics_of(calibration(320, 240), 640, 480)
-    assert camera == Intrinsics(640, 480, fx=600, fy=620, cx=320, cy=242)
-
-
-def test_window_and_binning_are_applied() -> None:
-    roi = SimpleNamespace(x_offset=20, y_offset=10, width=200, height=100)
-    camera = intrinsics_of(calibration(320, 240, roi=roi, binning_x=2, binning_y=2), 100, 50)
-    assert camera == Intrinsics(100, 50, fx=150, fy=155, cx=70, cy=55.5)
-
-
-def test_calibration_of_another_view_is_refused() -> None:
-    told = '`camera_info` must have the aspect ratio .*640 x 360, got 320 x 240'
-    with pytest.raises(ValueError, match=told):
-        intrinsics_of(calibration(320, 240), 640, 360)
-
-
-@pytest.mark.parametrize('focal', [0.0, -300.0, np.nan])
-def test_camera_without_calibration_is_refused(focal: float) -> None:
-    info = calibration(320, 240, p=[0.0] * 12, k=[focal, 0, 160, 0, focal, 120, 0, 0, 1])
-    with pytest.raises(ValueError, match='must have focal lengths above 0 in P or K, got fx'):
-        intrinsics_of(info, 320, 240)
-
-
-def test_calibration_without_size_is_refused() -> None:
-    with pytest.raises(ValueError, match='`camera_info` must have a size, got 0 x 0'):
-        intrinsics_of(calibration(0, 0), 320, 240)
-
-
-def test_labels_are_read() -> None:
-    labels = ClassLabels.from_json(LABELS)
-    assert labels.names == {0: 'sky', 7: 'car'}
-    assert labels.palette()[[0, 1, 7]].tolist() == [[1, 2, 3], [128, 128, 128], [64, 0, 255]]
-
-
-def test_classes_are_kept_by_name_or_id() -> None:
-    is_kept, unknown = ClassLabels.from_json(LABELS).keep(['car', '3', 'cat', '300'])
-    assert np.flatnonzero(is_kept).tolist() == [3, 7]
-    assert unknown == ['cat', '300']
-
-
-def test_without_a_wish_all_named_classes_are_kept() -> None:
-    assert np.flatnonzero(ClassLabels.from_json(LABELS).keep([])[0]).tolist() == [0, 7]
-    assert np.flatnonzero(ClassLabels().keep([])[0]).tolist() == list(range(255))
-
-
-@pytest.mark.parametrize(
-    'text',
-    [
-        '',
-        '[]',
-        '{"0": 1}',
-        '{"a": {"name": "a", "rgb": [1, 2, 3]}}',
-        '{"256": {"name": "a", "rgb": [1, 2, 3]}}',
-        '{"-1": {"name": "a", "rgb": [1, 2, 3]}}',
-        '{"0": {"name": "a", "rgb": [1, 2]}}',
-        '{"0": {"name": "a", "rgb": [1, 2, 300]}}',
-    ],
-)
-def test_other_labels_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match='`labels` must '):
-        ClassLabels.from_json(text)
 
 
 def test_message_holds_the_points() -> None:

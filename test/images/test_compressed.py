@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from dcfm_ros.images.compressed import compressed_to_rgb, mask_to_png
+from dcfm_ros.images.compressed import compressed_to_rgb
 
 
 def smooth_image(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
@@ -214,18 +214,3 @@ def test_damage_is_never_fatal(seed: int) -> None:
                 continue
             assert image.dtype == np.uint8
             assert image.ndim == 3
-
-
-@pytest.mark.parametrize('shape', [(1, 1), (7, 13), (480, 640)])
-def test_mask_survives_its_png(shape: tuple[int, int]) -> None:
-    mask = np.random.default_rng(5).integers(0, 256, shape, np.uint8)
-    png = mask_to_png(mask)
-    back = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(back, mask)
-    assert png.dtype == np.uint8
-
-
-def test_png_of_a_mask_is_small() -> None:
-    rows, columns = np.mgrid[:480, :640]
-    mask = ((rows // 60 + columns // 80) % 11).astype(np.uint8)
-    assert len(mask_to_png(mask)) < 6000

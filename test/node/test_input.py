@@ -330,8 +330,8 @@ def test_override_wins_over_the_publisher(peer: Peer, raw: NodeProcess, health: 
         before = len(health.messages)
         wait_for(lambda: len(health.messages) > before + 4, 'two rounds of matching')
         assert health.value(task, 'reliability') == 'best_effort'
-    assert 'subscribing to /raw/side/image anew' in raw.log
-    assert 'subscribing to /raw/front/image anew' not in raw.log
+    assert 'resubscribing to /raw/side/image' in raw.log
+    assert 'resubscribing to /raw/front/image' not in raw.log
     (image,) = peer.get_subscriptions_info_by_topic('/raw/front/image')
     (mask,) = peer.get_publishers_info_by_topic('/raw/front/mask')
     assert image.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT

@@ -355,7 +355,7 @@ def test_silence_is_a_warning_that_names_the_topic(camera: Camera) -> None:
 def test_best_effort_publisher_is_answered(camera: Camera, node: NodeProcess) -> None:
     publisher = camera.peer.create_publisher(Image, '/segmentation/image', BEST_EFFORT)
     wait_for(publisher.get_subscription_count, 'a subscription that takes best effort')
-    node.wait_for_log('offers less than asked for: RELIABILITY')
+    node.wait_for_log('offers less than requested: RELIABILITY')
     headers = []
 
     def answered() -> bool:

@@ -137,7 +137,7 @@ def test_pause_is_no_missing_image(bag: Bag) -> None:
     bag.rate = 0.0
     assert bag.levels('images', 2 * SILENCE_S) == {DiagnosticStatus.OK}
     paused = bag.statuses('images', 1.5)[-1]
-    assert paused.message == 'the clock stands'
+    assert paused.message == 'the clock is not running'
     bag.rate = 3.0
     assert bag.play(1)[0]['reason'] == ''
     assert bag.levels('images', 1.1) == {DiagnosticStatus.OK}

@@ -26,7 +26,7 @@ def relay(warnings: list[str]) -> CameraInfoRelay:
 def test_mask_before_any_camera_info_has_none(relay: CameraInfoRelay, warnings: list[str]) -> None:
     assert relay.problem == ''
     assert relay.for_mask(HEADER, (480, 640), (480, 640)) is None
-    assert relay.problem == 'no `camera_info` has come'
+    assert relay.problem == 'no `camera_info` received'
     assert warnings == []
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,23 @@ from running_node import Peer, running_peer
 import torch
 
 from dcfm_ros.engine import FrameResult
-from dcfm_ros.ros import messages
-from dcfm_ros.ros.frame_processor import Frame, FrameProcessor
+from dcfm_ros.keyframes.options import ScheduleOptions
+from dcfm_ros.ros.camera_topics import OUTPUTS
+from dcfm_ros.ros.frame_processor import FrameProcessor
+from dcfm_ros.ros.frame_slot import Frame
 from dcfm_ros.ros.health.stream_statistics import StreamStatistics
+from dcfm_ros.ros.mask_outputs import MaskOutputs
 from dcfm_ros.ros.parameters.segmentation import NodeParameters
+
+PALETTE = [(0, 0, 0), (255, 255, 255)]
 
 
 class FakeEngine:
     """Answers with an empty mask, or raises what it was told to."""
 
-    device = 'cpu'
-    backend_failure = ''
-    net = type('Net', (), {'palette': [(0, 0, 0), (255, 255, 255)]})
-
     def __init__(self) -> None:
+        self.backend = SimpleNamespace(device=torch.device('cpu'), failure='')
+        self.schedule = ScheduleOptions()
         self.error: Exception | None = None
         self.results: list[FrameResult] = []
         self.resets = 0
@@ -60,10 +64,10 @@ def peer() -> Iterator[Peer]:
 
 @pytest.fixture
 def outputs(peer: Peer) -> dict[str, Any]:
-    """Real publishers, to which nobody listens."""
+    """Real publishers without subscribers."""
     return {
         name: peer.create_publisher(kind, f'/unheard/{name}', depth)
-        for name, (_, kind, depth) in messages.OUTPUTS.items()
+        for name, (_, kind, depth) in OUTPUTS.items()
     }
 
 
@@ -75,16 +79,13 @@ class Bench:
         self.statistics = StreamStatistics()
         self.errors: list[str] = []
         self.values = NodeParameters()
-        self.adjusted: list[NodeParameters] = []
         self.processor = FrameProcessor(
             self.engine,  # type: ignore[arg-type]
-            outputs,
+            MaskOutputs(outputs, PALETTE, node_name='/unheard/segmentation_node'),
             self.statistics,
             log_error=self.errors.append,
             values=lambda: self.values,
-            adjust=self.adjusted.append,
             clock_ns=lambda: 0,
-            node_name='/unheard/segmentation_node',
         )
 
 
@@ -93,7 +94,7 @@ def bench(outputs: dict[str, Any]) -> Bench:
     return Bench(outputs)
 
 
-def test_confidence_is_not_computed_when_nobody_listens(bench: Bench, peer: Peer) -> None:
+def test_confidence_is_not_computed_without_subscribers(bench: Bench, peer: Peer) -> None:
     bench.processor.process(Frame(peer.image(), 0.0))
     assert bench.statistics.snapshot(0.0).answered == 1
     assert 'confidence' not in vars(bench.engine.results[0])
@@ -108,12 +109,10 @@ def test_reset_is_left_to_the_worker(bench: Bench, peer: Peer) -> None:
 
 
 def test_new_parameters_reach_the_engine_before_the_next_frame(bench: Bench, peer: Peer) -> None:
-    bench.processor.process(Frame(peer.image(), 0.0))
-    assert bench.adjusted == []
     bench.values = NodeParameters(keyframe_interval=9)
-    for _ in range(2):
-        bench.processor.process(Frame(peer.image(), 0.0))
-    assert bench.adjusted == [bench.values]
+    assert bench.engine.schedule.keyframe_interval == 3
+    bench.processor.process(Frame(peer.image(), 0.0))
+    assert bench.engine.schedule.keyframe_interval == 9
 
 
 @pytest.mark.parametrize(
@@ -129,7 +128,7 @@ def test_frame_that_cannot_be_segmented_is_refused(
 
 
 def test_cuda_error_is_not_survived(bench: Bench, peer: Peer) -> None:
-    bench.engine.device = 'cuda:0'
+    bench.engine.backend.device = torch.device('cuda:0')
     bench.engine.error = RuntimeError('CUDA error: device-side assert triggered')
     with pytest.raises(RuntimeError, match='device-side assert'):
         bench.processor.process(Frame(peer.image(), 0.0))
@@ -138,7 +137,7 @@ def test_cuda_error_is_not_survived(bench: Bench, peer: Peer) -> None:
 def test_a_backend_that_failed_is_told_once(bench: Bench, peer: Peer) -> None:
     bench.processor.process(Frame(peer.image(), 0.0))
     assert bench.errors == []
-    bench.engine.backend_failure = 'openvino failed, PyTorch goes on: no memory'
+    bench.engine.backend.failure = 'openvino failed, PyTorch goes on: no memory'
     for _ in range(3):
         bench.processor.process(Frame(peer.image(), 0.0))
     assert bench.errors == ['openvino failed, PyTorch goes on: no memory']
@@ -146,7 +145,7 @@ def test_a_backend_that_failed_is_told_once(bench: Bench, peer: Peer) -> None:
 
 
 def test_bad_image_is_survived_on_cuda(bench: Bench, peer: Peer) -> None:
-    bench.engine.device = 'cuda:0'
+    bench.engine.backend.device = torch.device('cuda:0')
     bench.processor.process(Frame(peer.image(encoding='jpeg'), 0.0))
     assert bench.statistics.snapshot(0.0).dropped['refused'] == 1
 

@@ -26,10 +26,10 @@ from random_messages import (
     pixels_of,
 )
 
+from dcfm_ros.images.calibration import Window, camera_info_of_mask, intrinsics_of
 from dcfm_ros.images.compressed import compressed_to_rgb
-from dcfm_ros.images.depth import image_to_depth, image_to_ids, intrinsics_of
+from dcfm_ros.images.depth import image_to_depth, image_to_ids
 from dcfm_ros.images.raw import MAX_PIXELS, MAX_SIDE, image_to_rgb
-from dcfm_ros.masks.resize import camera_info_of_mask, described_size
 
 BAYER = 'bayer_rggb{0} bayer_bggr{0} bayer_gbrg{0} bayer_grbg{0}'
 YUV422 = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv')
@@ -149,6 +149,11 @@ def info_of(fields: dict[str, Any]) -> SimpleNamespace:
     )
 
 
+def size_of(info: Any) -> tuple[int, int]:
+    window = Window.of(info)
+    return window.height, window.width
+
+
 SIZES = st.tuples(st.integers(1, 100), st.integers(1, 100))
 
 
@@ -158,13 +163,13 @@ def test_calibration_fits_the_mask_or_is_refused(
     fields: dict[str, Any], size: tuple[int, int], mask_size: tuple[int, int], fits: bool
 ) -> None:
     info = info_of(fields)
-    if fits and min(described_size(info)) > 0:
-        size = described_size(info)
+    if fits and min(size_of(info)) > 0:
+        size = size_of(info)
     before = repr(info)
     made = try_to(lambda: camera_info_of_mask(info, 'header', size, mask_size), 'camera_info')
-    assert (made is not None) == (described_size(info) == size)
+    assert (made is not None) == (size_of(info) == size)
     if made is not None:
-        assert described_size(made) == mask_size
+        assert size_of(made) == mask_size
         assert (made.header, made.d) == ('header', info.d) or any(map(math.isnan, info.d))
         assert (len(made.k), len(made.p)) == (9, 12)
     assert repr(info) == before
@@ -203,33 +208,36 @@ class Bench:
         from small_net import make_net
 
         from dcfm_ros.engine import SegmentationEngine
-        from dcfm_ros.ros import messages
+        from dcfm_ros.keyframes.options import EngineOptions
         from dcfm_ros.ros.camera_info_relay import CameraInfoRelay
+        from dcfm_ros.ros.camera_topics import OUTPUTS
         from dcfm_ros.ros.frame_processor import FrameProcessor
         from dcfm_ros.ros.health.stream_statistics import StreamStatistics
+        from dcfm_ros.ros.mask_outputs import MaskOutputs
         from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
-        self.outputs = {name: Output() for name in messages.OUTPUTS}
+        self.outputs = {name: Output() for name in OUTPUTS}
         self.statistics = StreamStatistics()
         self.calibration = CameraInfoRelay(lambda text: None)
         values = NodeParameters(
             image_transport=transport, publish_camera_info=True, output_width=20
         )
+        options = EngineOptions(device='cpu', backend='torch', inference_height=32)
+        net = make_net()
         self.processor = FrameProcessor(
-            SegmentationEngine(make_net(), 'cpu', 'torch', inference_height=32),
-            self.outputs,
+            SegmentationEngine(net, options),
+            MaskOutputs(
+                self.outputs, net.palette, node_name='/bench', camera_info=self.calibration
+            ),
             self.statistics,
             values=lambda: values,
-            adjust=lambda values: None,
             log_error=lambda text: None,
             clock_ns=lambda: 0,
-            node_name='/bench',
-            camera_info=self.calibration,
         )
 
     def take(self, message: Any) -> bool:
         """Process a message; whether it was answered, and not refused."""
-        from dcfm_ros.ros.frame_processor import Frame
+        from dcfm_ros.ros.frame_slot import Frame
 
         before = self.statistics.snapshot(0.0)
         self.processor.process(Frame(message, 0.0))

@@ -16,7 +16,8 @@ HIT_BY_A_SIGNAL = """if True:
     import sys
     import time
     import rclpy
-    from dcfm_ros import {module}, node
+    from dcfm_ros import node
+    from dcfm_ros.ros import engine_loader
 
     go_on = {module}.{function}
 
@@ -41,7 +42,7 @@ def run(log: Path, **where: object) -> NodeProcess:
 
 @pytest.mark.parametrize('how', ['SIGINT', 'SIGTERM'])
 def test_signal_while_the_node_is_made_is_no_wrong_parameter(tmp_path: Path, how: str) -> None:
-    node = run(tmp_path / 'log', module='node', function='declare_parameters', how=how, wait_s=0)
+    node = run(tmp_path / 'log', module='node', function='DeclaredParameters', how=how, wait_s=0)
     assert node.wait() == 0
     assert '[FATAL]' not in node.log
 

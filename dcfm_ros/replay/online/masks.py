@@ -7,7 +7,7 @@ from bisect import bisect_right
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.images.compressed import mask_to_png, png_to_mask
+from dcfm_ros.masks.png import mask_to_png, png_to_mask
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.play.report import FrameRecord, PlayReport
 from dcfm_ros.recordings.frame import SourceFrame

@@ -1,4 +1,4 @@
-"""`ProcessingDeadline`: is the work on the frames of a camera done in time?
+"""`ProcessingDeadline`: are the frames of a camera processed in time?
 
 The three parameters and the values of the status are those of Autoware's perception nodes.
 """
@@ -12,11 +12,11 @@ from dcfm_ros.ros.health.status import Level, Status
 
 
 class ProcessingDeadline:
-    """Held against the time of each frame; safe to use from any thread.
+    """Judges the processing time of each frame; safe to use from any thread.
 
-    Late frames in a row add up until one is in time again. What counts is the time spent on them,
-    so that a pause of the camera is no delay. A frame under way is late as soon as its time is up:
-    a worker that hangs is told, too.
+    Late frames in a row add up until one is in time again. Only the time spent on them counts, so
+    that a pause of the camera is not a delay. The frame being processed is late as soon as its
+    time is up: a worker that hangs is reported too.
 
     Times are seconds of a steady clock, given by the caller.
     """
@@ -34,12 +34,12 @@ class ProcessingDeadline:
             self._begun_s, self._longest_ms, self._late_ms = None, math.nan, 0.0
 
     def begin(self, now: float) -> None:
-        """Note that the work on a frame begins."""
+        """Note that the processing of a frame begins."""
         with self._lock:
             self._begun_s = now
 
     def end(self, now: float, max_allowed_ms: float) -> None:
-        """Note that the work on the frame is done; it may take `max_allowed_ms`, 0: any time."""
+        """Note that it is done; it may take `max_allowed_ms`, 0: no limit."""
         with self._lock:
             if self._begun_s is None:
                 return
@@ -50,20 +50,19 @@ class ProcessingDeadline:
             self._is_checked = False
 
     def check(self, now: float, max_allowed_ms: float, max_consecutive_ms: float) -> Status:
-        """Judge the frames since the last check, the slowest of them, and the one under way.
+        """Judge the slowest frame since the last check, and the one being processed.
 
         Args:
             now: Steady clock, s.
-            max_allowed_ms: A frame that takes longer is a warning; 0: none is.
-            max_consecutive_ms: More than this, spent on late frames in a row, is an error; 0:
-                never.
+            max_allowed_ms: Limit of one frame, above which is a warning; 0: none.
+            max_consecutive_ms: Limit of late frames in a row, above which is an error; 0: none.
         """
         with self._lock:
             slowest_ms, late_ms, self._is_checked = self._longest_ms, self._late_ms, True
-            under_way_ms = 0.0 if self._begun_s is None else (now - self._begun_s) * 1e3
-        if under_way_ms > (max_allowed_ms or math.inf):
-            slowest_ms = under_way_ms if math.isnan(slowest_ms) else max(slowest_ms, under_way_ms)
-            late_ms += under_way_ms
+            current_ms = 0.0 if self._begun_s is None else (now - self._begun_s) * 1e3
+        if current_ms > (max_allowed_ms or math.inf):
+            slowest_ms = current_ms if math.isnan(slowest_ms) else max(slowest_ms, current_ms)
+            late_ms += current_ms
         is_late = 0 < max_allowed_ms < slowest_ms
         is_behind = is_late and 0 < max_consecutive_ms < late_ms
         level = Level.ERROR if is_behind else Level.WARN if is_late else Level.OK

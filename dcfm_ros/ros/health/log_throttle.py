@@ -18,7 +18,7 @@ class LogThrottle:
         """Ask to log a complaint.
 
         Returns:
-            How many of its kind were held back since the last one, or None: hold this one back.
+            The number of its kind held back since the last one, or None: hold this one back too.
         """
         last_s, held_back = self._last.get(key, (-math.inf, 0))
         if now - last_s < self._period_s:

@@ -1,10 +1,10 @@
-"""`SequenceGaps`: what the middleware lost."""
+"""`SequenceGaps`: frames that the middleware lost."""
 
 from __future__ import annotations
 
 
 class SequenceGaps:
-    """Counts frames that the middleware lost, from a publisher's sequence numbers (from 1)."""
+    """Counts lost frames by a publisher's sequence numbers, which begin at 1."""
 
     _SETTLED_S = 2.0
     _MAX_FIRST, _MAX_FIRST_OF_NEW = 30, 1000
@@ -16,21 +16,21 @@ class SequenceGaps:
         self._has_received = False
 
     def listen(self, now: float, known_publishers: int) -> None:
-        """Begin, with a new subscription to a topic that has publishers already, or none."""
+        """Begin with a new subscription to a topic with `known_publishers`."""
         self._last, self._max_first, self._has_received = None, 0, False
         self._settled_s = now + self._SETTLED_S if known_publishers else now
 
     def connect(self, now: float, publishers: int, change: int) -> None:
         """Forget the last number, since publishers came or went.
 
-        A publisher that comes when the node listens already is new: what was sent before its
-        first frame arrived was lost too. One that was there before may have sent anything; only
-        if its first number is low, it began together with the node.
+        A publisher that comes after the subscription is new: what it sent before its first frame
+        arrived was lost too. One that was there before may have sent any number of frames; only a
+        low first number shows that it began together with the node.
 
         Args:
             now: Steady clock, s.
-            publishers: How many are connected now.
-            change: How many more than before; 0 if one came and one went.
+            publishers: Number connected now.
+            change: Difference to before; 0 if one came and one went.
         """
         is_new = publishers == 1 and (change >= 0 or not self._has_received)
         limit = self._MAX_FIRST_OF_NEW if now > self._settled_s else self._MAX_FIRST
@@ -38,7 +38,7 @@ class SequenceGaps:
         self._has_received = False
 
     def lost_before(self, number: int | None) -> int:
-        """How many frames are missing between the last one and this; None: not known."""
+        """Number of frames missing before this one; `number` None: unknown."""
         self._has_received = True
         last, self._last = self._last, number
         first_limit, self._max_first = self._max_first, 0

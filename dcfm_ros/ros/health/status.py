@@ -1,4 +1,4 @@
-"""What the node says of its health; no ROS."""
+"""What a node says of its health, and how that is read back; no ROS."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def image_status(
     reliability: str,
     clock_running_s: float = math.inf,
 ) -> Status:
-    """What is known of the input.
+    """Diagnostics of the input.
 
     Args:
         snapshot: Figures of the stream.
         is_waiting: Whether images are expected now (the node is active and enabled).
-        no_image_warning_s: Seconds without an image that are worth a warning; 0: none are.
+        no_image_warning_s: Seconds without an image before a warning; 0: never.
         topic: Fully qualified.
-        publishers: How many the node is connected to.
-        reliability: 'reliable' or 'best_effort', as asked for; '' while the node does not listen.
-        clock_running_s: Seconds for which the node's clock has been running, 0 while it stands: a
-            bag that is paused is no camera that is silent.
+        publishers: Number of connected publishers.
+        reliability: 'reliable' or 'best_effort', as requested; '' while not subscribed.
+        clock_running_s: Seconds for which the node's clock has been running, 0 while it is
+            stopped: a paused bag is not a silent camera.
     """
     silent = 0 < no_image_warning_s <= min(snapshot.since_image_s, clock_running_s)
     level, message = Level.OK, f'{snapshot.rate_in_hz:.1f} images per second'
@@ -62,9 +62,9 @@ def image_status(
         message = f'no image for {snapshot.since_image_s:.0f} s on {topic}'
         message += f' ({publishers} publishers connected)'
     elif not is_waiting:
-        message = 'not listening'
+        message = 'not subscribed'
     elif not clock_running_s:
-        message = 'the clock stands'
+        message = 'the clock is not running'
     values = {
         'topic': topic,
         'publishers': str(publishers),
@@ -77,36 +77,30 @@ def image_status(
     return Status(task='images', level=level, message=message, values=values)
 
 
-def mask_status(snapshot: StreamSnapshot, deadline_ms: float, subscribers: int) -> Status:
-    """What is known of the output; a p95 latency above `deadline_ms` is a warning, 0: never."""
-    p95 = snapshot.latency_p95_ms
-    late = 0 < deadline_ms < p95
+def mask_status(snapshot: StreamSnapshot, subscribers: int) -> Status:
+    """Diagnostics of the output."""
     message = f'{snapshot.rate_out_hz:.1f} masks per second'
-    if late:
-        message = f'p95 latency {p95:.1f} ms is above the deadline of {deadline_ms:.1f} ms'
     values = {
         'rate_out_hz': f'{snapshot.rate_out_hz:.2f}',
         'mask_subscribers': str(subscribers),
         'frames_answered': str(snapshot.answered),
         'keyframe_share': f'{snapshot.keyframe_share:.3f}',
         'latency_p50_ms': f'{snapshot.latency_p50_ms:.2f}',
-        'latency_p95_ms': f'{p95:.2f}',
+        'latency_p95_ms': f'{snapshot.latency_p95_ms:.2f}',
         'latency_max_ms': f'{snapshot.latency_max_ms:.2f}',
-        'deadline_ms': f'{deadline_ms:.1f}' if deadline_ms else 'off',
     }
-    level = Level.WARN if late else Level.OK
-    return Status(task='masks', level=level, message=message, values=values)
+    return Status(task='masks', level=Level.OK, message=message, values=values)
 
 
 def model_status(state: str, failure: str, requested_device: str, model: dict[str, str]) -> Status:
-    """What is known of the node and its network.
+    """Diagnostics of the node and its network.
 
     Args:
         state: Lifecycle state in words.
         failure: Why the last transition failed; '' if it did not.
         requested_device: Parameter `device`.
-        model: Facts of the loaded network, `device` among them, and `backend_failure` if what was
-            to run it failed; empty if none is loaded.
+        model: The loaded network, by the names of the options, and `backend_failure` if the
+            chosen backend failed; empty if none is loaded.
     """
     level, message = Level.OK, state
     if failure:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import math
 import threading
 
+import numpy as np
+
 DROP_CAUSES = ('replaced', 'lost', 'refused', 'disabled')
-"""Why a frame has no mask: a newer one came first, it never arrived, it was no valid image (or
-could not be segmented), the node was paused or stopped."""
+"""Why a frame has no mask: a newer one replaced it, it never arrived, it was invalid (or could not
+be segmented), the node was paused or stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,7 @@ class StreamSnapshot:
     received: int
     answered: int
     dropped: dict[str, int]
-    """Frames without an answer by cause, one entry for each of the causes there are."""
+    """Frames without an answer, by cause."""
     rate_in_hz: float
     rate_out_hz: float
     keyframe_share: float
@@ -31,7 +33,7 @@ class StreamSnapshot:
     latency_p95_ms: float
     latency_max_ms: float
     since_image_s: float
-    """Seconds since the last image came, or since `restart` if none came."""
+    """Seconds since the last image, or since `restart` if there was none."""
     bad_frame: bool
     """A frame was refused since the last snapshot, or the newest outcome is a refused frame."""
     last_error: str
@@ -40,8 +42,8 @@ class StreamSnapshot:
 class StreamStatistics:
     """Counts the frames of one stream by what became of them; safe to use from any thread.
 
-    For one publisher every frame is counted once: sent == answered + dropped, as soon as nothing
-    is under way.
+    With one publisher every frame is counted once: sent == answered + dropped, when none is
+    being processed.
     """
 
     def __init__(self, window_s: float = 10.0, causes: tuple[str, ...] = DROP_CAUSES) -> None:
@@ -99,11 +101,12 @@ class StreamStatistics:
             return sum(self._dropped.values())
 
     def snapshot(self, now: float) -> StreamSnapshot:
-        """Figures of now; `bad_frame` is told once at least, however short it lasted."""
+        """Current figures; `bad_frame` is reported at least once, however short it lasted."""
         with self._lock:
             self._forget_before(now - self._window_s)
             seconds = min(self._window_s, max(now - self._window_start_s, 1e-3))
-            latencies = sorted(latency for _, latency, _ in self._answers)
+            latencies = [latency for _, latency, _ in self._answers]
+            p50, p95, worst = _percentiles(latencies)
             keyframes = sum(is_keyframe for _, _, is_keyframe in self._answers)
             bad_frame = self._last_outcome_bad or self._bad_since_snapshot
             self._bad_since_snapshot = False
@@ -114,9 +117,9 @@ class StreamStatistics:
                 rate_in_hz=len(self._arrivals) / seconds,
                 rate_out_hz=len(latencies) / seconds,
                 keyframe_share=keyframes / len(latencies) if latencies else math.nan,
-                latency_p50_ms=percentile(latencies, 50),
-                latency_p95_ms=percentile(latencies, 95),
-                latency_max_ms=percentile(latencies, 100),
+                latency_p50_ms=p50,
+                latency_p95_ms=p95,
+                latency_max_ms=worst,
                 since_image_s=now - self._last_image_s,
                 bad_frame=bad_frame,
                 last_error=self._last_error,
@@ -129,8 +132,9 @@ class StreamStatistics:
             self._answers.popleft()
 
 
-def percentile(ordered: list[float], percent: float) -> float:
-    """Smallest value that is not below `percent` of an ascending list; nan if it is empty."""
-    if not ordered:
-        return math.nan
-    return ordered[max(math.ceil(len(ordered) * percent / 100) - 1, 0)]
+def _percentiles(values: list[float]) -> list[float]:
+    """The 50th, the 95th and the largest; nan if there are none."""
+    if not values:
+        return [math.nan] * 3
+    found: list[float] = np.percentile(values, [50, 95, 100], method='inverted_cdf').tolist()
+    return found

@@ -2,86 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from dcfm_ros.ros.parameters.segmentation import LIVE, START, ParameterSpec
-
-
-def _parameter(default: Any, description: str, changeable: str = LIVE, **spec: Any) -> Any:
-    table_row = ParameterSpec(description=description, changeable=changeable, **spec)
-    return field(default=default, metadata={'spec': table_row})
+from dcfm_ros.option_spec import check_options
+from dcfm_ros.ros.parameters.spec import LIVE, START, parameter
 
 
 @dataclass(frozen=True, kw_only=True)
 class CloudParameters:
-    """Values of all parameters; the defaults are the node's."""
+    """Values of all parameters.
 
-    max_time_difference_ms: float = _parameter(
+    Raises:
+        ValueError: If a value is not allowed.
+    """
+
+    max_time_difference_ms: float = parameter(
         20.0,
-        'Largest difference between the stamps of a depth image and of the mask that it gets; '
-        '0: equal stamps only.',
-        minimum=0.0,
+        'Largest difference between the stamps of a depth image and its mask; 0: equal stamps '
+        'only.',
+        LIVE,
         maximum=1000.0,
         unit='ms',
     )
-    queue_size: int = _parameter(
+    queue_size: int = parameter(
         30,
-        'How many depth images wait for their masks. Must span the latency of the masks.',
-        changeable=START,
+        'Depth images that may wait for their masks; must span the latency of the masks.',
+        START,
         minimum=1,
         maximum=1000,
         unit='messages',
     )
-    use_confidence: bool = _parameter(
+    use_confidence: bool = parameter(
         True,
-        'Take the confidence of each mask from confidence and wait for it; without, it is 1.0.',
-        changeable=START,
+        'Subscribe to confidence and wait for that of each mask; otherwise it is 1.0.',
+        START,
     )
-    color: str = _parameter(
+    color: str = parameter(
         'class',
-        'What rgb shows: the colour of the class (class), or the camera image (image), which the '
-        'cloud then waits for.',
-        changeable=START,
+        'Colour of the points: that of the class (class), or of the camera image (image), which '
+        'the cloud then waits for.',
+        START,
         choices=('class', 'image'),
     )
-    stride: int = _parameter(
+    stride: int = parameter(
         1,
-        'Take every so many rows and columns of the depth image only.',
+        'Step between the rows and columns of the depth image that become points.',
+        LIVE,
         minimum=1,
         maximum=64,
         unit='px',
     )
-    min_range: float = _parameter(
-        0.0,
-        'Nearer depths are invalid.',
-        minimum=0.0,
-        maximum=1000.0,
-        unit='m',
+    min_range: float = parameter(0.0, 'Smallest valid depth.', LIVE, maximum=1000.0, unit='m')
+    max_range: float = parameter(
+        0.0, 'Largest valid depth; 0: no limit.', LIVE, maximum=1000.0, unit='m'
     )
-    max_range: float = _parameter(
-        0.0,
-        'Farther depths are invalid; 0: none are.',
-        minimum=0.0,
-        maximum=1000.0,
-        unit='m',
-    )
-    keep_labels: tuple[str, ...] = _parameter(
+    keep_labels: tuple[str, ...] = parameter(
         (),
-        "Classes, by name or id, that points/filtered keeps; ['']: all that labels names.",
+        "Classes, by name or id, that points/filtered keeps; ['']: all that have a name.",
+        LIVE,
         pattern=r'.+',
         pattern_text='class names or ids',
     )
-    min_confidence: float = _parameter(
-        0.0,
-        'Points of less confidence are not in points/filtered.',
-        minimum=0.0,
-        maximum=1.0,
+    min_confidence: float = parameter(
+        0.0, 'Lowest confidence of a point in points/filtered.', LIVE, maximum=1.0
     )
-    no_image_warning_s: float = _parameter(
+    no_image_warning_s: float = parameter(
         5.0,
-        'Diagnostics warn when no depth image came for so long, or no cloud; 0: never.',
-        minimum=0.0,
+        'Time without a depth image, or without a cloud, before diagnostics warn; 0: never.',
+        LIVE,
         maximum=3600.0,
         unit='s',
     )
+
+    def __post_init__(self) -> None:
+        check_options(self)

@@ -1,24 +1,31 @@
-"""The parameters as files in `config` and as tables of the nodes' manuals and `README.md`.
+"""The parameters as files in `config` and as tables of the nodes' manuals.
 
-After a change of a table, `python -m dcfm_ros.ros.parameters.documents` in a
-checkout writes them all.
+After a change of a table, `python -m dcfm_ros.ros.parameters.documents` in a checkout rewrites
+them all.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 import textwrap
+from typing import Any
 
 from dcfm_ros.files import write_text
+from dcfm_ros.option_spec import allowed_values
 from dcfm_ros.ros.parameters.cloud import CloudParameters
-from dcfm_ros.ros.parameters.rules import allowed_values, type_name
-from dcfm_ros.ros.parameters.segmentation import LIVE, SPECS, NodeParameters, specs_of
+from dcfm_ros.ros.parameters.rules import type_name
+from dcfm_ros.ros.parameters.segmentation import NodeParameters
+from dcfm_ros.ros.parameters.spec import parameter_specs
 
-MANUAL = 'docs/node.md'
-README = 'README.md'
-YAML = 'config/segmentation.yaml'
-CLOUD_MANUAL = 'docs/semantic_cloud.md'
-CLOUD_YAML = 'config/semantic_cloud.yaml'
+NODES = {
+    'segmentation_node': (NodeParameters, 'docs/node.md', 'config/segmentation.yaml'),
+    'semantic_cloud_node': (
+        CloudParameters,
+        'docs/semantic_cloud.md',
+        'config/semantic_cloud.yaml',
+    ),
+}
+"""Table, manual and parameter file by node."""
 _BEGIN = '<!-- written by python -m dcfm_ros.ros.parameters.documents -->'
 _END = '<!-- end of what it writes -->'
 _YAML_HEAD = """\
@@ -30,56 +37,42 @@ _YAML_HEAD = """\
 
 
 def files(root: Path) -> dict[Path, str]:
-    """What the files of a checkout must hold, their own text outside the tables included.
+    """What the files of a checkout must hold; the text around the tables is left as it is.
 
     Raises:
         ValueError: If the marks around a table are missing.
     """
-    tables = {
-        MANUAL: manual_table(),
-        README: readme_table(),
-        CLOUD_MANUAL: manual_table(CloudParameters),
-    }
-    texts = {root / name: _with_table(root / name, table) for name, table in tables.items()}
-    clouds = yaml_text(CloudParameters, 'semantic_cloud_node', CLOUD_MANUAL)
-    return texts | {root / YAML: yaml_text(), root / CLOUD_YAML: clouds}
+    texts = {}
+    for node, (table, manual, yaml) in NODES.items():
+        texts[root / manual] = _with_table(root / manual, manual_table(table))
+        head = _YAML_HEAD.format(node=node, manual=manual)
+        texts[root / yaml] = head + yaml_entries(table)
+    return texts
 
 
-def manual_table(table: type = NodeParameters) -> str:
+def manual_table(table: Any) -> str:
     """All that is known of each parameter, Markdown."""
     lines = [
         '| Name | Type | Default | Allowed | Can be changed | Meaning |',
         '|---|---|---|---|---|---|',
     ]
-    for name, spec in specs_of(table).items():
-        cells = [f'`{name}`', type_name(name, table), _code(name, table), _allowed(name, table)]
+    for name, spec in parameter_specs(table).items():
+        default = _yaml_value(name, table)
+        code = '(empty)' if default == '""' else f'`{default}`'
+        cells = [f'`{name}`', type_name(name, table), code, _allowed(name, table)]
         lines.append(f'| {" | ".join([*cells, spec.changeable, spec.description])} |')
     return '\n'.join(lines)
 
 
-def readme_table() -> str:
-    """Name, default, and meaning of each parameter, Markdown; * marks the live ones."""
-    lines = ['| parameter | default | |', '|---|---|---|']
-    for name, spec in SPECS.items():
-        mark = ' \\*' if spec.changeable == LIVE else ''
-        unit = f' {spec.unit}' if spec.unit else ''
-        lines.append(
-            f'| `{name}`{mark} | {_code(name, NodeParameters)}{unit} | {spec.description} |'
-        )
-    return '\n'.join(lines)
-
-
-def yaml_text(
-    table: type = NodeParameters, node: str = 'segmentation_node', manual: str = MANUAL
-) -> str:
-    """A parameter file with every default and what may be put instead."""
+def yaml_entries(table: Any) -> str:
+    """Every parameter with its default, below a comment that says what is allowed."""
     entries = []
-    for name, spec in specs_of(table).items():
+    for name, spec in parameter_specs(table).items():
         limits = f'{_allowed(name, table)}; can be changed {spec.changeable}'
         lines = [*textwrap.wrap(spec.description, 93), *textwrap.wrap(limits, 93)]
         comment = '\n'.join(f'    # {line}' for line in lines)
         entries.append(f'{comment}\n    {name}: {_yaml_value(name, table)}\n')
-    return _YAML_HEAD.format(node=node, manual=manual) + '\n'.join(entries)
+    return '\n'.join(entries)
 
 
 def _with_table(path: Path, table: str) -> str:
@@ -90,23 +83,18 @@ def _with_table(path: Path, table: str) -> str:
     return f'{before}{begin}\n{table}\n{end}{after}'
 
 
-def _allowed(name: str, table: type) -> str:
-    unit = specs_of(table)[name].unit
+def _allowed(name: str, table: Any) -> str:
+    unit = parameter_specs(table)[name].unit
     return allowed_values(name, table) + (f' ({unit})' if unit else '')
 
 
-def _yaml_value(name: str, table: type) -> str:
+def _yaml_value(name: str, table: Any) -> str:
     value = getattr(table(), name)
     if isinstance(value, tuple):
         return "['']"  # an empty list in a file has no type, and ROS would not start with it
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) or '""'
-
-
-def _code(name: str, table: type) -> str:
-    text = _yaml_value(name, table)
-    return '(empty)' if text == '""' else f'`{text}`'
 
 
 if __name__ == '__main__':

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from dcfm_ros.ros.health.log_throttle import LogThrottle
@@ -14,7 +12,7 @@ from dcfm_ros.ros.health.status import (
     mask_status,
     model_status,
 )
-from dcfm_ros.ros.health.stream_statistics import StreamSnapshot, StreamStatistics, percentile
+from dcfm_ros.ros.health.stream_statistics import StreamSnapshot, StreamStatistics
 
 
 def stream(answers: int, interval_s: float = 0.1) -> StreamStatistics:
@@ -37,17 +35,6 @@ def images(snapshot: StreamSnapshot, **changes: object) -> Status:
         'reliability': 'reliable',
     }
     return image_status(snapshot, **(arguments | changes))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ('percent', 'expected'), [(0, 1.0), (50, 2.0), (51, 3.0), (95, 4.0), (100, 4.0)]
-)
-def test_percentile_of_four(percent: float, expected: float) -> None:
-    assert percentile([1.0, 2.0, 3.0, 4.0], percent) == expected
-
-
-def test_percentile_of_nothing_is_nan() -> None:
-    assert math.isnan(percentile([], 50))
 
 
 def test_rates_are_frames_per_second_of_the_window() -> None:
@@ -135,26 +122,15 @@ def test_silence_is_a_warning(now: float, changes: dict[str, object], level: Lev
     assert status.level is level
 
 
-@pytest.mark.parametrize(
-    ('deadline_ms', 'level'), [(0.0, Level.OK), (949.0, Level.WARN), (951.0, Level.OK)]
-)
-def test_deadline_is_held_against_p95(deadline_ms: float, level: Level) -> None:
-    assert mask_status(stream(100).snapshot(10.0), deadline_ms, 1).level is level
-
-
 def test_silence_while_the_clock_stands_is_no_warning() -> None:
     status = images(stream(1).snapshot(600.0), clock_running_s=0.0)
-    assert (status.level, status.message) == (Level.OK, 'the clock stands')
+    assert (status.level, status.message) == (Level.OK, 'the clock is not running')
 
 
 def test_silence_counts_from_when_the_clock_went_on() -> None:
     snapshot = stream(1).snapshot(600.0)
     assert images(snapshot, clock_running_s=4.9).level == Level.OK
     assert images(snapshot, clock_running_s=5.0).level == Level.WARN
-
-
-def test_deadline_is_not_missed_by_no_frames() -> None:
-    assert mask_status(stream(0).snapshot(1.0), 1.0, 1).level is Level.OK
 
 
 @pytest.mark.parametrize(
@@ -286,7 +262,7 @@ def test_health_is_read_back_from_the_statuses() -> None:
             publishers=1,
             reliability='reliable',
         ),
-        mask_status(snapshot, 0.0, 4),
+        mask_status(snapshot, 4),
     ]
     values = {status.task: status.values for status in statuses}
     health = NodeHealth.from_values(values, statuses[0].message)

@@ -1,0 +1,63 @@
+"""Parameter files on the command line whose sections miss the node; no ROS.
+
+ROS ignores them without a word: a section `segmentation_node:` means `/segmentation_node`, not
+the node of that name in the namespace `/segmentation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+import re
+from typing import Any
+
+import yaml
+
+
+def misplaced_parameters(arguments: Sequence[str], node: str) -> list[str]:
+    """One warning for each file on the command line that means the node and misses it.
+
+    That is, a file with a section for another node of the same name, or no section for it at all.
+
+    Args:
+        arguments: Command line of the process, which has one node.
+        node: Its name, fully qualified.
+    """
+    warnings = []
+    for option, path in pairwise(arguments):
+        if option != '--params-file':
+            continue
+        sections = _sections(path)
+        missed = [s for s in sections if not _matches(s, node)]
+        namesakes = [s for s in missed if s.rpartition('/')[2] == node.rpartition('/')[2]]
+        if shown := namesakes or (missed if len(missed) == len(sections) else []):
+            warnings.append(
+                f'parameters of {path} under {", ".join(shown)} are ignored: '
+                f'this node is {node}; write {node} or /** instead'
+            )
+    return warnings
+
+
+def _sections(path: str) -> list[str]:
+    """The node names of a parameter file, as ROS understands them; [] if it is none."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):  # ROS has its own say on these
+        return []
+    return list(_names('', content))
+
+
+def _names(prefix: str, content: Any) -> Iterator[str]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key == 'ros__parameters':
+                yield prefix or '/'
+            else:
+                yield from _names(f'{prefix}/{str(key).strip("/")}', value)
+
+
+def _matches(section: str, node: str) -> bool:
+    """Whether a section applies to a node; `*` stands for one name, `**` for any number."""
+    pattern = re.escape(section).replace(r'/\*\*', '(/[^/]+)*').replace(r'\*', '[^/]+')
+    return re.fullmatch(pattern, node) is not None
