@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from dcfm_ros.keyframes.adaptive_schedule import make_schedule
 from dcfm_ros.keyframes.clip import segment_clip
 from dcfm_ros.keyframes.execution import DeepExecution
 from dcfm_ros.keyframes.frame_result import FrameResult as FrameResult
-from dcfm_ros.keyframes.motion import make_motion
+from dcfm_ros.keyframes.motion import OpticalFlow
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.keyframes.stage_timer import StageTimer
 from dcfm_ros.keyframes.stream import KeyframeStream
@@ -25,9 +26,9 @@ from dcfm_ros.models.dcfm import DCFM
 class SegmentationEngine:
     """Segments a stream of images with the deep encoder on keyframes only.
 
-    One engine serves one camera (see `for_another_camera`); it is not thread-safe. What it knows
-    from frame to frame is in `KeyframeStream` (which frames become keyframes) and its feature
-    cache.
+    One engine serves one camera (see `for_another_camera`); it is not thread-safe. Its state is
+    in two places: `KeyframeStream`, with the feature cache, and `DeepExecution`, with the
+    unfinished deep encoder of a keyframe.
     """
 
     def __init__(
@@ -43,32 +44,32 @@ class SegmentationEngine:
 
         Args:
             net: The network; left as it is.
-            options: How it is run; None: the defaults.
+            options: How to run it; None: the defaults.
             schedule: When keyframes are due; None: the defaults.
-            backend: What runs it, in place of the one that `options` name.
+            backend: Runs it in place of the one that `options` name.
             phase: See `for_another_camera`.
 
         Raises:
-            ValueError: If options do not go together, or name a device that is absent.
+            ValueError: If options exclude each other, or name a device that is absent.
             ImportError: If the backend is not installed.
         """
         if not 0 <= phase < 1:
             raise ValueError(f'`phase` must be at least 0 and below 1, got {phase}')
         schedule = schedule or ScheduleOptions()
         self.net = net
-        self.options = options or EngineOptions()
-        num_slices = self.options.num_slices(schedule)
-        how = self.options
+        self.options = how = options or EngineOptions()
+        num_slices = how.num_slices(schedule)
         self._backend = backend or make_backend(
             net, how.device, how.backend, how.precision, num_slices=num_slices
         )
-        self._motion = make_motion(net.config.motion if how.motion == 'auto' else how.motion)
+        motion = net.config.motion if how.motion == 'auto' else how.motion
+        self._motion = OpticalFlow() if motion == 'flow' else None
         self._deep = DeepExecution(num_slices)
         self._stream = KeyframeStream(schedule, phase)
 
     @property
     def backend(self) -> Backend:
-        """What runs the network: its name, device, precision, and why it fell back, if it did."""
+        """What runs the network: name, device, precision, and failure if it fell back."""
         return self._backend
 
     @property
@@ -78,7 +79,7 @@ class SegmentationEngine:
 
     @property
     def schedule(self) -> ScheduleOptions:
-        """When keyframes are due; a new value counts from the next frame on."""
+        """When keyframes are due; a new value applies from the next frame on."""
         return self._stream.options
 
     @schedule.setter
@@ -91,34 +92,35 @@ class SegmentationEngine:
         self._stream.cache.clear('reset')
 
     def for_another_camera(self, phase: float = 0.0) -> SegmentationEngine:
-        """An engine for another camera: same network and graphs, a state of its own.
+        """An engine for another camera: same network and graphs, its own state.
 
-        Engines that share must not work at the same time: their backend is not thread-safe.
+        Engines that share a network must not run at the same time: backends are not thread-safe.
 
         Args:
             phase: Share of a fixed keyframe interval, in [0, 1), by which keyframes come later
-                than a first camera's, so that neither keyframes nor slices fall on one frame: of
-                N cameras, i / N. After the first keyframe, or another that makes everything
-                before it void (a reset, ...), the second one comes earlier.
+                than the first camera's, so that keyframes and slices of N cameras take turns:
+                i / N for camera i. After the first keyframe, or another that voids everything
+                before it (a reset, ...), the next one is due after this share of the interval.
 
         Raises:
-            ValueError: If `phase` is outside that.
+            ValueError: If `phase` is outside that range.
         """
+        # The graphs are cut for this number of slices, even if the schedule has changed since.
+        options = replace(self.options, execution_slices=self._deep.num_slices)
         backend = self._backend.for_another_camera()
-        return SegmentationEngine(
-            self.net, self.options, self.schedule, backend=backend, phase=phase
-        )
+        return SegmentationEngine(self.net, options, self.schedule, backend=backend, phase=phase)
 
     def step(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
         """Segment the next frame of the stream.
 
         A keyframe runs both encoders and refills the cache; a non-key frame runs only the shallow
-        encoder and reuses the cached common feature. In execution 'amortised' the frames after a
-        keyframe take turns in its deep encoder and use the feature before it meanwhile.
+        encoder and reuses the cached common feature. With execution 'amortised' a keyframe and
+        the frames after it run a slice of its deep encoder each, and use the feature before it
+        until it is ready.
 
         Args:
-            image: RGB, (H, W, 3). A change of H or W makes this frame a keyframe.
-            stamp_ns: Acquisition time in nanoseconds; a step back in time makes a keyframe.
+            image: RGB, (H, W, 3). If H or W changes, this frame becomes a keyframe.
+            stamp_ns: Acquisition time in nanoseconds; so does a step back in time.
 
         Raises:
             ValueError: If the image is not uint8 RGB with at least one pixel.
@@ -146,7 +148,7 @@ class SegmentationEngine:
                     must_finish = stream.cannot_wait(frame, decision)
                     common = self._deep.finish() if must_finish else self._deep.advance()
             except Exception:
-                if begun is not frame:  # the keyframe is gone: the next frame has to be one
+                if begun is not frame:  # its keyframe is lost: the next frame must be one
                     cache.clear('retry')
                 raise
             if decision.is_keyframe:
@@ -181,9 +183,9 @@ class SegmentationEngine:
     ) -> Iterator[FrameResult]:
         """Segment a recorded clip offline, fusing with the following keyframe too (B mode).
 
-        Needs the future, so it is not for a live camera. An adaptive schedule looks ahead to find
-        the following keyframe, so that most frames are read twice, and encoded twice if it
-        compares features. Leaves the stream state of `step` alone.
+        Needs future frames, so it is not for a live camera. An adaptive schedule looks ahead for
+        the following keyframe, so most frames are read twice, and encoded twice if it compares
+        features. Does not touch the state of `step`.
 
         Args:
             images: RGB frames of one size, (H, W, 3); anything with a length and an index.
@@ -191,7 +193,7 @@ class SegmentationEngine:
             mode: 'both' (previous and following keyframe, logits averaged) or 'past'.
 
         Yields:
-            One result per frame, in order; `stamp_ns` is the frame's number.
+            One result per frame, in order; its `stamp_ns` is the number of the frame.
 
         Raises:
             ValueError: If an image is not uint8 RGB or differs in size, or an argument is wrong.

@@ -1,13 +1,14 @@
-"""What an option means and which values it takes, written once beside its default.
+"""What an option means and which values it takes, stated once, beside its default.
 
-`EngineOptions`, `ScheduleOptions` and the parameter tables of the nodes are dataclasses of such
-fields. Checks, ROS descriptors, command-line help and the tables in the manuals all read them.
+`EngineOptions`, `ScheduleOptions` and the nodes' parameter tables are dataclasses of such fields.
+Checks, ROS descriptors, command-line help and the tables in the manuals all read them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 import math
+from numbers import Integral, Real
 import re
 from typing import Any
 
@@ -21,13 +22,13 @@ class OptionSpec:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     pattern: str = ''
-    """Regular expression of texts allowed beside `choices`; `pattern_text` says it in words."""
+    """Regular expression for texts allowed beside `choices`; `pattern_text` says it in words."""
     pattern_text: str = ''
     unit: str = ''
 
 
 def option(default: Any, description: str, **spec: Any) -> Any:
-    """A dataclass field with its `OptionSpec`; a number without a `minimum` starts at 0."""
+    """A dataclass field with its `OptionSpec`; the default `minimum` of a number is 0."""
     if type(default) in (int, float):
         spec = {'minimum': type(default)(0), **spec}
     return field(default=default, metadata={'spec': OptionSpec(description=description, **spec)})
@@ -44,7 +45,7 @@ def types_of(table: Any) -> dict[str, type]:
 
 
 def allowed_values(name: str, table: Any) -> str:
-    """The values that an option takes, in words."""
+    """The allowed values of an option, in words."""
     spec, kind = specs_of(table)[name], types_of(table)[name]
     if kind is bool:
         return 'true or false'
@@ -67,11 +68,13 @@ def problem(name: str, value: object, table: Any) -> str:
 def check_options(options: Any) -> None:
     """Raise ValueError unless every field has an allowed value; one line for each that has not.
 
-    For `__post_init__` of a frozen dataclass: a whole number given for a float becomes one.
+    For `__post_init__` of a frozen dataclass: numbers of other types (a whole number for a float,
+    NumPy's) become int or float.
     """
     for name, kind in types_of(options).items():
-        if kind is float and type(value := getattr(options, name)) is int:
-            object.__setattr__(options, name, float(value))
+        value, number = getattr(options, name), {int: Integral, float: Real}.get(kind)
+        if number and isinstance(value, number) and not isinstance(value, bool):
+            object.__setattr__(options, name, kind(value))
     texts = [problem(name, getattr(options, name), options) for name in specs_of(options)]
     if any(texts):
         raise ValueError('\n'.join(filter(None, texts)))
@@ -85,7 +88,8 @@ def _is_allowed(value: object, spec: OptionSpec, kind: type) -> bool:
         return are_names and len(set(value)) == len(value)
     if isinstance(value, str):
         is_free = not spec.choices and not spec.pattern
-        return is_free or value in spec.choices or bool(re.fullmatch(spec.pattern, value))
+        is_named = value in spec.choices
+        return is_free or is_named or bool(spec.pattern and re.fullmatch(spec.pattern, value))
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return True
     low = -math.inf if spec.minimum is None else spec.minimum

@@ -1,8 +1,10 @@
-"""How the network is computed. Uses ``models``.
+"""How the network is computed; the only room, beside ``models``, that knows what a tensor is.
 
-- ``choice`` finds the backend that is meant; ``interface`` is what the engine asks of it.
+- ``interface``: what the engine asks of a backend; ``choice`` makes the one that options name.
 - ``torch_backend``: PyTorch, with batch norms folded (``folding``) and the fusion split.
-- ``graph_backend``: ``stages`` prepared for one size of image and run by a ``Runner``:
-  ``openvino_backend`` (through ``onnx_graph``) or ``cuda_backend``.
-- ``deep_task``: the deep encoder in steps that can be spread over frames.
+- ``graph_backend``: ``stages`` prepared for one image size, run by a library:
+  ``openvino_backend`` (from ``onnx_graph``) or ``cuda_backend`` (CUDA graphs).
+- ``deep_task``: the deep encoder in steps; ``digest`` and ``warp`` compare and move features.
+
+Uses ``models``.
 """

@@ -26,14 +26,14 @@ def make_backend(
         net: The network; left as it is.
         device: Where it runs. On CUDA, PyTorch replays CUDA graphs.
         backend: 'torch', 'openvino' (CPU only), or 'auto': OpenVINO for a float32 network on the
-            CPU where it is installed, else PyTorch.
+            CPU if it is installed, else PyTorch.
         precision: 'fp32', 'bf16', 'fp16', or 'auto': that of the network, but in OpenVINO what
-            the CPU computes in hardware. Below 'fp32' needs PyTorch.
-        num_slices: Parts that the deep encoder will be run in.
+            the CPU computes in hardware. 'bf16' and 'fp16' need PyTorch.
+        num_slices: Parts that the deep encoder runs in.
 
     Raises:
-        ValueError: If the backend is not for that device, network or precision, or the device is
-            absent.
+        ValueError: If a value is unknown, the backend does not support that device, network or
+            precision, or the device is absent.
         ImportError: If the backend is not installed.
     """
     place = resolve_device(device)
@@ -49,6 +49,8 @@ def make_backend(
         from dcfm_ros.backends.cuda_backend import cuda_backend
 
         return cuda_backend(in_torch, num_slices=num_slices)
+    if backend != 'openvino':
+        raise ValueError(f'`backend` must be auto, torch or openvino, got {backend!r}')
     if not is_exact:
         raise ValueError(f'`precision` must be auto or fp32 for {backend}, got {precision!r}')
     if place.type != 'cpu':
@@ -67,6 +69,6 @@ def _has_openvino() -> bool:
 
     try:
         import_openvino()
-    except (ImportError, OSError):  # OSError: a library that it needs
+    except (ImportError, OSError):  # OSError: a shared library is missing
         return False
     return find_spec('onnx') is not None

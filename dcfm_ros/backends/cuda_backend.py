@@ -1,7 +1,7 @@
-"""The network in PyTorch on CUDA: every stage a CUDA graph, which one call of the CPU starts.
+"""The network in PyTorch on CUDA: every stage is a CUDA graph, launched by a single call.
 
-A non-key frame is many small kernels, and starting them one by one takes the CPU longer than the
-GPU needs for them. Shapes: H W image.
+A non-key frame consists of many small kernels; launching them one by one takes the CPU longer
+than the GPU takes to run them. Shapes: H W image.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.models.backbone import Independent
 
 _WARM_UPS = 3
-"""Runs before a capture: libraries choose their kernels and take their memory in them."""
+"""Runs before a capture, in which libraries choose kernels and allocate memory."""
 _event: Any = partial(torch.cuda.Event, enable_timing=True)
 _sleep: Any = torch.cuda._sleep
 _SLEEP = 100_000_000
-"""Clock cycles of the GPU, some 50 ms."""
+"""Clock cycles of the GPU, about 50 ms."""
 _TOLERANCE = {torch.float32: 1e-2, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""Of what a graph gives, as a share of the largest value: another kernel adds in another order."""
+"""Of a graph's output, relative to the largest value: kernels add in different orders."""
 
 
 def cuda_backend(backend: TorchBackend, *, num_slices: int = 1) -> GraphBackend:
-    """A network on the GPU, by CUDA graphs.
+    """A network on the GPU, run as CUDA graphs.
 
     Args:
         backend: On the GPU.
@@ -42,9 +42,9 @@ def cuda_backend(backend: TorchBackend, *, num_slices: int = 1) -> GraphBackend:
 
 
 class CudaGraphRunner:
-    """Replays stages that were captured once for a size of image.
+    """Replays stages that were captured once per image size.
 
-    A capture is compared with the stage itself, for other values than it was captured with; where
+    A capture is compared with the stage itself, on other values than it was captured with; if
     they differ, or CUDA refuses, PyTorch goes on kernel by kernel.
     """
 
@@ -52,16 +52,16 @@ class CudaGraphRunner:
     label = 'CUDA graphs'
 
     def __init__(self, backend: TorchBackend) -> None:
-        """Take stream and memory on the GPU of a backend."""
+        """Take a stream and a memory pool on the GPU of a backend."""
         self.precision = backend.precision
         self._device = backend.device
         with torch.cuda.device(self._device):
             self._stream = _stream_of(self._device)
-            # Graphs that are replayed one after another can share what they compute in.
+            # Graphs that are replayed one after another can share their memory.
             self._pool = torch.cuda.graph_pool_handle()
 
     def to_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """See `Runner.to_input`; on the GPU, by way of pinned memory."""
+        """See `Runner.to_input`; on the GPU, through pinned memory."""
         pinned = torch.empty((1, *image.shape), dtype=torch.uint8, pin_memory=True)
         pinned.numpy()[0] = image
         return pinned.to(self._device, non_blocking=True)
@@ -71,7 +71,7 @@ class CudaGraphRunner:
         """See `Runner.prepare`.
 
         Raises:
-            RuntimeError: If CUDA cannot capture the stage, or the capture gives something else.
+            RuntimeError: If CUDA cannot capture the stage, or the capture computes something else.
         """
         with torch.cuda.device(self._device):
             captured = _Captured(stage, inputs, self._stream, self._pool)
@@ -82,16 +82,16 @@ class CudaGraphRunner:
 
     @torch.inference_mode()
     def time_steps(self, backend: TorchBackend, independent: Independent) -> Sequence[float]:
-        """See `Runner.time_steps`; what the GPU takes, as in a graph.
+        """See `Runner.time_steps`; times of the GPU alone, as in a graph.
 
-        Starting the steps takes the CPU longer, and about as long for each of them.
+        Launching the steps takes the CPU longer, and about equally long for each.
         """
         runs = []
         with torch.cuda.device(self._device):
             for _ in range(TIMINGS):
                 task = backend.deep_task(independent)
                 events = [_event() for _ in range(len(task.steps) + 1)]
-                _sleep(_SLEEP)  # until all are started: then none waits for the CPU
+                _sleep(_SLEEP)  # until all are launched: then none waits for the CPU
                 events[0].record()
                 for index, event in enumerate(events[1:]):
                     task.run(index, index + 1)
@@ -102,7 +102,7 @@ class CudaGraphRunner:
 
 
 class _Captured:
-    """A stage as a CUDA graph, with inputs and outputs that stay where they are."""
+    """A stage as a CUDA graph, with inputs and outputs at fixed addresses."""
 
     def __init__(
         self,
@@ -112,18 +112,18 @@ class _Captured:
         pool: Any,
     ) -> None:
         self._device = stream.device
-        # A graph knows its tensors by their addresses only: those that the stage holds must live.
+        # A graph holds only addresses: the tensors that the stage holds must stay alive.
         self._stage = stage
-        # Not as warm-up images are, which are zero: those shall tell whether it reads its inputs.
+        # Unlike warm-up images, which are zero: the comparison must show that it reads its inputs.
         self._inputs = [torch.ones_like(tensor) for tensor in inputs]
         current = torch.cuda.current_stream()
         stream.wait_stream(current)
-        # Set out here, so that it is left also where the capture fails.
+        # Set here, so that it is left even if the capture fails.
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
                 stage(*self._inputs)
             self._graph = torch.cuda.CUDAGraph()
-            # What other threads do on the GPU meanwhile is none of this graph's business.
+            # Other threads may use the GPU meanwhile.
             mode = 'thread_local'
             with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode=mode):
                 self._outputs = list(stage(*self._inputs))
@@ -140,14 +140,14 @@ class _Captured:
 
 @cache
 def _stream_of(device: torch.device) -> torch.cuda.Stream:
-    """The stream that graphs are captured in: each has memory of its own in cuBLAS, for good."""
+    """The stream for captures: only one, since cuBLAS keeps memory for each, for good."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _compare(given: Tensor, wanted: Tensor, tolerance: float) -> None:
-    """Raise RuntimeError unless two float32 tensors are equal, but for this share of the largest.
+    """Raise RuntimeError unless two float32 tensors agree, within a share of the largest value.
 
-    What overflowed has overflowed in both.
+    Overflow must occur in the same places.
     """
     limit = tolerance * float(wanted.nan_to_num().abs().max())
     if not torch.allclose(given, wanted, rtol=0.0, atol=limit, equal_nan=True):

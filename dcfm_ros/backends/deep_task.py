@@ -1,4 +1,4 @@
-"""`DeepTask`: the deep encoder of one keyframe, in steps that can be spread over frames."""
+"""`DeepTask`: the deep encoder of one keyframe, in steps that may be spread over frames."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class DeepTask:
     """The deep encoder of one keyframe, in steps."""
 
     steps: Sequence[Callable[[Any], Any]]
-    """Each continues from the result of the one before it; the last gives the feature to cache."""
+    """Each takes the result of the one before it; the last returns the feature to cache."""
     state: Any
     """What the next step continues from."""
     wait: Callable[[], None] = lambda: None
     """Returns when the device has finished its work."""
     step_ms: list[float] = field(default_factory=list)
-    """Least duration of each step so far; shared by the tasks of one image size. Empty: not
+    """Shortest duration of each step so far; shared by the tasks of one image size. Empty: not
     measured yet."""
 
     def run(self, start: int, stop: int) -> None:
@@ -33,12 +33,12 @@ class DeepTask:
             self.state = step(self.state)
 
     def run_all(self) -> Tensor:
-        """Run every step: the common feature."""
+        """Run every step and return the common feature."""
         self.run(0, len(self.steps))
         return self.feature
 
     def run_measured(self) -> None:
-        """Run every step and note how long each takes."""
+        """Run every step and record how long each takes."""
         measured = []
         for step in self.steps:
             begin = time.perf_counter()
@@ -55,19 +55,19 @@ class DeepTask:
         return feature
 
 
-@lru_cache(maxsize=64)  # costs stay as they are until a keyframe is measured anew
+@lru_cache(maxsize=64)  # costs change only when a keyframe is measured
 def slice_ends(costs: tuple[float, ...], num_slices: int) -> tuple[int, ...]:
-    """Cut a chain into slices of which the longest is as short as possible.
+    """Cut a chain into slices so that the longest is as short as possible.
 
     Args:
         costs: Of every step, at least 0.
-        num_slices: At least 1; the last slices are empty where there are fewer steps.
+        num_slices: At least 1; with fewer steps than slices, the last slices are empty.
 
     Returns:
-        For every slice the number of the step after its last one.
+        For every slice, the number of the step after its last one.
     """
     total = (0.0, *accumulate(costs))
-    # The longest slice lasts from one step to another: the least of these sums that suffices.
+    # The longest slice spans some run of steps: find the smallest such sum that suffices.
     limits = sorted({end - begin for begin, end in combinations(total, 2)})
     least = bisect_left(limits, True, key=lambda limit: len(_cut(total, limit)) <= num_slices)
     ends = _cut(total, limits[least])
@@ -75,7 +75,7 @@ def slice_ends(costs: tuple[float, ...], num_slices: int) -> tuple[int, ...]:
 
 
 def _cut(total: Sequence[float], limit: float) -> list[int]:
-    """Ends of slices as long as the limit allows, or one step; `total` counts from 0."""
+    """Ends of slices as long as the limit allows, at least one step; `total` begins with 0."""
     begun, ends = 0, []
     for end in range(2, len(total)):
         if total[end] - total[begun] > limit:

@@ -6,7 +6,7 @@ import torch
 
 
 def resolve_device(device: str) -> torch.device:
-    """The torch device that a name means.
+    """The torch device of that name.
 
     Raises:
         ValueError: If the name is unknown, or asks for a CUDA device that is absent.

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> int:
     """Fold every batch norm that directly follows a convolution, in place.
 
-    Which convolution feeds which batch norm is read off one forward pass, so that it holds for
-    any network, whatever its modules are called.
+    One forward pass shows which convolution feeds which batch norm, so that this works for any
+    network, whatever its modules are called.
 
     Args:
-        net: Network in eval mode; its batch norms are replaced by what is left of them (their
-            activation, or nothing).
+        net: Network in eval mode; its batch norms are replaced by their activation, or nothing.
         run: Runs one forward pass of `net`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`GraphBackend`: runs stages that are prepared for one size of image.
+"""`GraphBackend`: runs stages prepared for one image size.
 
 Shapes: H W image.
 """
@@ -25,49 +25,49 @@ from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.models.backbone import Independent
 
 Ready = Callable[..., list[Tensor]]
-"""A prepared stage: tensors to tensors that nobody will write to again."""
+"""A prepared stage: from tensors to new tensors, which no later call overwrites."""
 T = TypeVar('T')
 
 TIMINGS = 3
-"""Runs of the deep encoder, of which the least duration of a step counts."""
+"""Runs of the deep encoder, of which the shortest duration of each step counts."""
 _MAX_SIZES = 2
 _PATIENCE = 30
-"""Images in a row of one more size until it gets graphs, and the oldest size loses its own."""
+"""Images in a row until one more size gets graphs, and the oldest size loses its own."""
 
 
 class Runner(Protocol):
     """A library that runs prepared stages."""
 
     name: str
-    """Of the backend that it makes: 'openvino', or 'torch' for CUDA graphs."""
+    """Of the backend: 'openvino', or 'torch' for CUDA graphs."""
     label: str
-    """The library in words."""
+    """Of the library, for messages."""
     precision: str
-    """What it computes in: 'fp32', 'bf16' or 'fp16'."""
+    """Number format that it computes in: 'fp32', 'bf16' or 'fp16'."""
 
     def to_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """RGB (H, W, 3) uint8 -> (1, H, W, 3) uint8 where the first stage wants it."""
+        """RGB (H, W, 3) uint8 -> (1, H, W, 3) uint8 on the device."""
         ...
 
     def prepare(self, stage: Stage, inputs: Tensors) -> tuple[Ready, Tensors]:
         """Make a stage ready to run for inputs like these.
 
         Returns:
-            It, and what the stage gives for these inputs.
+            The prepared stage, and the stage's outputs for these inputs.
         """
         ...
 
     def time_steps(self, backend: TorchBackend, independent: Independent) -> Sequence[float]:
-        """Least duration of each step of the deep encoder, ms; slices are cut by them."""
+        """Shortest duration of each step of the deep encoder, ms, for cutting slices."""
         ...
 
 
 class GraphBackend(Backend):
-    """Runs stages that are prepared for one size of image, when its first image comes.
+    """Runs stages prepared for one image size, when the first image of that size arrives.
 
-    `TorchBackend` prepares the network and stands in: for sizes that come and go, which are not
-    worth the seconds that graphs take to make, and for good when the runner fails. It goes on
-    from there, so that neither the frame is lost nor the keyframe that is under way.
+    `TorchBackend` prepares the network and stands in: for sizes that come and go, since graphs
+    take seconds to make, and for good when the runner fails. It continues from there, so that
+    neither the frame nor an unfinished keyframe is lost.
     """
 
     def __init__(
@@ -81,11 +81,10 @@ class GraphBackend(Backend):
         """Take the network; stages are prepared later.
 
         Args:
-            backend: What the stages are made of, and what stands in for them.
+            backend: Provides the stages, and stands in for them.
             runner: Runs them.
             num_slices: Stages that the deep encoder is cut into.
-            all_sizes: Graphs of cameras that share this network, by image size; this one's own
-                are put there, too.
+            all_sizes: Graphs of all cameras that share the network, by image size.
         """
         self.name, self.precision = runner.name, runner.precision
         self.device, self.net = backend.device, backend.net
@@ -101,7 +100,7 @@ class GraphBackend(Backend):
         """See `Backend.for_another_camera`; cameras of one size share its graphs.
 
         Each keeps the graphs of its own sizes, however many cameras of other sizes there are, and
-        falls back to PyTorch by itself.
+        falls back to PyTorch on its own.
         """
         return GraphBackend(
             self._torch, self._runner, num_slices=self._num_slices, all_sizes=self._all_sizes
@@ -160,7 +159,7 @@ class GraphBackend(Backend):
     def _run_slice(
         self, independent: Independent, run: Ready, state: list[Tensor] | Tensor
     ) -> list[Tensor] | Tensor:
-        """Outputs of a slice; or at once what the last one has to give, by PyTorch."""
+        """Outputs of a slice; if it fails, the common feature from PyTorch at once."""
         if isinstance(state, Tensor):
             return state
         inputs = state
@@ -177,11 +176,11 @@ class GraphBackend(Backend):
             return in_graph()
         except Exception as error:  # whatever a library may raise
             if isinstance(error, torch.OutOfMemoryError):
-                # PyTorch goes on with what graphs have taken, the one that was being made too.
+                # Free the memory of all graphs, also of the one in the making, for PyTorch.
                 traceback.clear_frames(error.__traceback__)
                 self._sizes = {}
                 torch.cuda.empty_cache()
-            done = in_torch()  # raises as well where it is the frame that is bad
+            done = in_torch()  # raises, too, if the frame is to blame
             *_, reason = repr(error), *filter(None, map(str.strip, str(error).splitlines()))
             self.failure = f'{self._runner.label} failed, PyTorch goes on: {reason}'
             self.name, self.precision = self._torch.name, self._torch.precision
@@ -190,7 +189,7 @@ class GraphBackend(Backend):
             return done
 
     def _size_of(self, image: Tensor) -> SizeGraphs | None:
-        """The graphs for the size of an image, made if need be; None: not worth it by now."""
+        """The graphs for the size of an image, made if needed; None: not worth it yet."""
         shape = image.shape
         self._in_a_row = self._in_a_row + 1 if shape == self._last_shape else 1
         self._last_shape = shape
@@ -204,7 +203,7 @@ class GraphBackend(Backend):
         return self._sizes[shape]
 
     def _size_with(self, independent: Independent) -> SizeGraphs | None:
-        """The graphs that can go on from there, be it those of another camera."""
+        """The graphs that fit these features, possibly of another camera."""
         if self.failure:
             return None
         shapes = independent.feature.shape, independent.state.shape
@@ -226,14 +225,14 @@ class GraphBackend(Backend):
 
 @dataclass(frozen=True, eq=False)
 class SizeGraphs:
-    """The prepared stages for one size of image."""
+    """The prepared stages for one image size."""
 
     shapes: tuple[torch.Size, torch.Size]
-    """Of independent feature and state."""
+    """Of the independent feature and the state."""
     shallow: Ready
     deep: list[Ready]
     decoders: dict[int, Ready] = field(default_factory=dict)
-    """By number of common features; made when first needed."""
+    """By number of common features; made on first use."""
 
 
 def time_steps_on_cpu(backend: TorchBackend, independent: Independent) -> Sequence[float]:

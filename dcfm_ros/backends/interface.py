@@ -22,23 +22,23 @@ from dcfm_ros.models.dcfm import DCFM
 class Backend(ABC):
     """Runs a network.
 
-    Stages hand the same tensors to each other in every backend, so that one can go on where
-    another stopped.
+    All backends pass the same tensors between stages, so that one can continue where another
+    stopped.
     """
 
     name: str
     """What runs the network now: 'torch' or 'openvino'."""
     device: torch.device
-    """Where."""
+    """Where it runs."""
     failure: str = ''
-    """Why that is not the backend that was chosen; '' if it is."""
+    """Why another backend than the chosen one runs it; '' otherwise."""
     precision: str = 'fp32'
-    """What the network is computed in: 'fp32', 'bf16' or 'fp16'."""
+    """Number format it is computed in: 'fp32', 'bf16' or 'fp16'."""
     net: DCFM
     """The network, prepared for inference."""
 
     def for_another_camera(self) -> Backend:
-        """A backend with the same network for the images of another camera; not both at once."""
+        """A backend for another camera that shares the network; do not use both at once."""
         return self
 
     def wait(self) -> None:
@@ -56,18 +56,18 @@ class Backend(ABC):
 
     @abstractmethod
     def deep_task(self, independent: Independent) -> DeepTask:
-        """Deep encoder and common half of the fusion, not begun; on keyframes, for the cache.
+        """Deep encoder and common half of the fusion, not begun; on keyframes.
 
-        It gives (1, C_F, h, w).
+        It returns the feature to cache, (1, C_F, h, w).
         """
 
     def encode_common(self, independent: Independent) -> Tensor:
-        """What `deep_task` gives, all at once."""
+        """The result of `deep_task`, all at once."""
         return self.deep_task(independent).run_all()
 
     @abstractmethod
     def decode(self, cached: Sequence[Tensor], independent: Independent) -> Tensor:
-        """Fuse with one cached feature, or with two and take the mean of the logits (Eq. 7).
+        """Fuse with one cached feature, or with two and average the logits (Eq. 7).
 
         Returns:
             Logits on the feature grid, (1, K, h, w).

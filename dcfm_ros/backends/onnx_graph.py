@@ -23,33 +23,33 @@ OPSET = 17  # the first with layer normalisation
 
 
 class Graph(NamedTuple):
-    """A stage as a model whose arrays are its tensors as they lie in memory: none is rearranged.
+    """A stage as a model whose arrays are its tensors in memory order: none is rearranged.
 
-    What a convolution gives is (B, C, h, w) that lies channels last, so the array is (B, h, w, C).
+    A convolution's output is (B, C, h, w) stored channels last, so its array is (B, h, w, C).
     """
 
     onnx: bytes
-    """The model. Its inputs are input_0, input_1, ...; one that is not used may be absent."""
+    """The model. Its inputs are input_0, input_1, ...; an unused one may be absent."""
     inputs_last: tuple[bool, ...]
-    """Which of the stage's inputs lie channels last."""
+    """Which of the stage's inputs are stored channels last."""
     outputs_last: tuple[bool, ...]
-    """Which of its outputs do."""
+    """Which of its outputs are."""
 
     def to_arrays(self, tensors: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
-        """The model's inputs by name; nothing is copied that lies as the example did."""
+        """The model's inputs by name; not copied if stored like the example."""
         arrays = map(_as_it_lies, tensors, self.inputs_last)
         return {f'input_{i}': array.contiguous().numpy() for i, array in enumerate(arrays)}
 
     def to_tensors(self, arrays: Sequence[NDArray[Any]]) -> list[Tensor]:
-        """What the stage gives, from what the model gave; nothing is copied."""
+        """The stage's outputs from the model's; nothing is copied."""
         return list(map(_as_it_was, map(torch.from_numpy, arrays), self.outputs_last))
 
 
 def make_graph(net: nn.Module, stage: Stage, inputs: Sequence[Tensor]) -> tuple[Graph, Tensors]:
-    """Trace a stage of `net` for inputs like these, in size and in memory.
+    """Trace a stage of `net` for inputs of this size and memory format.
 
     Returns:
-        The graph, and what the stage gave for these inputs.
+        The graph, and the stage's outputs for these inputs.
     """
     inputs_last = tuple(map(_is_last, inputs))
     given: list[Tensor] = []
@@ -70,20 +70,20 @@ def to_onnx(
     """An ONNX model of a stage of `net`, weights included, for inputs of these shapes.
 
     Args:
-        net: Whose weights the stage uses.
+        net: Its weights are used by the stage.
         stage: From tensors to tensors; run once.
         inputs: Examples by name.
         outputs: Names.
     """
     file = BytesIO()
     with _products_for_pooling(), warnings.catch_warnings():
-        # Shapes are meant to become constants. And this exporter is called outdated: the new one
-        # needs another package, and minutes for a large network.
+        # Shapes are meant to become constants. And PyTorch calls this exporter outdated, but the
+        # new one needs another package, and minutes for a large network.
         warnings.simplefilter('ignore')
         torch.onnx.export(
             _Traceable(net, stage).eval(),
             tuple(x.contiguous() for x in inputs.values()),
-            file,  # type: ignore[arg-type]  # the hint knows of paths only
+            file,  # type: ignore[arg-type]  # typed for paths only
             input_names=list(inputs),
             output_names=list(outputs),
             opset_version=OPSET,
@@ -93,7 +93,7 @@ def to_onnx(
 
 
 class _Traceable(nn.Module):
-    """A stage as a module that holds the weights, which the exporter then shares between uses."""
+    """A stage as a module that holds the weights, so that the exporter stores each only once."""
 
     def __init__(self, net: nn.Module, stage: Stage) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class _Traceable(nn.Module):
 
 
 def _is_last(tensor: Tensor) -> bool:
-    """Whether a tensor (B, C, h, w) lies in memory as (B, h, w, C)."""
+    """Whether a tensor (B, C, h, w) is stored as (B, h, w, C)."""
     if tensor.dim() != 4 or tensor.is_contiguous():
         return False
     return tensor.is_contiguous(memory_format=torch.channels_last)
@@ -123,7 +123,7 @@ def _as_it_was(tensor: Tensor, is_last: bool) -> Tensor:
 def _products_for_pooling() -> Iterator[None]:
     """Let the exporter write adaptive pooling of any size as two products with constant matrices.
 
-    It knows only sizes that divide the grid.
+    By itself it supports only sizes that divide the grid.
     """
     name = 'aten::adaptive_avg_pool2d'
     exporter: Any = torch.onnx

@@ -34,7 +34,7 @@ def openvino_backend(net: DCFM, *, num_slices: int = 1, is_exact: bool = False) 
     Args:
         net: The network; left as it is.
         num_slices: See `GraphBackend`.
-        is_exact: Compute in float32 on any CPU.
+        is_exact: Compute in float32 even if the CPU has hardware for less.
 
     Raises:
         ValueError: If the network is not float32.
@@ -50,22 +50,22 @@ def openvino_backend(net: DCFM, *, num_slices: int = 1, is_exact: bool = False) 
 class OpenVinoRunner:
     """Runs stages as ONNX graphs in OpenVINO, in half precision if the CPU has hardware for it.
 
-    Compiled models are kept in the user's cache folder, if it can be written.
+    Compiled models are kept in the user's cache folder if it is writable.
     """
 
     name = label = 'openvino'
 
     def __init__(self, net: DCFM, is_exact: bool = False) -> None:
-        """Find out what the CPU computes in.
+        """Find out which precision the CPU supports.
 
         Args:
-            net: Whose weights the stages use.
-            is_exact: Compute in float32 on any CPU.
+            net: Its weights are used by the stages.
+            is_exact: See `openvino_backend`.
 
         Raises:
             ImportError: If OpenVINO or ONNX is not installed.
         """
-        if find_spec('onnx') is None:  # PyTorch's exporter would miss it
+        if find_spec('onnx') is None:  # PyTorch's exporter needs it
             raise ImportError("No module named 'onnx'")
         self._net = net
         self._openvino = import_openvino()
@@ -76,7 +76,7 @@ class OpenVinoRunner:
         self.precision = next((name for type_, name in names.items() if type_ == hint), str(hint))
         self._options = {
             'PERFORMANCE_HINT': 'LATENCY',
-            # Threads tied to cores wait for these when something else works there.
+            # Pinned threads wait for their core when another process uses it.
             'ENABLE_CPU_PINNING': False,
             _PRECISION: hint,
         }
@@ -84,7 +84,7 @@ class OpenVinoRunner:
             self._options['CACHE_DIR'] = str(folder)
 
     def to_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """See `Runner.to_input`; the same memory."""
+        """See `Runner.to_input`; shares memory."""
         return torch.from_numpy(np.require(image, requirements='W'))[None]
 
     def prepare(self, stage: Stage, inputs: Tensors) -> tuple[Ready, Tensors]:
@@ -92,7 +92,7 @@ class OpenVinoRunner:
         graph, outputs = make_graph(self._net, stage, inputs)
         options = {**self._options, 'INFERENCE_NUM_THREADS': torch.get_num_threads()}
         model = self._core.compile_model(self._core.read_model(graph.onnx, b''), 'CPU', options)
-        # The library has its own copy of the graph.
+        # OpenVINO has its own copy of the graph.
         return _Ready(graph._replace(onnx=b''), _Model(self._openvino, model)), outputs
 
     def time_steps(self, backend: TorchBackend, independent: Independent) -> Sequence[float]:
@@ -121,7 +121,7 @@ class _Model:
         self._outputs = [tuple(value.shape) for value in compiled.outputs]
 
     def __call__(self, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
-        """Run on these arrays and into new ones, without copies."""
+        """Run on these arrays, into new ones, without copies."""
         outputs = [np.empty(shape, np.float32) for shape in self._outputs]
         for index, name in enumerate(self._inputs):
             tensor = self._make_tensor(arrays[name], shared_memory=True)
@@ -134,8 +134,8 @@ class _Model:
 
 
 def import_openvino() -> Any:
-    """The module `openvino`, kept from reporting its import and more to Google Analytics."""
-    # It does so through this package, if it can import it.
+    """The module `openvino`, without its reports to Google Analytics."""
+    # It sends them through this package, if it can import it.
     sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
     import openvino
 
@@ -143,7 +143,7 @@ def import_openvino() -> Any:
 
 
 def _cache_folder() -> Path | None:
-    """Folder for compiled models, its oldest removed; None where it cannot be written."""
+    """Folder for compiled models, the oldest removed; None if it is not writable."""
     try:
         home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
         folder = Path(home) / 'dcfm_ros' / 'openvino'
@@ -156,7 +156,7 @@ def _cache_folder() -> Path | None:
             total += stat.st_size
             if total > _CACHE_BYTES:
                 path.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
         warnings.warn(f'OpenVINO models are compiled at every start: {error}', stacklevel=3)
         return None
     return folder

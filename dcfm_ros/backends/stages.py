@@ -1,6 +1,6 @@
-"""The stages of a network as functions from tensors to tensors, to be captured or exported.
+"""The stages of a network as functions from tensors to tensors, for capture or export.
 
-All are made of what `TorchBackend` runs. Shapes: B batch, H W image, C channels, h w grid.
+All call what `TorchBackend` runs. Shapes: B batch, H W image, C channels, h w grid.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Stage = Callable[..., Tensors]
 
 
 def shallow_stage(backend: TorchBackend) -> Stage:
-    """Image (B, H, W, 3) uint8 -> independent feature, and the state where it is another tensor.
+    """Image (B, H, W, 3) uint8 -> independent feature, and the state if that is another tensor.
 
-    Scaling and normalisation are in it, so that nobody has to make a float image.
+    Includes scaling and normalisation, so that no float image is needed.
     """
     net = backend.net
     scale, shift = (1 / (255 * net.std)).float(), (-net.mean / net.std).float()
@@ -44,16 +44,16 @@ def deep_stages(
     num_slices: int,
     time_steps: Callable[[Independent], Sequence[float]],
 ) -> Iterator[Stage]:
-    """The deep encoder and the common half of the fusion, in slices that last about as long.
+    """The deep encoder and the common half of the fusion, in slices of about equal duration.
 
-    The first takes the state, each other what the one before it gives; the last gives the
-    projected common feature. Each must have been run before the next one is asked for.
+    The first takes the state, each other the output of the one before it; the last returns the
+    projected common feature. Run each before asking for the next one.
 
     Args:
-        backend: Whose steps they are.
-        independent: Of an image of the size that is wanted.
-        num_slices: How many; fewer where there are fewer steps.
-        time_steps: Tells how long each step takes, if there are slices.
+        backend: Provides the steps.
+        independent: Of an image of the wanted size.
+        num_slices: How many; fewer if there are fewer steps.
+        time_steps: Measures each step; called only if there are several slices.
     """
     steps = backend.deep_task(independent).steps
     ends = [len(steps)]
@@ -73,15 +73,15 @@ def decode_stage(backend: TorchBackend) -> Stage:
     def run(feature: Tensor, *cached: Tensor) -> list[Tensor]:
         independent = Independent(feature, feature)
         logits = backend.decode(cached, independent)
-        return [logits.contiguous()]  # planes: what `class_mask` works on
+        return [logits.contiguous()]  # planes: `class_mask` needs them
 
     return run
 
 
 def frame_stage(backend: TorchBackend, *, is_keyframe: bool) -> Stage:
-    """All of a frame, from the image to logits on the grid.
+    """A whole frame, from the image to logits on the grid.
 
-    A keyframe's gives its projected common feature too; a non-key frame's takes one.
+    For a keyframe it also returns the projected common feature; for a non-key frame it takes one.
     """
     shallow = shallow_stage(backend)
     decode = decode_stage(backend)
@@ -107,7 +107,7 @@ class _Slice:
         self._steps = steps
         self._rebuild = rebuild
         self.rebuild_output: _Rebuild = rebuild
-        """How the state after these steps is put together; known when they have run."""
+        """Reassembles the state after these steps; set when they run."""
 
     def __call__(self, *tensors: Tensor) -> Tensors:
         task = DeepTask(self._steps, self._rebuild(tensors))
@@ -117,7 +117,7 @@ class _Slice:
 
 
 def _apart(state: DeepState | Tensor) -> tuple[list[Tensor], _Rebuild]:
-    """The different tensors of a state between two steps, and how to put them together again."""
+    """The distinct tensors of a state between two steps, and how to reassemble it."""
     if isinstance(state, Tensor):
         return [state], lambda tensors: tensors[0]
     parts = [state.x, *state.stages]

@@ -1,4 +1,4 @@
-"""The network in PyTorch, arranged so that a non-key frame does as little as the algebra allows.
+"""The network in PyTorch, arranged so that a non-key frame does no more work than it must.
 
 Shapes: H W camera image, K classes, C_F common channels, C_f independent channels, h w grid.
 """
@@ -31,9 +31,9 @@ class TorchBackend(Backend):
     """Runs the stages of a DCFM in PyTorch on one device.
 
     The fusion is one 1x1 convolution over [common ; half independent], that is
-    W_a common + W_b independent. W_a common + bias, batch norm folded, is what a `deep_task`
-    gives and the engine caches; a non-key frame adds W_b independent: about a tenth of the work.
-    A network whose `fuse` is no such sum (`fuses_linearly` is False) runs it as it is.
+    W_a common + W_b independent. A `deep_task` returns W_a common + bias, batch norm folded, for
+    the engine to cache; a non-key frame adds W_b independent: about a tenth of the work.
+    A network whose `fuse` is not such a sum (`fuses_linearly` is False) runs it unchanged.
     """
 
     name = 'torch'
@@ -44,9 +44,15 @@ class TorchBackend(Backend):
         Args:
             net: The network; left as it is.
             device: Where it runs.
-            precision: 'fp32', 'bf16' or 'fp16', into which weights are rounded when batch norms
+            precision: 'fp32', 'bf16' or 'fp16', to which weights are rounded after batch norms
                 are folded; 'auto': that of `net`.
+
+        Raises:
+            ValueError: If the precision is unknown.
         """
+        if precision not in ('auto', *DTYPES):
+            allowed = ', '.join(('auto', *DTYPES))
+            raise ValueError(f'`precision` must be one of {allowed}, got {precision!r}')
         self.device = device
         self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device)
         self._is_split = net.fuses_linearly
@@ -63,7 +69,7 @@ class TorchBackend(Backend):
         self._dtype = DTYPES.get(precision, dtype)
         self.precision = next((p for p, d in DTYPES.items() if d == self._dtype), str(dtype))
         self.net.to(self._dtype).to(memory_format=torch.channels_last)
-        self.net.mean, self.net.std = net.mean.to(device), net.std.to(device)  # not rounded
+        self.net.mean, self.net.std = net.mean.to(device), net.std.to(device)  # unrounded
         if self._is_split:
             for part in ('_weight_common', '_weight_independent', '_bias'):
                 setattr(self, part, getattr(self, part).to(self._dtype))
@@ -88,9 +94,9 @@ class TorchBackend(Backend):
         return self.net.encode_independent(image)
 
     def deep_task(self, independent: Independent) -> DeepTask:
-        """See `Backend.deep_task`: a step per block of the encoder, then the fusion's."""
+        """See `Backend.deep_task`: a step per block of the encoder, then those of the fusion."""
         state = self.net.encoder.start(independent.state)
-        # What the steps take depends on the size of the image.
+        # Step durations depend on the size of the image.
         step_ms = self._step_ms.setdefault(tuple(independent.state.shape), [])
         steps: list[Callable[[Any], Any]] = [*self._encoder_steps, self._to_common, self._project]
         return DeepTask(steps, state, self.wait, step_ms)
@@ -111,7 +117,7 @@ class TorchBackend(Backend):
         if not self._is_split:
             fused = [self.net.fuse(c, independent) for c in cached]
             return _mean([self.net.classify(f) for f in fused])
-        # As it lies in memory: OpenVINO would rearrange it to slice its channels.
+        # In memory order: otherwise OpenVINO rearranges it to slice its channels.
         feature = independent.feature.permute(0, 2, 3, 1)
         half = feature[..., : self.net.fusion.kept_channels] / _norm(feature, -1)
         half = align(half.permute(0, 3, 1, 2), _grid(cached[0]))
@@ -120,7 +126,7 @@ class TorchBackend(Backend):
         if self.net.config.head != 'linear':
             return _mean([self.net.classify(normalise(f)) for f in fused])
         # A linear head commutes with the sum of two fused features, and with the normalisation of
-        # one, which then divides K channels instead of C_F.
+        # a single one, which then divides K channels instead of C_F.
         if len(fused) == 1:
             return self.net.classify(fused[0]) / _norm(fused[0])
         return self.net.classify(_mean([normalise(f) for f in fused]))
@@ -132,7 +138,7 @@ class TorchBackend(Backend):
 
 
 def _mean(maps: Sequence[Tensor]) -> Tensor:
-    # Not stacked: that would lay them out anew.
+    # Not stacked: that would change their memory layout.
     return maps[0] if len(maps) == 1 else reduce(torch.add, maps) / len(maps)
 
 

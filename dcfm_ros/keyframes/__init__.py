@@ -1,4 +1,4 @@
-"""When a frame is a keyframe, what the keyframe leaves behind, and where its content is by now.
+"""When a frame is a keyframe, what it leaves behind, and where its content is now.
 
-Uses ``backends``, ``masks``, ``images`` and ``models``; ``engine`` is the only caller on a robot.
+Uses ``backends``, ``masks``, ``images`` and ``models``; at run time only ``engine`` uses it.
 """

@@ -1,15 +1,14 @@
-"""Segmenting a recorded clip, where the next keyframe may be used as well as the last (B mode)."""
+"""Segmenting a recorded clip, where the following keyframe can be used, too (B mode)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.images.preprocess import check_image, shrink
@@ -18,11 +17,15 @@ from dcfm_ros.keyframes.motion import OpticalFlow, Picture
 from dcfm_ros.keyframes.schedule import Decision, Observation, Schedule
 from dcfm_ros.keyframes.stage_timer import StageTimer
 from dcfm_ros.masks.class_mask import class_mask
-from dcfm_ros.models.backbone import Independent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dcfm_ros.models.backbone import Independent
 
 
 class ClipReader:
-    """Reads the images of a clip, each checked when it is asked for."""
+    """Reads the images of a clip and checks each."""
 
     def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
         self.size: tuple[int, int] | None = None
@@ -30,7 +33,7 @@ class ClipReader:
         self._images = images
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        """One image; ValueError unless it is RGB, uint8, and of the size of the others."""
+        """One image; ValueError unless it is RGB, uint8, and of the same size as the others."""
         image = self._images[index]
         check_image(image)
         self.size = self.size or (image.shape[0], image.shape[1])
@@ -50,16 +53,15 @@ class ClipStep:
 
     @property
     def is_keyframe(self) -> bool:
-        """True if the frame runs the deep encoder itself."""
+        """Whether the frame runs the deep encoder itself."""
         return self.previous == self.frame
 
 
 def plan_clip(decisions: Iterable[Decision], mode: str = 'both') -> Iterator[ClipStep]:
     """Every frame of a clip in order, with its keyframes (paper IV-B and Algorithm 1).
 
-    Frames before the first keyframe use the following one only, in either mode; frames after the
-    last keyframe use the previous one only. Decisions are asked for no further ahead than the
-    following keyframe.
+    Frames before the first keyframe use only the following one, in either mode; frames after the
+    last keyframe only the previous one. Reads decisions no further than the following keyframe.
 
     Args:
         decisions: The schedule's, one per frame.
@@ -86,7 +88,7 @@ def plan_clip(decisions: Iterable[Decision], mode: str = 'both') -> Iterator[Cli
 
 
 class _Encoded(NamedTuple):
-    """A frame that waits to be decoded."""
+    """A frame waiting to be decoded."""
 
     timer: StageTimer
     independent: Independent
@@ -108,11 +110,11 @@ def segment_clip(
     Args:
         images: RGB frames of one size, (H, W, 3).
         backend: Runs the network.
-        schedule: Tells where keyframes lie; left as it is.
+        schedule: Decides which frames are keyframes; left as it is.
         height: Rows that the network works at; 0: those of the images.
         start: First keyframe.
         mode: 'both' or 'past'.
-        motion: Moves the keyframes' features; None: they stay where they are.
+        motion: Moves the keyframes' features; None: they stay in place.
     """
     reader = ClipReader(images)
 
@@ -123,7 +125,7 @@ def segment_clip(
         independent = backend.encode_independent(backend.to_input(image))
         return Observation(image=image, feature=independent.feature)
 
-    cached: dict[int, tuple[Tensor, Picture | None]] = {}  # of two keyframes at most
+    cached: dict[int, tuple[Tensor, Picture | None]] = {}  # at most two keyframes
     ahead: dict[int, _Encoded] = {}
     for plan in plan_clip(schedule.decide_clip(len(images), look, start), mode):
         keyframes = [i for i in (plan.previous, plan.following) if i is not None]

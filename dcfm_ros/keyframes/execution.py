@@ -1,27 +1,30 @@
 """When the deep encoder of a keyframe does its work: at once, or a slice per frame.
 
-The engine begins a task on every keyframe and asks once per frame, that one included, for its
-common feature. Until it is there, frames go on with the feature of the keyframe before it.
+The engine begins a task on every keyframe and asks for its common feature once per frame,
+beginning with that one. Until it is ready, frames use the feature of the keyframe before it.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from dcfm_ros.backends.deep_task import DeepTask, slice_ends
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DeepExecution:
     """Runs the deep encoder of one keyframe at a time, in slices of about equal duration.
 
-    With one slice the keyframe does all of it, as in the paper ('sync'). With more, the feature
-    is there `num_slices` - 1 frames later, however long the slices take, so that results do not
-    depend on the machine ('amortised'). Slices follow from the step durations of the runs that
-    could not wait, the first keyframe of each image size among them.
+    With one slice the keyframe does all of it, as in the paper ('sync'). With more ('amortised'),
+    the feature is ready `num_slices` - 1 frames later, however long the slices take, so that
+    results do not depend on the machine. Slices are cut by the step durations measured in runs
+    that could not be spread, the first keyframe of each image size among them.
     """
 
     def __init__(self, num_slices: int = 1) -> None:
-        """Choose the number of frames that share the deep encoder of one keyframe, from 1."""
+        """Take the number of frames that share the deep encoder of one keyframe, at least 1."""
         self.num_slices = num_slices
         self._task: DeepTask | None = None
         self._ends: list[int] = []
@@ -29,17 +32,17 @@ class DeepExecution:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a task has not delivered its feature yet."""
+        """Whether a task is unfinished."""
         return self._task is not None
 
     def begin(self, task: DeepTask) -> None:
-        """Take the task of a keyframe, in place of one that was not finished."""
+        """Take the task of a keyframe; it replaces an unfinished one."""
         self._task, self._done = task, 0
         costs = task.step_ms or [1.0] * len(task.steps)
         self._ends = list(slice_ends(tuple(costs), self.num_slices))
 
     def advance(self) -> Tensor | None:
-        """Run this frame's slice: the feature, or None if it is not finished yet.
+        """Run this frame's slice: the feature, or None if it is not ready yet.
 
         Raises:
             RuntimeError: From the network; the task is dropped then.
@@ -47,7 +50,7 @@ class DeepExecution:
         return self._run(self._ends.pop(0))
 
     def finish(self) -> Tensor:
-        """Run all that is left, for a frame that cannot do without the feature.
+        """Run all that is left, for a frame that needs the feature at once.
 
         Raises:
             RuntimeError: From the network; the task is dropped then.
@@ -63,7 +66,7 @@ class DeepExecution:
         self._task = None
 
     def _run(self, end: int | None, *, is_measured: bool = False) -> Tensor | None:
-        """Run up to a step; the task stays only if that went well and slices are left."""
+        """Run up to a step; keep the task only if that succeeds and slices are left."""
         task, self._task = self._task, None
         assert task is not None
         if is_measured:

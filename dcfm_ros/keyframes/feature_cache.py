@@ -1,12 +1,14 @@
-"""What the last keyframe left for the frames after it."""
+"""What the last keyframe leaves for the frames after it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from dcfm_ros.keyframes.motion import Picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(eq=False)
@@ -14,19 +16,19 @@ class StreamFrame:
     """A frame of the stream, which may become a keyframe."""
 
     number: int
-    """Counted from the first frame of the engine, 0."""
+    """Counted from 0, the first frame of the engine."""
     size: tuple[int, int]
     """(H, W) of its image."""
     stamp_ns: int
     """Its acquisition time."""
     picture: Picture | None = None
-    """What optical flow is computed from; None if motion is not compensated."""
+    """What optical flow is computed from; None without motion compensation."""
 
 
 class FeatureCache:
     """The projected common feature in use and its keyframe, or why there is none.
 
-    Both change together; a feature that is still being computed is not here.
+    Both change together; a feature still being computed is not in it.
     """
 
     def __init__(self) -> None:
@@ -35,7 +37,7 @@ class FeatureCache:
         self.keyframe = StreamFrame(0, (0, 0), 0)
         """The frame that it belongs to."""
         self.reason_cleared = 'first'
-        """Why the next frame must be a keyframe, while there is no feature."""
+        """While there is no feature: why the next frame must be a keyframe."""
 
     def store(self, common: Tensor, keyframe: StreamFrame) -> None:
         """Take the feature of a keyframe."""

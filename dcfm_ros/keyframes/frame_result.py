@@ -1,46 +1,49 @@
-"""`FrameResult`: what the engine found in one frame."""
+"""`FrameResult`: what the engine computed for one frame."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dcfm_ros.masks.class_mask import confidence_map
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(eq=False, kw_only=True)
 class FrameResult:
-    """What the engine found in one frame."""
+    """What the engine computed for one frame."""
 
     mask: NDArray[np.uint8]
     """Class of every pixel at camera resolution, (H, W)."""
     is_keyframe: bool
-    """True if the deep encoder was begun on this frame; in execution 'sync' it is done too."""
+    """Whether the deep encoder was begun on this frame; with execution 'sync' it is done, too."""
     reason: str
-    """Why it was a keyframe: 'first', 'size_change', 'time_jump' (back), 'time_gap', 'reset', the
-    schedule's 'interval', 'change', 'confidence' or 'max_interval', 'max_age', 'retry' (the deep
-    encoder had failed), or 'last' of a clip; '' if it was none."""
+    """Why it is a keyframe: 'first', 'size_change', 'time_jump' (back), 'time_gap', 'reset',
+    'interval', 'change', 'max_interval', 'max_age', 'retry' (the deep encoder failed), or 'last'
+    of a clip; '' for a non-key frame."""
     keyframe_age: int
     """Frames since the keyframe whose common feature was used, 0 if it is this frame's own."""
     feature_age_ms: float
-    """The same in ms between the stamps; in a clip, where stamps are numbers, nan."""
+    """The same in ms between the stamps; nan in a clip, which has none."""
     change_score: float
     """How much the frame differs from the keyframe before it, by the score of the schedule; nan
-    where that does not ask, or had none to compare with: 'first', 'reset', ..."""
+    if nothing was compared: the schedule is fixed, or the reason 'first', 'reset', ..."""
     stage_ms: dict[str, float]
-    """Duration in ms of preprocess (with the schedule's decision), independent, common (where
-    the deep encoder worked on this frame), decode and mask."""
+    """Duration in ms of preprocess (with the schedule's decision), independent, common (if the
+    deep encoder worked on this frame), motion (if the feature was moved), decode and mask."""
     stamp_ns: int
-    """Acquisition time of the frame, as given."""
+    """Acquisition time of the frame, as passed in."""
     logits: Tensor = field(repr=False)
     """Class logits on the feature grid, (1, K, h, w)."""
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
-        """Probability of the chosen class, (H, W) in (0, 1]; computed when first asked for."""
+        """Probability of the chosen class, (H, W) in (0, 1]; computed on first access."""
         height, width = self.mask.shape
         return confidence_map(self.logits, (height, width))

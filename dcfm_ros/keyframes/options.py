@@ -20,7 +20,7 @@ PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleOptions:
-    """When a frame becomes a keyframe; may change between two frames.
+    """When a frame becomes a keyframe; may be changed between two frames.
 
     Raises:
         ValueError: If a value is not allowed, on its own or beside the others.
@@ -41,38 +41,38 @@ class ScheduleOptions:
     )
     keyframe_score: str = option(
         'feature',
-        'What change is measured on, if adaptive: the image, or the independent feature.',
+        'What the change is measured on, if adaptive: image or independent feature.',
         choices=SCORES,
     )
     change_threshold: float = option(
         0.036,
-        'Change since the last keyframe that makes the next one, if adaptive, on the scale of '
+        'Change since the last keyframe that triggers the next one, if adaptive, on the scale of '
         'keyframe_score; 0 makes every frame a keyframe.',
         maximum=100.0,
     )
     min_keyframe_interval: int = option(
         0,
-        'Frames from keyframe to keyframe at least, if adaptive; 0: no limit.',
+        'Minimum frames from keyframe to keyframe, if adaptive; 0: no limit.',
         maximum=1000,
         unit='frames',
     )
     max_keyframe_interval: int = option(
         0,
-        'Frames from keyframe to keyframe at most, if adaptive; 0: no limit.',
+        'Maximum frames from keyframe to keyframe, if adaptive; 0: no limit.',
         maximum=1000,
         unit='frames',
     )
     max_feature_age_s: float = option(
         0.0,
-        'Oldest common feature that a mask may be made with, between header stamps; a frame '
-        'that would need an older one computes its own. 0: no limit.',
+        'Maximum age of the common feature behind a mask, by header stamps; a frame that would '
+        'need an older one computes its own. 0: no limit.',
         maximum=3600.0,
         unit='s',
     )
     max_time_gap_s: float = option(
         1.0,
-        'A frame that comes later than this after the one before it, by the header stamps, '
-        'becomes a keyframe; 0: never for that.',
+        'Longest gap between two frames, by header stamps; a frame after a longer one becomes a '
+        'keyframe. 0: no limit.',
         maximum=3600.0,
         unit='s',
     )
@@ -89,7 +89,7 @@ class ScheduleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """How the network is run; settled when the engine is made.
+    """How the network is run; fixed when the engine is made.
 
     Raises:
         ValueError: If a value is not allowed.
@@ -97,27 +97,26 @@ class EngineOptions:
 
     device: str = option(
         'auto',
-        'Where the network runs; auto: CUDA if there is a GPU.',
+        'Where the network runs; auto: CUDA if there is a GPU, else the CPU.',
         choices=('auto', 'cpu', 'cuda'),
         pattern=r'cuda:\d{1,3}',
         pattern_text='cuda:N',
     )
     backend: str = option(
         'auto',
-        'What runs the network; auto: OpenVINO on a CPU where it is installed, else PyTorch '
-        '(torch).',
+        'What runs the network; auto: OpenVINO on a CPU if it is installed, else PyTorch (torch).',
         choices=BACKENDS,
     )
     precision: str = option(
         'auto',
-        'Number format of the network; below fp32 with torch only. auto: that of the '
-        'checkpoint, and bf16 in OpenVINO on a CPU with hardware for it.',
+        'Number format of the network; bf16 and fp16 need torch. auto: that of the checkpoint, '
+        'or bf16 in OpenVINO on a CPU with hardware for it.',
         choices=PRECISIONS,
     )
     execution: str = option(
         'sync',
-        'When the deep encoder of a keyframe works: on the keyframe (sync), or in slices, one '
-        'per frame (amortised).',
+        'When the deep encoder of a keyframe runs: on the keyframe (sync), or in slices, one per '
+        'frame (amortised).',
         choices=EXECUTIONS,
     )
     execution_slices: int = option(
@@ -128,14 +127,14 @@ class EngineOptions:
     )
     motion: str = option(
         'auto',
-        'How a common feature follows the scene after its keyframe: it stays (none, as in the '
-        'paper) or moves along the optical flow (flow); auto: as the checkpoint says.',
+        'How the common feature follows the scene after its keyframe: it stays in place (none, as '
+        'in the paper) or moves along the optical flow (flow); auto: as the checkpoint says.',
         choices=('auto', *MOTIONS),
     )
     inference_height: int = option(
         0,
-        "Rows that the network works at, at most the camera's; 0: what the weights were trained "
-        'for, or the camera where that is unknown.',
+        "Image rows that the network works at, at most the camera's; 0: what the weights were "
+        "trained for, or the camera's if that is unknown.",
         maximum=4320,
         unit='px',
     )

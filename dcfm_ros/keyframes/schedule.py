@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dcfm_ros.keyframes.options import ScheduleOptions
 
@@ -18,26 +17,26 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Observation:
-    """What is known of a frame when its schedule decides."""
+    """What a schedule is shown of a frame."""
 
     image: Image
     """RGB, (H, W, 3), at the size that the network works at."""
-    feature: Tensor | None = None
-    """Raw independent feature, (1, C_f, h, w); may be None unless the schedule `uses_feature`."""
+    feature: Any = None
+    """Raw independent feature of the backend; may be None unless the schedule `uses_feature`."""
     age: int = 0
     """Frames since the last keyframe."""
     phase: float = 0.0
     """Share of a fixed interval, in [0, 1), after which the next keyframe is due; 0: all of it.
-    Set after a keyframe that several cameras may have had at once, so that they take turns."""
+    Set after a keyframe that several cameras may share, so that they take turns from then on."""
 
 
 class Decision(NamedTuple):
-    """What a schedule says of a frame."""
+    """What a schedule decides about a frame."""
 
     reason: str
     """Why it must be a keyframe; '' for a non-key frame."""
     change_score: float = math.nan
-    """How much the frame differs from the keyframe; nan where nothing was compared."""
+    """How much the frame differs from the keyframe; nan if nothing was compared."""
 
     @property
     def is_keyframe(self) -> bool:
@@ -46,10 +45,10 @@ class Decision(NamedTuple):
 
 
 class Schedule(Protocol):
-    """Decides which frames are keyframes and keeps what it must know of the last one.
+    """Decides which frames are keyframes and keeps what it needs from the last one.
 
-    First frame, size change, a time that goes back or leaps, feature age and reset make a keyframe
-    under every schedule: those are rules of `KeyframeStream`.
+    First frame, size change, time jump, time gap, feature age and reset make a keyframe under
+    every schedule: those rules are in `KeyframeStream`.
     """
 
     @property
@@ -58,23 +57,23 @@ class Schedule(Protocol):
         ...
 
     def decide(self, seen: Observation) -> Decision:
-        """Judge a frame after the last keyframe, of age 1 at least."""
+        """Judge a frame that comes after a keyframe."""
         ...
 
     def set_keyframe(self, seen: Observation) -> None:
-        """Take what was seen of a new keyframe, for whatever reason it became one."""
+        """Take a new keyframe, whatever its reason."""
         ...
 
     def decide_clip(
         self, num_frames: int, look: Callable[[int], Observation], start: int = 0
     ) -> Iterator[Decision]:
-        """Judge every frame of a recorded clip in order, looking at none before it is asked for.
+        """Judge every frame of a recorded clip, in order and lazily.
 
-        Leaves the schedule itself as it is. There are no stamps: limits in seconds do not count.
+        Leaves the schedule itself as it is. A clip has no stamps: limits in seconds do not apply.
 
         Args:
             num_frames: Length of the clip.
-            look: Gives image and feature of a frame; only called where the schedule needs it.
+            look: Returns image and feature of a frame; called only if the schedule needs them.
             start: First keyframe, from 0 and inside the clip.
 
         Raises:
@@ -98,7 +97,7 @@ class FixedScheduler:
         return Decision('interval' if seen.age >= interval else '')
 
     def set_keyframe(self, seen: Observation) -> None:
-        """See `Schedule.set_keyframe`; only the age counts here."""
+        """See `Schedule.set_keyframe`; there is nothing to keep."""
 
     def decide_clip(
         self, num_frames: int, look: Callable[[int], Observation], start: int = 0

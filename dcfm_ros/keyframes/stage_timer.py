@@ -8,14 +8,10 @@ import time
 
 
 class StageTimer:
-    """Measures named stages in ms of a steady clock; waits for the device at the end of each."""
+    """Times named stages in ms; waits for the device at the end of each."""
 
     def __init__(self, wait: Callable[[], None]) -> None:
-        """Set the clock up.
-
-        Args:
-            wait: Returns when the device has finished its work.
-        """
+        """Take `wait`, which returns when the device has finished its work."""
         self._wait = wait
         self.stage_ms: dict[str, float] = {}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dcfm_ros.keyframes.adaptive_schedule import make_schedule
 from dcfm_ros.keyframes.feature_cache import FeatureCache, StreamFrame
@@ -12,19 +13,19 @@ from dcfm_ros.keyframes.options import ScheduleOptions
 from dcfm_ros.keyframes.schedule import Decision, Observation
 
 _RESTARTS = ('first', 'size_change', 'time_jump', 'time_gap', 'reset')
-"""Reasons for a keyframe that make everything before it void."""
+"""Reasons that void everything before the keyframe."""
 _CANNOT_WAIT = (*_RESTARTS, 'retry', 'max_age')
-"""Reasons for a keyframe whose own feature is needed on that very frame."""
+"""Reasons that need the keyframe's own feature on that very frame."""
 
 
 class KeyframeStream:
     """Counts the frames of one camera and decides which become keyframes.
 
-    Its state is the schedule's (what is known of the last keyframe) and the feature cache.
+    Its state: what the schedule keeps of the last keyframe, and the feature cache.
     """
 
     def __init__(self, options: ScheduleOptions, phase: float = 0.0) -> None:
-        """Know of no frame yet.
+        """Start before the first frame.
 
         Args:
             options: When keyframes are due.
@@ -41,7 +42,7 @@ class KeyframeStream:
 
     @property
     def options(self) -> ScheduleOptions:
-        """When keyframes are due; a new value counts from the next frame on."""
+        """When keyframes are due; a new value applies from the next frame on."""
         return self._options
 
     @options.setter
@@ -52,27 +53,25 @@ class KeyframeStream:
 
     @property
     def begun_keyframe(self) -> StreamFrame:
-        """The newest keyframe, though its deep encoder may not be finished."""
+        """The newest keyframe; its deep encoder may not be finished."""
         return self._begun
 
     def new_frame(self, size: tuple[int, int], stamp_ns: int) -> StreamFrame:
-        """Count a frame, before anything can fail: one that fails ages the feature, too."""
+        """Count a frame, before anything can fail: a failed frame ages the feature, too."""
         frame = StreamFrame(self._num_frames, size, stamp_ns)
         self._num_frames += 1
         return frame
 
-    def observe(
-        self, frame: StreamFrame, image: NDArray[np.uint8], feature: Tensor
-    ) -> Observation:
+    def observe(self, frame: StreamFrame, image: NDArray[np.uint8], feature: Any) -> Observation:
         """What the schedule is shown of a frame."""
         age = frame.number - self._begun.number
         return Observation(image=image, feature=feature, age=age, phase=self._next_phase)
 
     def decide(self, frame: StreamFrame, seen: Observation, *, is_encoding: bool) -> Decision:
-        """Whether a frame becomes a keyframe, that is, has its deep encoder begun.
+        """Whether a frame becomes a keyframe, that is, begins its deep encoder.
 
-        The cache comes first: a frame that cannot use it is a keyframe. Then the schedule has its
-        say, but not while the deep encoder of another keyframe `is_encoding`: one at a time.
+        A frame that cannot use the cache always does. Otherwise the schedule decides, except
+        while the deep encoder of another keyframe is still at work (`is_encoding`).
         """
         if restart := self._restart_reason(frame):
             return Decision(restart)
@@ -84,17 +83,17 @@ class KeyframeStream:
         return decision
 
     def cannot_wait(self, frame: StreamFrame, decision: Decision) -> bool:
-        """Whether a frame needs the feature under way at once, all slices of it."""
+        """Whether a frame needs the feature being computed at once, not slice by slice."""
         return decision.reason in _CANNOT_WAIT or self._is_too_old(frame)
 
     def set_keyframe(self, frame: StreamFrame, seen: Observation, decision: Decision) -> None:
-        """Note a keyframe whose deep encoder has begun."""
+        """Record a keyframe whose deep encoder has begun."""
         self._schedule.set_keyframe(seen)
         self._begun = frame
         self._next_phase = self._phase if decision.reason in _RESTARTS else 0.0
 
     def accept(self, frame: StreamFrame) -> None:
-        """Note that a frame has a feature to use; the next stamp is compared with its own."""
+        """Record that a frame has a feature to use; the next stamp is compared with its own."""
         self._newest_ns = frame.stamp_ns
 
     def _restart_reason(self, frame: StreamFrame) -> str:
