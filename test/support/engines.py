@@ -9,7 +9,7 @@ from small_net import make_images, make_net
 import torch
 
 from dcfm_ros.backends.deep_task import DeepTask
-from dcfm_ros.backends.graph_backend import time_steps_on_cpu
+from dcfm_ros.backends.graph_backend import GraphBackend, time_steps_on_cpu
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
@@ -145,3 +145,13 @@ class BreakableRunner:
             return ready(*tensors)
 
         return run_stage, outputs
+
+
+def reproducible_openvino(net, num_slices=1):
+    """OpenVINO in fp32, its slices cut as if all steps took equally long, not as measured."""
+    from dcfm_ros.backends.openvino_backend import OpenVinoRunner
+
+    backend = TorchBackend(net, CPU)
+    runner = OpenVinoRunner(backend.net, is_exact=True)
+    runner.time_steps = lambda _, independent: [1.0] * len(backend.deep_task(independent).steps)
+    return GraphBackend(backend, runner, num_slices=num_slices)
