@@ -36,7 +36,7 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
     if logits.is_cuda:
         if kernel := _cuda_kernel(logits.device, logits.dtype):
             return np.asarray(kernel(logits, size)[0].cpu().numpy(), np.uint8)
-        resized = [chunk.argmax(dim=0).to(torch.uint8) for chunk in _row_chunks(logits, size)]
+        resized = [chunk.argmax(dim=0).to(torch.uint8) for chunk in row_chunks(logits, size)]
         return np.asarray(torch.cat(resized).cpu().numpy(), np.uint8)
     return class_mask_in_tiles(logits[0].float().contiguous().numpy(), size)
 
@@ -55,7 +55,7 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
         if kernel := _cuda_kernel(logits.device, logits.dtype):
             _, confidence = kernel(logits, size, with_confidence=True)
             return np.asarray(confidence.cpu().numpy(), np.float32)
-        chunks = [chunk.softmax(dim=0).amax(dim=0) for chunk in _row_chunks(logits, size)]
+        chunks = [chunk.softmax(dim=0).amax(dim=0) for chunk in row_chunks(logits, size)]
         return np.asarray(torch.cat(chunks).cpu().numpy(), np.float32)
     planes = logits[0].float().contiguous().numpy()
     best = np.full(size, -np.inf, np.float32)
@@ -82,7 +82,7 @@ def _cuda_kernel(device: torch.device, dtype: torch.dtype) -> Any:
     return resized_argmax
 
 
-def _row_chunks(logits: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
+def row_chunks(logits: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
     """Resized logits in chunks of rows, each (K, rows, W); one exists at a time."""
     height, width = size
     grid_height = logits.shape[-2]

@@ -1,25 +1,26 @@
+"""OpenVINO, in fp32 wherever it is compared with PyTorch: `auto` may compute in bf16."""
+
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 import subprocess
 import sys
 import time
 
-from backend_equality import NETS, SLOW, assert_same, assert_same_stream, make_engine, run
+from backend_equality import NETS, assert_same, assert_same_stream
 import cv2
+from engines import FRAME_NS, make_engine, run
 import numpy as np
 import pytest
 from repository import CAMVID
-from small_net import assert_same_mask, make_images, make_net, plain_logits
+from small_net import make_images, make_net, plain_logits
 import torch
 
-from dcfm_ros.backends import graph_backend, openvino_backend
 from dcfm_ros.backends.choice import make_backend
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
 
-pytest.importorskip('openvino')
+openvino = pytest.importorskip('openvino')
 pytest.importorskip('onnx')
-CPU = torch.device('cpu')
+EXACT = {'backend': 'openvino', 'precision': 'fp32'}
 CAMVID_VAL = CAMVID / 'val'
 
 
@@ -33,28 +34,35 @@ def make_small():
     return make_net(fuse_channels=32)
 
 
-def compiled_of(stage):
-    return stage.model._request.get_compiled_model()
+@pytest.fixture
+def compiled(monkeypatch):
+    """The models that OpenVINO compiles."""
+    models, compile_model = [], openvino.Core.compile_model
+
+    def spy(core, *arguments, **options):
+        models.append(compile_model(core, *arguments, **options))
+        return models[-1]
+
+    monkeypatch.setattr(openvino.Core, 'compile_model', spy)
+    return models
 
 
 @pytest.mark.parametrize(('backbone', 'options'), NETS)
 def test_masks_are_those_of_pytorch(backbone, options):
     net = make_net(backbone, fuse_channels=32, **options)
-    assert_same_stream(net, 'openvino', count=4, schedule=2)
+    assert_same_stream(net, 'openvino', count=4, keyframe_interval=2)
 
 
 def test_it_is_what_auto_takes_on_the_cpu():
-    engine = make_engine(make_small(), 'auto')
-    assert engine.backend == 'openvino'
+    assert make_engine(make_small(), backend='auto').backend.name == 'openvino'
 
 
 def test_clip_in_both_directions_is_that_of_pytorch():
     net, images = make_small(), make_images(5)
-    engine = make_engine(net, 'openvino', schedule=4)
+    engine = make_engine(net, keyframe_interval=4, **EXACT)
     results = list(engine.segment_clip(images))
-    assert engine.backend == 'openvino'
-    expected = list(make_engine(net, 'torch', schedule=4).segment_clip(images))
-    assert_same(results, expected, engine.precision)
+    assert engine.backend.name == 'openvino'
+    assert_same(results, list(make_engine(net, keyframe_interval=4).segment_clip(images)))
 
 
 def test_amortised_masks_and_ages_are_those_of_pytorch():
@@ -64,150 +72,102 @@ def test_amortised_masks_and_ages_are_those_of_pytorch():
 
 def test_a_network_whose_blocks_are_channels_last_can_be_cut():
     net, images = make_net('timm:mambaout_femto', fuse_channels=32), make_images(3)
-    options = {'schedule': 6, 'execution': 'amortised'}
-    engine = make_engine(net, 'openvino', **options)
+    options = {'keyframe_interval': 6, 'execution': 'amortised'}
+    engine = make_engine(net, **EXACT, **options)
     results = run(engine, images * 4)  # the second keyframe is done in slices
-    assert engine.backend_failure == ''
-    assert_same(results, run(make_engine(net, 'torch', **options), images * 4))
+    assert engine.backend.failure == ''
+    assert_same(results, run(make_engine(net, **options), images * 4))
 
 
-def test_amortised_deep_encoder_is_as_many_graphs_as_slices():
-    engine = make_engine(make_small(), 'openvino', schedule=5, execution='amortised', slices=3)
-    results = run(engine, make_images(9))
-    (size,) = engine._backend._sizes.values()
-    assert len(size.deep) == 3
+def test_amortised_deep_encoder_is_as_many_graphs_as_slices(compiled):
+    options = {'keyframe_interval': 5, 'execution': 'amortised', 'execution_slices': 3}
+    results = run(make_engine(make_small(), backend='openvino', **options), make_images(9))
+    assert len(compiled) == 1 + 3 + 1  # shallow, slices, decoder
     assert [r.keyframe_age for r in results] == [0, 1, 2, 3, 4, 5, 6, 2, 3]
-
-
-def test_masks_beside_a_thread_are_of_their_keyframes():
-    net, images = make_small(), make_images(10) * 100
-    engine = make_engine(net, 'openvino', schedule=2, execution='async')
-    results = []
-    while sum(result.is_keyframe for result in results) < 4:
-        results += run(engine, images[len(results) : len(results) + 1], len(results))
-        time.sleep(0.05)
-    assert engine.backend == 'openvino'
-    for index, result in enumerate(results):
-        keyframe = images[index - result.keyframe_age]
-        logits = plain_logits(net, keyframe, images[index], result.keyframe_age == 0)
-        if engine.precision == 'fp32':
-            assert_same_mask(result.mask, logits)
 
 
 @pytest.mark.skipif(not CAMVID_VAL.is_dir(), reason='no CamVid in ../shared/data')
 def test_packaged_masks_on_real_frames_are_those_of_pytorch():
     net = load_checkpoint(find_checkpoint())
     images = [cv2.imread(str(path))[:, :, ::-1] for path in sorted(CAMVID_VAL.glob('*.png'))[:4]]
-    one, other = (make_engine(net, name) for name in ('openvino', 'torch'))
-    assert_same(run(one, images), run(other, images), one.precision)
-    assert one.backend == 'openvino'
+    one, other = make_engine(net, **EXACT), make_engine(net)
+    assert_same(run(one, images), run(other, images))
+    assert one.backend.name == 'openvino'
 
 
 def test_what_one_backend_began_another_can_end():
     net, image = make_small(), make_images(1)[0]
-    one, other = (make_backend(name, net, CPU) for name in ('openvino', 'torch'))
+    one, other = (make_backend(net, 'cpu', name, 'fp32') for name in ('openvino', 'torch'))
     started = one.encode_independent(one.to_input(image))
     common = other.encode_common(started)
-    logits = one.decode([common], started, is_keyframe=True)
-    expected = plain_logits(net, image, image, True).argmax(0)
+    logits = one.decode([common], started)
+    expected = plain_logits(net, image, image).argmax(0)
     upsampled = torch.nn.functional.interpolate(logits, image.shape[:2], mode='bilinear')
     assert (upsampled[0].argmax(0) == expected).float().mean() > 0.99
 
 
 def test_later_frames_leave_earlier_features_alone():
-    backend = make_backend('openvino', make_small(), CPU)
+    backend = make_backend(make_small(), 'cpu', 'openvino')
     first, second = make_images(2)
     independent = backend.encode_independent(backend.to_input(first))
     common = backend.encode_common(independent)
-    logits = backend.decode([common], independent, is_keyframe=True)
+    logits = backend.decode([common], independent)
     kept = [x.clone() for x in (independent.feature, common, logits)]
     later = backend.encode_independent(backend.to_input(second))
-    backend.decode([backend.encode_common(later)], later, is_keyframe=True)
+    backend.decode([backend.encode_common(later)], later)
     for tensor, copy in zip((independent.feature, common, logits), kept, strict=True):
         assert torch.equal(tensor, copy)
         assert tensor.abs().max() > 0
 
 
-def test_two_threads_may_run_the_same_deep_encoder():
-    backend = make_backend('openvino', make_small(), CPU)
-    independents = [backend.encode_independent(backend.to_input(i)) for i in make_images(6)]
-    expected = [backend.encode_common(independent) for independent in independents]
-    with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(backend.encode_common, independents * 3))
-    assert backend.failure == ''
-    assert all(torch.equal(a, b) for a, b in zip(found, expected * 3, strict=True))
-
-
 def test_an_image_that_may_not_be_written_to_is_taken():
-    engine, image = make_engine(make_small(), 'openvino'), make_images(1)[0]
+    engine, image = make_engine(make_small(), backend='openvino'), make_images(1)[0]
     image.flags.writeable = False
     assert engine.step(image, 0).mask.shape == image.shape[:2]
-    assert engine.backend == 'openvino'
+    assert engine.backend.name == 'openvino'
 
 
-def test_two_sizes_have_graphs_and_a_third_earns_them(monkeypatch):
-    monkeypatch.setattr(graph_backend, '_PATIENCE', 3)
-    net = make_small()
-    engine, other = make_engine(net, 'openvino'), make_engine(net, 'torch')
-    made = []
-    compile_graph = engine._backend.compile
-    engine._backend.compile = lambda *given: made.append(given) or compile_graph(*given)
-    a, b, c = (make_images(1, size)[0] for size in ((40, 56), (56, 40), (48, 48)))
-    counts = []
-    for index, image in enumerate([a, b, a, c, b, c, c, c, a, b]):
-        assert_same([engine.step(image, index)], [other.step(image, index)], engine.precision)
-        counts.append(len(made))
-    assert counts == [3, 6, 6, 6, 6, 6, 6, 9, 9, 9]
-    assert engine.backend == 'openvino'
-
-
-def test_threads_are_as_many_as_those_of_pytorch():
+def test_threads_are_as_many_as_those_of_pytorch(compiled):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        backend = make_backend('openvino', make_small(), CPU, is_beside=True)
+        backend = make_backend(make_small(), 'cpu', 'openvino')
         backend.encode_independent(backend.to_input(make_images(1)[0]))
     finally:
         torch.set_num_threads(before)
-    (size,) = backend._sizes.values()
-    threads = [
-        compiled_of(stage).get_property('INFERENCE_NUM_THREADS')
-        for stage in (size.shallow, size.deep[0])
-    ]
-    assert threads == [2, 1]
+    assert [model.get_property('INFERENCE_NUM_THREADS') for model in compiled] == [2, 2]
 
 
-def test_compiled_models_are_kept_for_the_next_start(cache_home):
+def test_compiled_models_are_kept_for_the_next_start(cache_home, compiled):
     blobs = []
     for _ in range(2):
-        backend = make_backend('openvino', make_small(), CPU)
+        backend = make_backend(make_small(), 'cpu', 'openvino')
         backend.encode_independent(backend.to_input(make_images(1)[0]))
         blobs.append(sorted(cache_home.rglob('*.blob')))
-        (size,) = backend._sizes.values()
-        loaded = [compiled_of(stage).get_property('LOADED_FROM_CACHE') for stage in size.deep]
-        assert loaded == [len(blobs) == 2]
-    assert len(blobs[0]) == 2  # shallow and deep
+    loaded = [model.get_property('LOADED_FROM_CACHE') for model in compiled]
+    assert loaded == [False, False, True, True]  # shallow and deep, twice
+    assert len(blobs[0]) == 2
     assert blobs[0] == blobs[1]
     assert blobs[0][0].parent == cache_home / 'dcfm_ros' / 'openvino'
 
 
 def test_a_broken_compiled_model_is_made_again(cache_home):
     images = make_images(2)
-    run(make_engine(make_small(), 'openvino'), images)
+    run(make_engine(make_small(), **EXACT), images)
     for blob in cache_home.rglob('*.blob'):
         blob.chmod(0o600)
         blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
     assert_same_stream(make_small(), 'openvino', count=2)
 
 
-def test_the_oldest_compiled_models_are_removed(cache_home, monkeypatch):
+def test_the_oldest_compiled_models_are_removed(cache_home):
     folder = cache_home / 'dcfm_ros' / 'openvino'
     folder.mkdir(parents=True)
     for number in range(3):
-        (folder / f'{number}.blob').write_bytes(bytes(100))
+        with (folder / f'{number}.blob').open('wb') as blob:
+            blob.truncate(400 << 20)  # without contents; 1 GiB are kept
         time.sleep(0.02)
-    monkeypatch.setattr(openvino_backend, '_CACHE_BYTES', 250)
-    make_backend('openvino', make_small(), CPU)
+    make_backend(make_small(), 'cpu', 'openvino')
     assert {path.name for path in folder.iterdir()} == {'1.blob', '2.blob'}
 
 
@@ -215,9 +175,9 @@ def test_without_a_cache_folder_it_works_and_says_so(cache_home, monkeypatch):
     (cache_home / 'file').write_text('')
     monkeypatch.setenv('XDG_CACHE_HOME', str(cache_home / 'file'))
     with pytest.warns(UserWarning, match='compiled at every start'):
-        engine = make_engine(make_small(), 'openvino')
-    engine.step(make_images(1)[0], SLOW)
-    assert engine.backend == 'openvino'
+        engine = make_engine(make_small(), backend='openvino')
+    engine.step(make_images(1)[0], FRAME_NS)
+    assert engine.backend.name == 'openvino'
 
 
 def test_nothing_is_reported_to_anybody():
@@ -233,8 +193,8 @@ def test_nothing_is_reported_to_anybody():
 def test_a_network_in_float64_is_refused_and_auto_leaves_it_to_pytorch():
     net = make_small().double()
     with pytest.raises(ValueError, match=r'must be float32 for backend openvino, got .*float64'):
-        make_engine(net, 'openvino')
-    assert make_engine(net, 'auto').backend == 'torch'
+        make_engine(net, backend='openvino')
+    assert make_engine(net, backend='auto').backend.name == 'torch'
 
 
 @pytest.mark.parametrize('module', ['openvino', 'onnx'])
@@ -242,15 +202,16 @@ def test_where_it_is_not_installed_auto_takes_pytorch(module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     net = make_small()
     with pytest.raises(ImportError, match=r'`backend` openvino needs: pip install .*\[speed\]'):
-        make_engine(net, 'openvino')
-    assert make_engine(net, 'auto').backend == 'torch'
+        make_engine(net, backend='openvino')
+    assert make_engine(net, backend='auto').backend.name == 'torch'
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_it_is_refused_on_a_gpu():
     with pytest.raises(ValueError, match='`backend` must be auto or torch on cuda:0'):
-        make_backend('openvino', make_small(), torch.device('cuda:0'))
+        make_backend(make_small(), 'cuda', 'openvino')
 
 
 def test_no_image_is_copied_on_its_way_in():
-    backend, image = make_backend('openvino', make_small(), CPU), make_images(1)[0]
+    backend, image = make_backend(make_small(), 'cpu', 'openvino'), make_images(1)[0]
     assert np.shares_memory(backend.to_input(image).numpy(), image)

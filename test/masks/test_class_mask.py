@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dcfm_ros.masks.class_mask import _row_chunks, class_mask, confidence_map
+from dcfm_ros.masks.class_mask import class_mask, confidence_map, row_chunks
 
 CASES = [(2, (8, 10), (33, 41)), (11, (90, 120), (360, 480)), (150, (9, 7), (131, 65))]
 
@@ -37,6 +37,6 @@ def test_confidence_is_the_softmax_of_the_chosen_class(num_classes, grid, size):
 @pytest.mark.parametrize(('num_classes', 'grid', 'size'), CASES)
 def test_row_chunks_that_a_gpu_uses_are_the_resized_logits(num_classes, grid, size):
     logits, resized = logits_and_resized(num_classes, grid, size)
-    chunks = list(_row_chunks(logits, size))
+    chunks = list(row_chunks(logits, size))
     assert max(chunk.shape[1] for chunk in chunks) <= 64
     torch.testing.assert_close(torch.cat(chunks, dim=1), resized, atol=1e-5, rtol=1e-5)

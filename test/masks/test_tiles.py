@@ -1,12 +1,13 @@
 """Masks in tiles are those of the whole picture."""
 
+from __future__ import annotations
+
 import math
 
 import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros.masks import tiles as mask_tiles
 from dcfm_ros.masks.tiles import class_mask_in_tiles
 
 
@@ -26,30 +27,34 @@ def whole(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.fixture
-def tiles(monkeypatch):
-    """Where tiles began, once for every class that was resized; empty if nothing was cut."""
-    begins = []
-    put_best = mask_tiles._put_best
+def resized(monkeypatch):
+    """(width, height) that planes were resized to, call by call."""
+    sizes, resize = [], cv2.resize
 
-    def spy(planes, classes, row, column, mask):
-        begin = row.pixels.start, column.pixels.start
-        is_cut = mask[row.pixels, column.pixels].shape != mask.shape
-        begins.extend([begin] * len(classes) if is_cut and len(classes) > 1 else [])
-        put_best(planes, classes, row, column, mask)
+    def spy(plane, size, *arguments, **options):
+        sizes.append(size)
+        return resize(plane, size, *arguments, **options)
 
-    monkeypatch.setattr(mask_tiles, '_put_best', spy)
-    return begins
+    monkeypatch.setattr(cv2, 'resize', spy)
+    return sizes
+
+
+def tiled_mask(planes, size, resized):
+    """The mask, and whether it was cut into tiles."""
+    resized.clear()
+    mask = class_mask_in_tiles(planes, size)
+    return mask, any(tile != size[::-1] for tile in resized)
 
 
 @pytest.mark.parametrize('size', [(480, 640), (540, 960), (481, 640), (482, 853)])
 @pytest.mark.parametrize('grid', [(90, 120), (91, 160), (120, 214)])
-def test_a_scene_is_cut_into_tiles_that_fit_together(grid, size, tiles):
+def test_a_scene_is_cut_into_tiles_that_fit_together(grid, size, resized):
     planes = scene(11, grid)
-    mask = class_mask_in_tiles(planes, size)
+    mask, is_cut = tiled_mask(planes, size, resized)
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, whole(planes, size))
     if math.gcd(grid[0], size[0]) > 1 < math.gcd(grid[1], size[1]):
-        assert len(set(tiles)) > 1
+        assert is_cut
 
 
 @pytest.mark.parametrize('num_classes', [1, 2, 3, 19, 124, 255])
@@ -60,36 +65,36 @@ def test_any_number_of_classes(num_classes):
 
 
 @pytest.mark.parametrize('num_classes', [2, 3, 19])
-def test_large_areas_are_not_resized_for_all_classes(num_classes, tiles):
+def test_large_areas_are_not_resized_for_all_classes(num_classes, resized):
     planes = np.zeros((num_classes, 90, 120), np.float32)
     planes[0, :45] = planes[1, 45:] = 8
-    np.testing.assert_array_equal(
-        class_mask_in_tiles(planes, (540, 720)), whole(planes, (540, 720))
-    )
-    assert 0 < len(tiles) < 3 * 5 * num_classes
-    assert len(set(tiles)) < 3 * 5
+    mask, is_cut = tiled_mask(planes, (540, 720), resized)
+    assert is_cut
+    assert sum(width * height for width, height in resized) < 540 * 720 * num_classes
+    np.testing.assert_array_equal(mask, whole(planes, (540, 720)))
 
 
 @pytest.mark.parametrize('num_classes', [2, 3, 11])
-@pytest.mark.parametrize(('grid', 'size'), [((20, 30), (700, 90)), ((90, 60), (60, 40))])
-def test_forced_tiles_fit_together_too(num_classes, grid, size, monkeypatch):
-    monkeypatch.setattr(mask_tiles, '_TILE', 20)
-    monkeypatch.setattr(mask_tiles, '_is_worth_it', lambda *given: True)
-    mask_tiles._cuts.cache_clear()
+@pytest.mark.parametrize(('grid', 'size'), [((20, 30), (1400, 90)), ((900, 600), (600, 400))])
+def test_tiles_of_thin_and_of_shrunk_masks_fit_together(num_classes, grid, size, resized):
     planes = scene(num_classes, grid)
+    planes[0, : grid[0] // 2] += 99  # two large areas, so that tiles are worth it
+    planes[1, grid[0] // 2 :] += 99
     before = planes.copy()
-    mask = class_mask_in_tiles(planes.transpose(0, 2, 1).copy().transpose(0, 2, 1), size)
-    mask_tiles._cuts.cache_clear()
+    given = planes.transpose(0, 2, 1).copy().transpose(0, 2, 1)  # not contiguous
+    mask, is_cut = tiled_mask(given, size, resized)
+    assert is_cut
     np.testing.assert_array_equal(mask, whole(planes, size))
     np.testing.assert_array_equal(planes, before)
 
 
 @pytest.mark.parametrize('num_classes', [2, 11, 40])
-def test_where_all_classes_can_win_everywhere_nothing_is_cut(num_classes, tiles):
+def test_where_all_classes_can_win_everywhere_nothing_is_cut(num_classes, resized):
     planes = np.random.default_rng(1).normal(size=(num_classes, 90, 120)).astype(np.float32)
-    mask = class_mask_in_tiles(planes, (480, 640))
+    mask, is_cut = tiled_mask(planes, (480, 640), resized)
+    assert not is_cut
+    assert len(resized) == num_classes
     np.testing.assert_array_equal(mask, whole(planes, (480, 640)))
-    assert not tiles
 
 
 @pytest.mark.parametrize('grid', [(1, 1), (1, 50), (50, 1), (2, 2), (3, 400), (400, 3)])
