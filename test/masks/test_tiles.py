@@ -78,8 +78,8 @@ def test_large_areas_are_not_resized_for_all_classes(num_classes, resized):
 @pytest.mark.parametrize(('grid', 'size'), [((20, 30), (1400, 90)), ((900, 600), (600, 400))])
 def test_tiles_of_thin_and_of_shrunk_masks_fit_together(num_classes, grid, size, resized):
     planes = scene(num_classes, grid)
-    planes[0, : grid[0] // 2] += 99  # two large areas, so that tiles are worth it
-    planes[1, grid[0] // 2 :] += 99
+    planes[0, : grid[0] // 3] += 99  # two large areas, so that tiles are worth it
+    planes[1, grid[0] // 3 :] += 99
     before = planes.copy()
     given = planes.transpose(0, 2, 1).copy().transpose(0, 2, 1)  # not contiguous
     mask, is_cut = tiled_mask(given, size, resized)

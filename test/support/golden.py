@@ -14,7 +14,7 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.official import from_official, official_key
 
-PATH = ROOT.parent / 'shared' / 'docs' / 'dcfm_golden.json'
+PATH = ROOT / 'test' / 'fixtures' / 'dcfm_golden.json'
 needs_golden = pytest.mark.skipif(not PATH.exists(), reason=f'golden data absent: {PATH}')
 PRESETS = {
     'vspw_b0_s16': 'vspw_mit_b0',
