@@ -1,4 +1,4 @@
-"""How the network is computed; the only room, beside ``models``, that knows what a tensor is.
+"""How the network is computed; at run time only it, ``masks`` and ``models`` know tensors.
 
 - ``interface``: what the engine asks of a backend; ``choice`` makes the one that options name.
 - ``torch_backend``: PyTorch, with batch norms folded (``folding``) and the fusion split.

@@ -19,7 +19,7 @@ def check_image(image: NDArray[np.uint8]) -> None:
 
 
 def shrink(image: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
-    """The image at `height` rows, aspect kept; as it is if it has no more or `height` is 0."""
+    """Shrink an image to `height` rows, aspect kept; unchanged if it has no more or that is 0."""
     rows, columns = image.shape[:2]
     if not 0 < height < rows:
         return np.ascontiguousarray(image)

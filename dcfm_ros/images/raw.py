@@ -1,4 +1,4 @@
-"""Raw image messages in the encodings of sensor_msgs -> RGB; no ROS, so bags are read so too.
+"""Raw image messages in the encodings of sensor_msgs -> RGB. No ROS: bags are read with it, too.
 
 A message is anything with the fields of sensor_msgs/Image.
 """
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 MAX_PIXELS = 7680 * 4320
 MAX_SIDE = 16384
-"""Longer rows or columns are no camera's. Padded to the stride of the network, a single row of
+"""No camera has longer rows or columns. Padded to the stride of the network, a single row of
 `MAX_PIXELS` would take 40 GB."""
 
 
 class _Layout(NamedTuple):
-    """How the bytes of an encoding lie, and how they become RGB."""
+    """Memory layout of an encoding, and its conversion to RGB."""
 
     bytes_per_pixel: int
-    """Of one row."""
+    """Within a row."""
     conversion: int | None
-    """OpenCV's, from 8-bit samples; None: they are RGB."""
+    """OpenCV's code, for 8-bit samples; None: they are RGB."""
     sample_bytes: int = 1
     even_width: bool = False
     has_chroma_rows: bool = False
@@ -72,23 +72,22 @@ _LAYOUTS: Mapping[str, _Layout] = {
     'nv21': _Layout(1, cv2.COLOR_YUV2RGB_NV21, even_width=True, has_chroma_rows=True),
 }
 ENCODINGS: tuple[str, ...] = tuple(_LAYOUTS)
-"""All that are understood."""
+"""All supported encodings."""
 
 
 def image_to_rgb(message: Any) -> NDArray[np.uint8]:
-    """Look at an image message as RGB.
+    """An image message as RGB.
 
-    16-bit samples become 8-bit ones by their high byte. 8UC3 is taken for BGR, as OpenCV's
-    images are.
+    16-bit samples are reduced to their high byte. 8UC3 means BGR, as in OpenCV.
 
     Args:
         message: In one of `ENCODINGS`; rows may be padded (`step` above the row's own length).
 
     Returns:
-        (H, W, 3). For rgb8 a view of the message's own data, otherwise a converted copy.
+        (H, W, 3). For rgb8 a view of the message's data, otherwise a converted copy.
 
     Raises:
-        ValueError: If encoding, size, step and data do not make an image; says which and why.
+        ValueError: If encoding, size, step and data do not fit together; says which and why.
     """
     if message.encoding not in _LAYOUTS:
         allowed = ', '.join(ENCODINGS)
@@ -106,27 +105,27 @@ def image_to_rgb(message: Any) -> NDArray[np.uint8]:
 
 
 def demosaic(mosaic: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
-    """Interpolate the colours of a sensor's pattern.
+    """Interpolate the colours of a Bayer pattern.
 
     Args:
         mosaic: (H, W) or (H, W, 1), 3 x 3 at least.
-        encoding: bayer_*8 or bayer_*16, whose pattern counts.
+        encoding: bayer_*8 or bayer_*16; says which pattern.
 
     Raises:
-        ValueError: If the encoding is no such, or the mosaic too small to interpolate.
+        ValueError: If the encoding is another, or the mosaic too small to interpolate.
     """
     if not encoding.startswith('bayer_') or encoding not in _LAYOUTS:
         allowed = ', '.join(name for name in ENCODINGS if name.startswith('bayer_'))
         raise ValueError(f'`encoding` must be one of {allowed}, got {encoding!r}')
     height, width = mosaic.shape[:2]
-    if min(height, width) < 3:  # OpenCV's would be black
+    if min(height, width) < 3:  # OpenCV returns black
         got = f'{width} x {height}'
         raise ValueError(f'`width` x `height` must be at least 3 x 3 for {encoding}, got {got}')
     return _convert(mosaic, _LAYOUTS[encoding].conversion)
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse an image without pixels, and one too large to be a camera's.
+    """Refuse an image without pixels, and one larger than any camera's.
 
     Raises:
         ValueError: Naming the size.

@@ -1,6 +1,6 @@
 """Logits on the feature grid -> class mask and confidence at camera resolution.
 
-Resizing and argmax are one step: the K x H x W map (203 MB at 124 classes, 480x853) never exists.
+Resizing and argmax are fused: the K x H x W map (203 MB at 124 classes, 480x853) never exists.
 Shapes: K classes, h w feature grid, H W camera image.
 """
 
@@ -42,7 +42,7 @@ def class_mask(logits: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Softmax probability of the class that `class_mask` chose.
+    """Softmax probability of the class that `class_mask` chooses.
 
     Args:
         logits: (1, K, h, w), on any device.
@@ -69,21 +69,21 @@ def confidence_map(logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]
 
 @cache
 def _cuda_kernel(device: torch.device, dtype: torch.dtype) -> Any:
-    """`resized_argmax`, compiled; None where Triton is not installed or cannot do so."""
+    """`resized_argmax`, compiled; None if Triton is not installed or fails."""
     try:
         from dcfm_ros.masks.triton_kernel import resized_argmax
 
         logits = torch.zeros(1, 2, 2, 2, dtype=dtype, device=device)
         for with_confidence in (False, True):
             resized_argmax(logits, (4, 4), with_confidence=with_confidence)
-    except Exception as error:  # no compiler, a folder that cannot be written, an old GPU, ...
+    except Exception as error:  # no compiler, a folder without write access, an old GPU, ...
         warnings.warn(f'masks are made without Triton: {error}', stacklevel=3)
         return None
     return resized_argmax
 
 
 def row_chunks(logits: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
-    """Resized logits in chunks of rows, each (K, rows, W); one exists at a time."""
+    """Resized logits in chunks of rows, (K, rows, W), one at a time; for GPUs without Triton."""
     height, width = size
     grid_height = logits.shape[-2]
     logits = logits.float()  # half precision has many ties

@@ -39,7 +39,7 @@ def blend(
     Args:
         image: RGB image, shape (H, W, 3).
         mask: Class ids, shape (H, W). Where an id has no palette entry, such as 255, the image
-            stays as it is.
+            is kept.
         palette: RGB colour of each class id, at most 256 entries.
         alpha: Weight of the class colour, in [0, 1].
 
@@ -67,7 +67,7 @@ def draw_caption(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
 
     Args:
         image: RGB image, shape (H, W, 3).
-        text: ASCII text. It is made smaller where the image is too narrow for it.
+        text: ASCII text; smaller if the image is too narrow for it.
 
     Returns:
         RGB image, shape (H, W, 3); the input is not changed.

@@ -1,4 +1,4 @@
-"""Masks as Autoware's consumers take them: run-length encoded, with Autoware's ids; no ROS."""
+"""Masks as Autoware expects them: run-length encoded, with its class ids. No ROS."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def encode_runs(mask: NDArray[np.uint8]) -> bytes:
     """Encode a mask as tensorrt_yolox does.
 
     Args:
-        mask: Class ids, (H, W), read row by row; a run goes on in the next row.
+        mask: Class ids, (H, W), read row by row; a run may continue in the next row.
 
     Returns:
-        5 bytes per run: the id, and how many pixels have it as a little-endian int32.
+        5 bytes per run: the id, and its number of pixels as a little-endian int32.
     """
     pixels = np.ascontiguousarray(mask).reshape(-1)
     starts = np.flatnonzero(np.diff(pixels, prepend=pixels[:1] + 1))
@@ -34,17 +34,17 @@ def encode_runs(mask: NDArray[np.uint8]) -> bytes:
 
 
 def autoware_ids(names: Mapping[int, str], class_map: Sequence[str]) -> NDArray[np.uint8]:
-    """Find the id of Autoware for each id of a mask.
+    """Find Autoware's id for each id of a mask.
 
     Args:
-        names: Of the mask's classes, by id.
+        names: Names of the classes, by id.
         class_map: Entries name:autoware_class.
 
     Returns:
-        Ids of `AUTOWARE_CLASSES`, (256,); 0 (unknown) for what `class_map` does not name.
+        Indices into `AUTOWARE_CLASSES`, (256,); 0 (unknown) for classes not in `class_map`.
 
     Raises:
-        ValueError: If an entry has another form or names no class of Autoware.
+        ValueError: If an entry has another form or names an unknown class of Autoware.
     """
     ids = np.zeros(256, np.uint8)
     for entry in class_map:

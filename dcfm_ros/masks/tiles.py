@@ -1,8 +1,8 @@
-"""Class mask on the CPU: in tiles, each of the classes that can win there.
+"""Class mask on the CPU: in tiles, each computed for only the classes that can win there.
 
 A bilinear value lies between the values of the four grid points around it. So between four points
-a class cannot win whose largest value is below the smallest one of another class, and the tiles
-of a picture are left with a few of the classes. Nothing is approximated.
+a class cannot win if its largest value is below the smallest value of another class, which leaves
+most tiles with few classes. Nothing is approximated.
 Shapes: K classes, h w feature grid, H W mask.
 """
 
@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 
 Plane = NDArray[np.float32]
 Planes = NDArray[np.float32]
-"""Logits, (K, h, w), in one piece."""
+"""Logits, (K, h, w), contiguous."""
 Mask = NDArray[np.uint8]
 
 _TILE = 160
-"""Rows and columns of a tile, about; smaller ones cost more calls than they save pixels."""
+"""Approximate rows and columns of a tile; smaller tiles cost more calls than they save."""
 _EVERY = 3
-"""Of the rows and columns of the grid, one in so many tells whether tiles are worth it."""
+"""Every how many rows and columns of the grid are sampled to judge whether tiles pay off."""
 _WORTH = 0.4
-"""If tiles are left with more of the classes than that, the whole picture at once is faster."""
+"""If tiles are left with a larger share of the classes, the whole mask at once is faster."""
 
 
 def class_mask_in_tiles(planes: Planes, size: tuple[int, int]) -> Mask:
-    """Class of every pixel: argmax of the bilinearly resized logits, the first one of equals.
+    """Class of every pixel: argmax of the bilinearly resized logits, the first on a tie.
 
     Args:
         planes: Logits of at most 255 classes.
@@ -58,7 +58,7 @@ def resize(plane: Plane, size: tuple[int, int], to: Plane | None = None) -> Plan
     Args:
         plane: (h, w).
         size: (H, W).
-        to: Where the result goes, (H, W); None: into an array of its own.
+        to: Receives the result, (H, W); None: a new array.
     """
     resized = cv2.resize(plane, (size[1], size[0]), to, interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, np.float32)
@@ -70,11 +70,11 @@ class _Cut(NamedTuple):
     pixels: slice
     """Of the mask."""
     points: slice
-    """Of the grid around these pixels."""
+    """Of the grid, around these pixels."""
     gaps: slice
     """Between those points."""
     block: slice
-    """Of the grid: what is resized, since it has whole pixels and the points around them."""
+    """Of the grid: what is resized, whole pixels and the points around them."""
     resized: int
     """Pixels that the block becomes."""
     margin: int
@@ -83,10 +83,10 @@ class _Cut(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _cuts(count: int, size: int) -> tuple[_Cut, ...]:
-    """Cut an axis of so many grid points and pixels where pixels and grid meet.
+    """Cut an axis of `count` grid points and `size` pixels where pixels and grid meet.
 
-    That is every H / gcd(h, H) pixels: a block between two such places, resized by itself, has
-    the pixels it has in the whole, but for those at its ends.
+    That is every H / gcd(h, H) pixels: a block between two such places, resized on its own, has
+    the same pixels as in the whole, except at its ends.
     """
     meets = math.gcd(count, size)
     step, pixels = count // meets, size // meets
@@ -116,7 +116,7 @@ def _whole(count: int, size: int) -> _Cut:
 
 
 def _is_worth_it(planes: Planes, rows: Sequence[_Cut], columns: Sequence[_Cut]) -> bool:
-    """Whether there are tiles, and few classes in them, judged by some points on the diagonal."""
+    """Whether there are tiles with few classes, judged by some points on the diagonal."""
     if len(rows) * len(columns) == 1 or min(planes.shape[1:]) <= _EVERY:
         return False
     left = 0
@@ -131,24 +131,24 @@ def _is_worth_it(planes: Planes, rows: Sequence[_Cut], columns: Sequence[_Cut]) 
 def _can_win(planes: Planes) -> NDArray[np.bool_]:
     """Which classes can win between four points of the grid: (K, h, w) -> (K, h - 1, w - 1)."""
     count, height, width = planes.shape
-    # Rows in one piece are four times as fast; a pair across the end of a row means nothing.
+    # Flattened rows are four times as fast; pairs across the end of a row are cut off below.
     flat = planes.reshape(count, -1)
     least = np.minimum(flat[:, :-1], flat[:, 1:])
     least = np.minimum(least[:, :-width], least[:, width:]).max(axis=0)
     most = np.maximum(flat[:, :-1], flat[:, 1:])
     most = np.maximum(most[:, :-width], most[:, width:])
     loses = np.zeros((count, (height - 1) * width), bool)
-    np.less(most, least, out=loses[:, :-1])  # of NaN nothing is known
+    np.less(most, least, out=loses[:, :-1])  # NaN excludes nothing
     return ~loses.reshape(count, height - 1, width)[..., :-1]
 
 
 def _put_best(planes: Planes, classes: Sequence[int], row: _Cut, column: _Cut, mask: Mask) -> None:
-    """Fill a piece of a mask with the best one of these classes, whose numbers rise."""
+    """Fill a piece of a mask with the best of these classes, in ascending order."""
     tile = mask[row.pixels, column.pixels]
     tile[...] = classes[0]
     if len(classes) == 1:
         return
-    # Memory that is new for every plane costs more than what is done in it.
+    # Reused: allocating memory for every plane costs more than the work on it.
     size = row.resized, column.resized
     best, other = np.empty(size, np.float32), np.empty(size, np.float32)
     inside = (
@@ -162,6 +162,6 @@ def _put_best(planes: Planes, classes: Sequence[int], row: _Cut, column: _Cut, m
         resize(planes[number, row.block, column.block], size, other)
         cv2.compare(plane, best, cv2.CMP_GT, is_better)  # 255 where true
         np.bitwise_and(is_better, np.uint8(number), out=is_better)
-        # Numbers rise, so the maximum keeps the latest class that was better.
+        # Ascending numbers: the maximum keeps the latest class that was better.
         cv2.max(tile, is_better, tile)
         cv2.max(best, plane, best)

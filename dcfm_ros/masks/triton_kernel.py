@@ -1,4 +1,4 @@
-"""Resizing, argmax and confidence in one CUDA kernel: the logits are read once, the mask written.
+"""Resizing, argmax and confidence in one CUDA kernel: reads the logits once, writes the mask.
 
 Shapes: K classes, h w feature grid, H W camera image.
 """
@@ -19,7 +19,7 @@ _BLOCK = 128
 def resized_argmax(
     logits: Tensor, size: tuple[int, int], *, with_confidence: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Class of every pixel, and how probable it is, of bilinearly resized logits.
+    """Class of every pixel, and its probability, of bilinearly resized logits.
 
     Args:
         logits: (1, K, h, w), any strides, float32, float16 or bfloat16; K at most 255.
@@ -33,7 +33,7 @@ def resized_argmax(
     height, width = size
     mask = torch.empty(size, dtype=torch.uint8, device=logits.device)
     confidence = torch.empty(size if with_confidence else (1, 1), device=logits.device)
-    # Triton launches on the current device, whatever its arguments lie on.
+    # Triton launches on the current device, wherever its arguments are.
     with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]
         _kernel[(height, triton.cdiv(width, _BLOCK))](
             logits,
@@ -52,7 +52,7 @@ def resized_argmax(
     return mask, confidence if with_confidence else None
 
 
-# Compiled for any size, lest the first frame of another camera wait for it.
+# Compiled for any size, so that the first frame of another camera does not wait for it.
 @triton.jit(  # type: ignore[untyped-decorator]
     do_not_specialize=[
         'num_classes', 'grid_height', 'grid_width', 'width', 'stride_class', 'stride_row',
@@ -77,7 +77,7 @@ def _kernel(
     row = tl.program_id(0)
     columns = tl.program_id(1) * block + tl.arange(0, block)
     inside = columns < width
-    # Pixel centres lie at half, borders are repeated: align_corners=False.
+    # Pixel centres at half, borders repeated: align_corners=False.
     y = tl.maximum((row + 0.5) * rows_per_row - 0.5, 0.0)
     x = tl.maximum((columns.to(tl.float32) + 0.5) * columns_per_column - 0.5, 0.0)
     top = tl.minimum(y.to(tl.int32), grid_height - 1)
@@ -101,7 +101,7 @@ def _kernel(
         lower = c + (d - c) * beside
         value = upper + (lower - upper) * below
         is_better = value > best
-        if with_confidence:  # softmax of the best class so far, renewed when another one is better
+        if with_confidence:  # softmax of the best class so far, rescaled when another is better
             grown = tl.maximum(best, value)
             total = total * tl.exp(best - grown) + tl.exp(value - grown)
         chosen = tl.where(is_better, index, chosen)
