@@ -1,4 +1,4 @@
-"""The files of a rosbag, read through their index or, where that is gone, from front to back."""
+"""The files of a rosbag: which they are, and how each is opened."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ import yaml
 from dcfm_ros.files import list_files
 from dcfm_ros.recordings.bag_losses import BagLosses
 from dcfm_ros.recordings.bag_topic import BagTopic
-from dcfm_ros.recordings.damaged_files import DatabaseScan, McapScan, has_log, lacks_log
 from dcfm_ros.recordings.frame import SourceError
+from dcfm_ros.recordings.mcap_scan import McapScan
 from dcfm_ros.recordings.sources import STORAGE_SUFFIXES
+from dcfm_ros.recordings.sqlite_file import SqliteFile
 
 
 def storage_files(path: Path) -> list[Path]:
@@ -74,25 +75,22 @@ def open_storages(path: Path, losses: BagLosses) -> Iterator[list[Storage]]:
 def _open(file: Path, stack: ExitStack, losses: BagLosses) -> Storage:
     if file.suffix == '.bag':
         try:
-            return IndexedFile(stack.enter_context(Reader1(file)), file.name, losses)
+            return IndexedFile(stack.enter_context(Reader1(file)), file, losses)
         except Exception as error:  # of many kinds: the reader trusts what it reads
             raise SourceError(str(error) or type(error).__name__) from error
-    if file.suffix == '.db3' and lacks_log(file):
-        losses.note(f'{file.name}-wal is missing; it may hold the last messages')
     if file.suffix == '.zstd':
         file = _decompressed(file, stack, losses)
-    if file.suffix not in ('.mcap', '.db3'):
+    if file.suffix == '.db3':
+        return SqliteFile(file, stack, losses)
+    if file.suffix != '.mcap':
         raise SourceError(f'it is none of {", ".join(STORAGE_SUFFIXES)}, .bag')
-    if has_log(file):
-        return DatabaseScan(file, stack, losses)
     try:
-        return IndexedFile(stack.enter_context(Reader2(file)), file.name, losses)
+        return IndexedFile(stack.enter_context(Reader2(file)), file, losses)
     except Exception as error:
-        try:
-            is_mcap = file.suffix == '.mcap'
-            return McapScan(file, losses) if is_mcap else DatabaseScan(file, stack, losses)
-        except SourceError as reason:
-            raise SourceError(f'{error} ({reason})') from error
+        scan = McapScan(file, losses)
+        if not scan.topics:
+            raise SourceError(str(error)) from error
+        return scan
 
 
 def _decompressed(file: Path, stack: ExitStack, losses: BagLosses) -> Path:
@@ -107,15 +105,15 @@ def _decompressed(file: Path, stack: ExitStack, losses: BagLosses) -> Path:
 
 
 class IndexedFile:
-    """A file with an index, read by rosbags."""
+    """An .mcap or .bag file with an index, read by rosbags."""
 
-    def __init__(self, reader: Any, name: str, losses: BagLosses) -> None:
+    def __init__(self, reader: Any, path: Path, losses: BagLosses) -> None:
         self.topics = {
             c.topic: BagTopic(c.msgtype, getattr(c.ext, 'serialization_format', 'ros1'))
             for c in reader.connections
         }
         self._reader = reader
-        self._name = name
+        self._path = path
         self._losses = losses
 
     def messages(self, topic: str) -> Iterator[tuple[int, bytes]]:
@@ -123,25 +121,25 @@ class IndexedFile:
         chosen = [c for c in self._reader.connections if c.topic == topic]
         if not chosen:  # the reader would then give the messages of all
             return
-        promised, count, reason = sum(c.msgcount for c in chosen), 0, ''
-        messages = self._reader.messages(chosen)
-        while True:
-            try:
-                _, time_ns, raw = next(messages)
-            except StopIteration:
-                break
-            except Exception as error:
-                reason = f' ({str(error) or type(error).__name__})'
-                break
-            count += 1
-            yield time_ns, raw
-        # The reader stops in silence at some kinds of damage.
+        promised, count, last_ns, reason = sum(c.msgcount for c in chosen), 0, -1, ''
+        try:
+            for _, last_ns, raw in self._reader.messages(chosen):
+                count += 1
+                yield last_ns, raw
+        except Exception as error:  # of many kinds: the reader trusts what it reads
+            reason = f' ({str(error) or type(error).__name__})'
+        # The reader stops at damage, at some kinds in silence; there may be more behind it.
+        if (reason or count < promised) and self._path.suffix == '.mcap':
+            for time_ns, raw in McapScan(self._path, self._losses).messages(topic):
+                if time_ns > last_ns:
+                    count += 1
+                    yield time_ns, raw
         if reason or count < promised:
             found = f'{count} of {promised} messages on {topic} can be read'
-            self._losses.note(f'{self._name} ends early: {found}{reason}')
+            self._losses.note(f'{self._path.name} is damaged: {found}{reason}')
 
 
-Storage = IndexedFile | McapScan | DatabaseScan
+Storage = IndexedFile | McapScan | SqliteFile
 """A file of a bag: `topics` by name, `messages` of a topic in the order of recording."""
 
 

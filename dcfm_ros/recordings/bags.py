@@ -72,14 +72,10 @@ class BagReader:
             self.losses.note(f'no mask on {self.label_topic} has the stamp of an image')
 
     def messages(self, convert: Callable[[Any], Item]) -> Iterator[Item]:
-        """Iterate over the messages of the image topic, lazily; every call starts anew.
+        """Iterate over the messages of the image topic; otherwise like `frames`.
 
         Args:
             convert: Makes something of a message; one that raises counts as undecodable.
-
-        Raises:
-            FileNotFoundError: If there is no such file or folder.
-            SourceError: If nothing of it can be read, or the image topic is not clear.
         """
         with self._open() as storages:
             yield from self._read(storages, self.topic, convert)
