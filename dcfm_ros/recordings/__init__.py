@@ -1,4 +1,4 @@
 """Frames of videos, image folders, cameras and rosbags, without ROS; bags made of frames.
 
-Uses ``images`` and ``masks``.
+Uses ``synthetic`` and ``images``.
 """
