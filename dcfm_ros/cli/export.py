@@ -23,8 +23,10 @@ def export(
 ) -> None:
     """Write a keyframe and a non-key frame as models of one image size, if their masks agree.
 
-    Compared with PyTorch on a synthetic drive, 99.5 % of the pixels must have the same class;
-    else nothing is written.
+    At least 99.5 % of the pixels of a synthetic drive must have the same class as in PyTorch;
+    else nothing is written. Neither side moves the common feature with the scene: the models
+    cannot, which costs accuracy between keyframes with weights that ask for it. model.json says
+    how much on that drive, and how a caller can move the feature himself.
     """
     from dcfm_ros.deploy.export import export_checkpoint
     from dcfm_ros.models.checkpoint import find_checkpoint
@@ -39,4 +41,9 @@ def export(
         f'{facts["frames_compared"]} frames, largest difference of a logit: '
         f'{facts["largest_logit_difference"]:.2g}'
     )
+    if facts['engine_pixels'] is not None:
+        typer.echo(
+            'The models do not move the common feature with the scene; equal pixels with the '
+            f'engine with motion compensation: {facts["engine_pixels"]:.2%} (model.json: note)'
+        )
     save_json(json_file, facts)

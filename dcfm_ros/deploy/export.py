@@ -5,8 +5,8 @@ Shapes: H W image, K classes, C_F common channels, h w feature grid.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from dcfm_ros.backends.stages import frame_stage
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.files import write_json
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.dcfm import DCFM
@@ -29,10 +30,17 @@ from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 
 FORMATS = ('onnx', 'openvino')
 LEAST_AGREEMENT = 0.995
-"""Share of equal pixels under which nothing is written."""
+"""Share of equal pixels below which nothing is written."""
 _DEFAULT_HEIGHT = 480
 _NAMES = ('keyframe', 'nonkey_frame')
 _NUM_FRAMES = 4
+_NO_MOTION = (
+    'nonkey_frame fuses `common` where the keyframe had it, as in the paper. The engine of '
+    'dcfm_ros first moves it along the optical flow, as these weights ask for; without that, '
+    'masks lag behind what moves, the more the older the keyframe: see `engine_pixels`. To do '
+    'the same, move `common` between keyframe and nonkey_frame with `picture` and `align` of '
+    'dcfm_ros.keyframes.motion.OpticalFlow, or with a flow of your own.'
+)
 
 Arrays = Mapping[str, NDArray[Any]]
 Model = Callable[[Arrays], Arrays]
@@ -45,8 +53,9 @@ def export_checkpoint(
     """Write `keyframe` and `nonkey_frame` as models of one image size, and `model.json`.
 
     keyframe: image -> logits, common. nonkey_frame: image, common -> logits. `image` is RGB uint8,
-    (1, H, W, 3). `common`, (1, C_F, h, w), is for the frames after the keyframe. `logits`,
-    (1, K, h, w), are on the feature grid: resized bilinearly, their argmax is the mask.
+    (1, H, W, 3). `common`, (1, C_F, h, w), is for the frames after the keyframe; neither model
+    moves it with the scene. `logits`, (1, K, h, w), are on the feature grid: resized bilinearly,
+    their argmax is the mask.
 
     Args:
         checkpoint: Weights.
@@ -55,8 +64,10 @@ def export_checkpoint(
         size: (H, W); None: the height that the weights were trained for, or 480, in 4:3.
 
     Returns:
-        What `model.json` says: files, sizes and classes, and how the written models agree with
-        the engine in PyTorch on frames of a synthetic drive.
+        The content of `model.json`: files, sizes and classes, how well the written models agree
+        with PyTorch on frames of a synthetic drive ('equal_pixels'), and, where the checkpoint
+        asks for motion compensation, which the models lack, with the engine that has it
+        ('engine_pixels').
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -72,19 +83,20 @@ def export_checkpoint(
         height = metadata.image_height or _DEFAULT_HEIGHT
         size = height, height * 4 // 3
     drive = DriveConfig(seed=7, num_frames=_NUM_FRAMES, height=size[0], width=size[1])
-    library = _library(kind)
+    _require_libraries(kind)
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output, prefix='.export') as folder:
-        models = _make_models(net, size)
         written = [
-            library.write(onnx, Path(folder) / name)
-            for name, onnx in zip(_NAMES, models, strict=True)
+            write_model(onnx, Path(folder) / name, kind)
+            for name, onnx in zip(_NAMES, make_models(net, size), strict=True)
         ]
         images = [image for image, _ in render_drive(drive)]
-        agreement, difference = _compare(net, images, *map(library.load, written))
-        if agreement < LEAST_AGREEMENT:
-            least = f'at least {LEAST_AGREEMENT:.1%} are needed; nothing written'
-            raise RuntimeError(f'{agreement:.3%} of the pixels are those of PyTorch, {least}')
+        agreement = compare(net, images, *map(load_model, written))
+        if agreement['equal_pixels'] < LEAST_AGREEMENT:
+            raise RuntimeError(
+                f'{agreement["equal_pixels"]:.3%} of the pixels agree with PyTorch, at least '
+                f'{LEAST_AGREEMENT:.1%} are needed; nothing written'
+            )
         for path in Path(folder).iterdir():
             path.chmod(0o644)
             path.replace(output / path.name)
@@ -97,16 +109,17 @@ def export_checkpoint(
         'models': {path.stem: path.name for path in written},
         'class_names': net.class_names,
         'palette': net.palette,
+        'motion': 'none',
+        'note': _NO_MOTION if net.config.motion != 'none' else '',
         'frames_compared': _NUM_FRAMES,
-        'equal_pixels': agreement,
-        'largest_logit_difference': difference,
+        **agreement,
     }
     write_json(output / 'model.json', facts)
     return facts
 
 
-def _make_models(net: DCFM, size: tuple[int, int]) -> tuple[bytes, bytes]:
-    """Both models in ONNX."""
+def make_models(net: DCFM, size: tuple[int, int]) -> tuple[bytes, bytes]:
+    """`keyframe` and `nonkey_frame` of a network in ONNX, for images of `size` = (H, W)."""
     backend = TorchBackend(net, torch.device('cpu'))
     key, nonkey = (frame_stage(backend, is_keyframe=is_keyframe) for is_keyframe in (True, False))
     image = torch.zeros((1, *size, 3), dtype=torch.uint8)
@@ -118,86 +131,68 @@ def _make_models(net: DCFM, size: tuple[int, int]) -> tuple[bytes, bytes]:
     )
 
 
-def _compare(
+def compare(
     net: DCFM, images: Sequence[NDArray[np.uint8]], keyframe: Model, nonkey_frame: Model
-) -> tuple[float, float]:
+) -> dict[str, Any]:
     """Segment a stream whose first frame is its keyframe, with the models and with PyTorch.
 
     Returns:
-        Share of the pixels of the same class, and the largest absolute difference of a logit.
+        'equal_pixels': share of the pixels of the same class, where neither side moves the common
+        feature; 'largest_logit_difference' of the same frames; and 'engine_pixels': the share
+        where PyTorch moves it, None if the network does not ask for that.
     """
-    engine = SegmentationEngine(net, device='cpu', backend='torch', schedule=len(images))
-    equal, differences = [], []
+    schedule = ScheduleOptions(keyframe_interval=len(images))
+    options = EngineOptions(device='cpu', backend='torch', precision='fp32', motion='none')
+    engine = SegmentationEngine(net, options, schedule)
+    moving = None
+    if net.config.motion != 'none':
+        moving = SegmentationEngine(net, replace(options, motion=net.config.motion), schedule)
+    equal, as_moved, differences = [], [], []
     common: dict[str, NDArray[Any]] = {}
     for number, image in enumerate(images):
         expected = engine.step(image, number)
-        given = (nonkey_frame if common else keyframe)({'image': image[None], **common})
-        common = common or {'common': given['common']}
-        logits = torch.tensor(given['logits'])
-        equal.append(np.mean(class_mask(logits, expected.mask.shape) == expected.mask))
+        outputs = (nonkey_frame if common else keyframe)({'image': image[None], **common})
+        common = common or {'common': outputs['common']}
+        logits = torch.tensor(outputs['logits'])
+        mask = class_mask(logits, expected.mask.shape)
+        equal.append(np.mean(mask == expected.mask))
         differences.append(float((logits - expected.logits).abs().max()))
-    return float(np.mean(equal)), max(differences)
+        if moving:
+            as_moved.append(np.mean(mask == moving.step(image, number).mask))
+    return {
+        'equal_pixels': float(np.mean(equal)),
+        'largest_logit_difference': max(differences),
+        'engine_pixels': float(np.mean(as_moved)) if as_moved else None,
+    }
 
 
-class _Library(ABC):
-    """Writes and loads models."""
-
-    @abstractmethod
-    def write(self, onnx: bytes, stem: Path) -> Path:
-        """Write a model; the file that is to be loaded."""
-
-    @abstractmethod
-    def load(self, path: Path) -> Model:
-        """Load a model, to be computed in float32."""
-
-
-class _Onnx(_Library):
-    def __init__(self) -> None:
-        self._runtime = import_module('onnxruntime')
-
-    def write(self, onnx: bytes, stem: Path) -> Path:
+def write_model(onnx: bytes, stem: Path, kind: str) -> Path:
+    """Write a model in a format of `FORMATS`; returns the file that `load_model` takes."""
+    if kind == 'onnx':
         path = stem.with_suffix('.onnx')
         path.write_bytes(onnx)
         return path
-
-    def load(self, path: Path) -> Model:
-        session = self._runtime.InferenceSession(path, providers=['CPUExecutionProvider'])
-        inputs = [value.name for value in session.get_inputs()]
-        outputs = [value.name for value in session.get_outputs()]
-
-        def run(arrays: Arrays) -> Arrays:
-            given = session.run(None, {name: arrays[name] for name in inputs})
-            return dict(zip(outputs, given, strict=True))
-
-        return run
+    openvino, path = import_openvino(), stem.with_suffix('.xml')
+    openvino.save_model(openvino.Core().read_model(onnx, b''), path, compress_to_fp16=False)
+    return path
 
 
-class _OpenVino(_Library):
-    def __init__(self) -> None:
-        self._openvino = import_openvino()
-
-    def write(self, onnx: bytes, stem: Path) -> Path:
-        path = stem.with_suffix('.xml')
-        model = self._openvino.Core().read_model(onnx, b'')
-        self._openvino.save_model(model, path, compress_to_fp16=False)
-        return path
-
-    def load(self, path: Path) -> Model:
-        options = {'INFERENCE_PRECISION_HINT': 'f32'}
-        model = self._openvino.Core().compile_model(path, 'CPU', options)
-        inputs = [value.any_name for value in model.inputs]
-
-        def run(arrays: Arrays) -> Arrays:
-            given = model({name: arrays[name] for name in inputs})
-            return {output.any_name: array for output, array in given.items()}
-
-        return run
+def load_model(path: Path) -> Model:
+    """Load a written model, to be computed in float32 on the CPU."""
+    if path.suffix == '.onnx':
+        onnxruntime = import_module('onnxruntime')
+        session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+        outputs = [output.name for output in session.get_outputs()]
+        return lambda arrays: dict(zip(outputs, session.run(None, dict(arrays)), strict=True))
+    options = {'INFERENCE_PRECISION_HINT': 'f32'}
+    model = import_openvino().Core().compile_model(path, 'CPU', options)
+    return lambda arrays: {output.any_name: array for output, array in model(dict(arrays)).items()}
 
 
-def _library(kind: str) -> _Library:
+def _require_libraries(kind: str) -> None:
     try:
         import_module('onnx')  # PyTorch's exporter needs it
-        return _Onnx() if kind == 'onnx' else _OpenVino()
+        import_module('onnxruntime') if kind == 'onnx' else import_openvino()
     except ImportError as error:
         msg = f'`format` {kind} needs: pip install dcfm_ros[speed] ({error})'
         raise ImportError(msg) from error

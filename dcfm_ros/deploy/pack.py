@@ -1,4 +1,4 @@
-"""`dcfm pack`: a checkpoint in half precision, written only if its masks stay what they are."""
+"""`dcfm pack`: a checkpoint in half precision, written only if it gives the same masks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.models.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -29,14 +30,14 @@ _KEYFRAME_INTERVAL = 4
 def pack_checkpoint(
     path: Path, output: Path, frames: Iterable[SourceFrame], source: str, device: str = 'auto'
 ) -> dict[str, Any]:
-    """Write a checkpoint as float16, after both have segmented the same frames.
+    """Write a checkpoint as float16, once old and new have segmented the same frames.
 
     Args:
         path: Checkpoint, usually float32.
         output: File to write; its folder is created if absent.
         frames: A stream of images to compare on.
-        source: What they are, for the record.
-        device: As in `SegmentationEngine`.
+        source: Where they come from, for the record.
+        device: As in `EngineOptions`.
 
     Returns:
         The entry `packed` of the training record: {'dtype', 'agreement' (share of equal pixels),
@@ -76,14 +77,14 @@ def pack_checkpoint(
 def compare_masks(
     net: DCFM, other: DCFM, frames: Iterable[SourceFrame], height: int, device: str = 'auto'
 ) -> tuple[float, int]:
-    """Segment a stream with two networks, keyframes and frames between them.
+    """Segment a stream with two networks, both in float32 in PyTorch: keyframes and others.
 
     Args:
         net: One network.
         other: The other, of the same classes.
         frames: The stream.
-        height: Rows that both work at; 0: those of the images.
-        device: As in `SegmentationEngine`.
+        height: Rows that both work at; 0: that of the images.
+        device: As in `EngineOptions`.
 
     Returns:
         Share of the pixels to which both give the same class, and the number of frames.
@@ -91,10 +92,11 @@ def compare_masks(
     Raises:
         ValueError: If there is no frame.
     """
-    engines = [
-        SegmentationEngine(each, device, schedule=_KEYFRAME_INTERVAL, inference_height=height)
-        for each in (net, other)
-    ]
+    options = EngineOptions(
+        device=device, backend='torch', precision='fp32', inference_height=height
+    )
+    schedule = ScheduleOptions(keyframe_interval=_KEYFRAME_INTERVAL)
+    engines = [SegmentationEngine(each, options, schedule) for each in (net, other)]
     num_equal, num_pixels, num_frames = 0, 0, 0
     for frame in frames:
         mask, other_mask = (engine.step(frame.image, frame.stamp_ns).mask for engine in engines)

@@ -1,5 +1,8 @@
+"""`dcfm export`: the written models give the masks of the engine, or are not written."""
+
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import sys
@@ -12,12 +15,17 @@ import torch
 
 from dcfm_ros.deploy import export
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.motion import OpticalFlow
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 
 onnxruntime = pytest.importorskip('onnxruntime')
 openvino = pytest.importorskip('openvino')
 pytest.importorskip('onnx')
+IN_TORCH = EngineOptions(device='cpu', backend='torch', precision='fp32')
+DRIVE = DriveConfig(num_frames=4, height=96, width=128)
 FILES = {
     'onnx': ['keyframe.onnx', 'model.json', 'nonkey_frame.onnx'],
     'openvino': [
@@ -62,7 +70,7 @@ def test_written_models_give_the_masks_of_the_engine(kind, run, suffix, net, che
     done = dcfm('export', checkpoint, '--format', kind, '--output', output, '--size', '67x91')
     assert done.returncode == 0, done.stderr
     assert names(output) == FILES[kind]
-    engine = SegmentationEngine(net, device='cpu', backend='torch', schedule=9)
+    engine = SegmentationEngine(net, IN_TORCH, ScheduleOptions(keyframe_interval=9))
     first, second = make_images(2, (67, 91))
     expected = [engine.step(image, index) for index, image in enumerate((first, second))]
     key = run(output / f'keyframe{suffix}', image=first[None])
@@ -75,7 +83,7 @@ def test_written_models_give_the_masks_of_the_engine(kind, run, suffix, net, che
         assert np.mean(class_mask(logits, (67, 91)) == result.mask) >= 0.995
 
 
-def test_figures_and_classes_are_told(net, checkpoint, tmp_path):
+def test_model_file_has_figures_and_classes(net, checkpoint, tmp_path):
     done = dcfm('export', checkpoint, '--output', tmp_path / 'out', '--json', tmp_path / 'f.json')
     facts = json.loads((tmp_path / 'out' / 'model.json').read_text())
     assert facts == json.loads((tmp_path / 'f.json').read_text())
@@ -84,27 +92,61 @@ def test_figures_and_classes_are_told(net, checkpoint, tmp_path):
     assert facts['models'] == {'keyframe': 'keyframe.onnx', 'nonkey_frame': 'nonkey_frame.onnx'}
     assert facts['equal_pixels'] >= 0.995
     assert 0 < facts['largest_logit_difference'] < 1e-4
+    assert (facts['motion'], facts['note'], facts['engine_pixels']) == ('none', '', None)
     assert 'equal pixels: ' in done.stdout
+
+
+def test_weights_that_ask_for_motion_are_exported_without_it_and_say_so(tmp_path):
+    moving = make_net(fuse_channels=32, motion='flow')
+    save_checkpoint(tmp_path / 'net', moving)
+    done = dcfm('export', tmp_path / 'net', '--output', tmp_path / 'out', '--size', '96x128')
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / 'out' / 'model.json').read_text())
+    assert facts['motion'] == 'none'
+    assert facts['equal_pixels'] >= 0.995 > facts['engine_pixels']
+    assert 'OpticalFlow' in facts['note']
+    assert f'engine with motion compensation: {facts["engine_pixels"]:.2%}' in done.stdout
+
+
+def test_common_can_be_moved_between_the_models(tmp_path):
+    """As `note` says: the masks of the engine with motion compensation come out."""
+    moving = make_net(fuse_channels=32, motion='flow')
+    for name, onnx in zip(('key', 'nonkey'), export.make_models(moving, (96, 128)), strict=True):
+        export.write_model(onnx, tmp_path / name, 'onnx')
+    engine = SegmentationEngine(
+        moving, replace(IN_TORCH, motion='flow'), ScheduleOptions(keyframe_interval=9)
+    )
+    first, second = [image for image, _ in render_drive(DRIVE)][::3]
+    engine.step(first, 0)
+    expected = engine.step(second, 1)
+    flow = OpticalFlow()
+    common = torch.tensor(run_onnx(tmp_path / 'key.onnx', image=first[None])['common'])
+    moved = flow.align(common, flow.picture(first), flow.picture(second)).contiguous().numpy()
+    assert not np.array_equal(moved, common.numpy())
+    found = run_onnx(tmp_path / 'nonkey.onnx', image=second[None], common=moved)
+    assert np.mean(class_mask(torch.tensor(found['logits']), (96, 128)) == expected.mask) > 0.995
 
 
 def test_models_of_another_network_do_not_agree(net, tmp_path):
     other = make_net(fuse_channels=32, head='mlp')
-    library = export._library('onnx')
-    models = export._make_models(other, (64, 96))
-    files = [library.write(onnx, tmp_path / name) for name, onnx in zip('ab', models, strict=True)]
-    runs = list(map(library.load, files))
+    models = export.make_models(other, (64, 96))
+    files = [
+        export.write_model(onnx, tmp_path / name, 'onnx')
+        for name, onnx in zip('ab', models, strict=True)
+    ]
+    runs = list(map(export.load_model, files))
     images = make_images(2, (64, 96))
-    assert export._compare(other, images, *runs)[0] >= 0.995
-    agreement, difference = export._compare(net, images, *runs)
-    assert agreement < 0.9
-    assert difference > 1e-2
+    assert export.compare(other, images, *runs)['equal_pixels'] >= 0.995
+    found = export.compare(net, images, *runs)
+    assert found['equal_pixels'] < 0.9
+    assert found['largest_logit_difference'] > 1e-2
 
 
 def test_models_that_do_not_agree_are_not_written(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(export, 'LEAST_AGREEMENT', 1.01)
     done = dcfm('export', checkpoint, '--output', tmp_path / 'out')
     assert done.returncode == 1
-    assert 'of the pixels are those of PyTorch, at least 101.0% are needed' in done.stderr
+    assert 'of the pixels agree with PyTorch, at least 101.0% are needed' in done.stderr
     assert names(tmp_path / 'out') == []
 
 

@@ -116,11 +116,6 @@ def test_compared_are_the_masks_of_the_stream(net: DCFM, frames: list[SourceFram
     swapped = copy.deepcopy(net)
     swapped.head[-1].weight.data = net.head[-1].weight.data.flip(0)
     assert compare_masks(net, swapped, frames, 48, 'cpu') == (0.0, 5)
-    # Of a keyframe and four others, only the latter differ.
-    nonkey = DCFM(DCFMConfig(**{**net.config.to_dict(), 'nonkey_uses_common': False})).eval()
-    nonkey.load_state_dict(net.state_dict())
-    agreement, _ = compare_masks(net, nonkey, frames, 48, 'cpu')
-    assert 0.4 <= agreement < 1
     with pytest.raises(ValueError, match='no frame'):
         compare_masks(net, net, [], 48, 'cpu')
 
