@@ -1,6 +1,7 @@
-"""`dcfm bench`: ``run`` times ``rivals`` by ``interleave``, ``tables`` shows what came out.
+"""`dcfm bench`: ``run`` times ``rivals`` by ``interleave``; ``sections`` turns that into tables.
 
 ``plain_order`` is the paper's order of operations, ``image_network`` the same backbone per frame;
-``operations`` counts multiply-adds, ``memory`` and ``node_share`` watch processes of their own.
-``python -m dcfm_ros.benchmark`` is the command without typer.
+``operations`` counts multiply-adds; ``memory``, ``node_share`` and ``transport`` watch processes
+of their own. Uses ``engine``, ``recordings``, ``synthetic``, ``training.studies``, and ``play``
+for what needs ROS.
 """

@@ -1,11 +1,10 @@
-"""The frames that everything is timed on: a drive or a recording, in order, none repeated."""
+"""The frames that everything is timed on: a drive or a recording, in order, each once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,9 +12,8 @@ import numpy as np
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source, synthetic_frames
 from dcfm_ros.synthetic.drive import DriveConfig
 
-Item = TypeVar('Item')
 Progress = Callable[[Iterable[SourceFrame], str], Iterable[SourceFrame]]
-"""Passes frames on and shows how far it is with them, under a heading."""
+"""Passes frames on and shows progress under a heading."""
 
 
 def silent(frames: Iterable[SourceFrame], text: str) -> Iterable[SourceFrame]:
@@ -26,13 +24,13 @@ def silent(frames: Iterable[SourceFrame], text: str) -> Iterable[SourceFrame]:
 def read_frames(
     source: str | None, size: tuple[int, int], count: int, progress: Progress = silent
 ) -> list[SourceFrame]:
-    """Take the first frames of an input.
+    """The first frames of an input.
 
     Args:
         source: As in `open_source`; None: a synthetic drive.
         size: (H, W) that they are resized to.
         count: How many.
-        progress: Told of every frame.
+        progress: Sees every frame.
 
     Raises:
         SourceError: If there are fewer.

@@ -1,7 +1,7 @@
-"""Times of several rivals on the same frames, in turn: what slows the machine slows all.
+"""Times several rivals on the same frames, in turn: what slows the machine slows all of them.
 
-On every frame the rivals come in another order, so that none always finds what the same one left
-in the caches; each one still sees every frame once and in order, as a stream does.
+Their order changes from frame to frame, so that none always follows the same one and finds its
+caches; each still sees every frame once and in order, as a stream does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import torch
 
 from dcfm_ros.benchmark.frames import Progress, silent
-from dcfm_ros.keyframes.execution import EXECUTIONS
+from dcfm_ros.keyframes.options import EXECUTIONS
 from dcfm_ros.recordings.sources import SourceFrame
 
 
@@ -41,20 +41,20 @@ class Rival:
     """Takes the next frame of its stream."""
     backend: str = 'torch'
     failure: Callable[[], str] = lambda: ''
-    """Why `backend` does not run it any more; '' if it does."""
+    """Why `backend` no longer runs it; '' if it does."""
     precision: str = 'fp32'
     same_as: str = ''
-    """The rival in the plain order whose masks these must be; '': none."""
+    """The rival in the plain order that must give the same masks; '': none."""
 
     @property
     def is_stream(self) -> bool:
-        """Whether its frames are of both kinds, one after the other as a camera sends them."""
+        """Whether it gets keyframes and others in turn, as from a camera."""
         return self.what.partition('_')[0] in EXECUTIONS
 
 
 @dataclass(frozen=True)
 class Record:
-    """What was measured of a rival, frame by frame."""
+    """What was measured for a rival, frame by frame."""
 
     rival: Rival
     ms: list[float] = field(default_factory=list)
@@ -98,14 +98,14 @@ def measure(
     """Give every frame to every rival, one after the other.
 
     Args:
-        rivals: Each is done with a frame when it has returned its mask.
+        rivals: Each has finished a frame when it returns its mask.
         frames: In order.
-        warm_up: How many frames at the start count for nothing.
-        progress: Told of every frame.
+        warm_up: Frames at the start that are not recorded.
+        progress: Sees every frame.
         text: Heading of the progress.
 
     Returns:
-        A record for each rival, in their order.
+        A record for each rival, in the same order.
     """
     records = [Record(rival) for rival in rivals]
     orders = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""A network by the name of a preset or of a checkpoint."""
+"""A network by the name of a preset or checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load_model(model: str) -> DCFM:
     """Build or load a network, in eval mode.
 
     Args:
-        model: A preset, which gets random weights (always the same), or a checkpoint as in
+        model: A preset, with random weights (always the same), or a checkpoint as in
             `find_checkpoint`.
 
     Raises:

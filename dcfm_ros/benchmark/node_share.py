@@ -1,4 +1,4 @@
-"""What the node adds to the engine: from the callback to the published mask, minus the engine."""
+"""What the node adds to the engine, in time per frame and in memory over many frames."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from pathlib import Path
 import tempfile
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dcfm_ros.benchmark.frames import read_frames
+from dcfm_ros.benchmark.memory import growth
 from dcfm_ros.benchmark.ratios import Bar
 
 BAR = Bar('share_ms p95', 3.0, is_most=True)
+_DRIVE_FRAMES = 60
+"""Frames that are played again and again."""
 _WARM_UP = 6
 
 
@@ -24,27 +30,28 @@ def measure_node_share(
     interval: int = 6,
     on_frame: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Play frames to a node of its own, over DDS, and read what it tells of each.
+    """Play frames to a node of its own over DDS, each when the last one is answered.
 
     Args:
         model: Checkpoint, as in the node's parameter.
-        frames: How many, each sent when the last is answered.
+        frames: How many.
         size: (H, W) of the frames.
         device: Parameter of the node.
         backend: Parameter of the node.
-        interval: Parameter of the node, frames.
-        on_frame: Called for every frame.
+        interval: Keyframe interval of the node, frames.
+        on_frame: Called for every answered frame.
 
     Returns:
-        'share_ms' (p50, p95, p99, max), of it 'wait_ms' (for the worker) and 'convert_ms'; then
-        'latency_ms' (callback to publish), how many frames, and whether the share holds its bar.
+        `summarise`d times of the frames, whether the share meets its bar, and 'growth_mb' of the
+        whole process as in `growth`.
 
     Raises:
-        TimeoutError: If the node does not become ready; the message says what it reported.
+        TimeoutError: If the node does not become ready; the message has what it reported.
     """
     from dcfm_ros.models.checkpoint import find_checkpoint
     from dcfm_ros.play.node_process import node_process
     from dcfm_ros.play.player import PlayedFrame, play
+    from dcfm_ros.play.process_meter import take_sample
     from dcfm_ros.play.report import summarise
 
     parameters = {
@@ -53,17 +60,24 @@ def measure_node_share(
         'device': device,
         'backend': backend,
     }
-    played = [
-        PlayedFrame(image=frame.image, stamp_ns=frame.stamp_ns)
-        for frame in read_frames(None, size, frames + _WARM_UP)
-    ]
+    images = [frame.image for frame in read_frames(None, size, _DRIVE_FRAMES)]
+    memory_mb: list[float] = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        node_process(parameters, Path(folder) / 'node.log'),
+        node_process(parameters, Path(folder) / 'node.log') as process,
     ):
-        report = play(played, rate_hz=None, on_mask=lambda index, mask: on_frame(), wait_s=120.0)
-    timings = [record.timing for record in report.records if record.timing]
-    figures = summarise(timings[_WARM_UP:])
+
+        def on_mask(index: int, mask: NDArray[np.uint8]) -> None:
+            if sample := take_sample(process.pid):
+                memory_mb.append(sample.memory_mb)
+            on_frame()
+
+        played = (
+            PlayedFrame(image=images[i % len(images)], stamp_ns=(i + 1) * 33_000_000)
+            for i in range(frames + _WARM_UP)
+        )
+        report = play(played, rate_hz=None, on_mask=on_mask, wait_s=120.0)
+    figures = summarise([r.timing for r in report.records if r.timing][_WARM_UP:])
     return {
         'model': model,
         'size': f'{size[0]}x{size[1]}',
@@ -71,4 +85,5 @@ def measure_node_share(
         'device': report.health.model.get('device'),
         **figures,
         **BAR.judge(figures['share_ms']['p95']),
+        'growth_mb': growth(memory_mb),
     }

@@ -2,7 +2,7 @@
 
 Counted by `torch.utils.flop_counter`, which calls a multiply-add two operations; here it is one,
 as in the paper. Convolutions and linear maps count, as in the paper; products of attention are
-told apart. No more is counted: not normalisation, resizing or activation.
+listed separately; normalisation, resizing and activation do not count.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 import copy
 import math
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.plain_order import plain_network
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.models.dcfm import DCFM
 
 T = TypeVar('T')
@@ -28,7 +29,7 @@ _LINEAR = ('convolution', 'addmm', 'mm')
 
 
 def count_parameters(net: DCFM) -> dict[str, float]:
-    """Millions of parameters by part; what the independent feature depends on is 'shallow'."""
+    """Millions of parameters by part; 'shallow' is all that the independent feature needs."""
     encoder = copy.deepcopy(net.encoder).eval().requires_grad_(True)
     weights = list(encoder.parameters())
     image = torch.zeros(1, 3, 64, 64, dtype=weights[0].dtype, device=weights[0].device)
@@ -85,9 +86,10 @@ def count_engine(net: DCFM, size: tuple[int, int]) -> dict[str, float]:
         'image_baseline', 'key', 'nonkey_past' and 'nonkey_both'.
     """
     image = np.zeros((*size, 3), np.uint8)
-    options: dict[str, Any] = {'device': 'cpu', 'backend': 'torch'}
-    engine = SegmentationEngine(net, schedule=3, **options)
-    baseline = SegmentationEngine(ImageNetwork(net).cpu(), schedule=1, **options)
+    options = EngineOptions(device='cpu', backend='torch', motion='none')
+    every_frame = ScheduleOptions(keyframe_interval=1)
+    engine = SegmentationEngine(net, options, ScheduleOptions(keyframe_interval=3))
+    baseline = SegmentationEngine(ImageNetwork(net).cpu(), options, every_frame)
     clip = engine.segment_clip([image] * 4)
     counts = {
         'image_baseline': _count(lambda: baseline.step(image, 0))[1].linear,
@@ -109,7 +111,7 @@ class _Operations(NamedTuple):
 
 
 def _count(run: Callable[[], T]) -> tuple[T, _Operations]:
-    """What a function gives, and its operations."""
+    """The result of a function, and its operations."""
     fused = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
     with FlopCounterMode(display=False, custom_mapping=fused) as counter:
         result = run()
@@ -125,7 +127,7 @@ def _count(run: Callable[[], T]) -> tuple[T, _Operations]:
 def _attention_flops(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *rest: object, **named: object
 ) -> int:
-    """Of the operator of the CPU, which PyTorch does not count; shapes (B, heads, tokens, C)."""
+    """Of the CPU operator, which PyTorch does not count; shapes (B, heads, tokens, C)."""
     return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
 
 

@@ -1,4 +1,4 @@
-"""The network in the plain order of the paper, in eager PyTorch: what the algebra is measured by.
+"""The network in the paper's plain order, in eager PyTorch: the yardstick of the engine.
 
 Concatenate, fuse with all multiply-adds, logits at full size, argmax (Eq. 3 to 7, Fig. 3); the
 all-MLP tail resizes first and convolves afterwards, as SegFormer defines it.
@@ -43,7 +43,7 @@ class PlainFuse(nn.Module):
 
 
 def plain_network(net: DCFM) -> DCFM:
-    """A copy of `net` whose stages all are in the plain order."""
+    """A copy of `net` with all stages in the plain order."""
     plain = copy.deepcopy(net).eval().requires_grad_(False)
     fuse = getattr(plain.encoder, 'fuse', None)
     if isinstance(fuse, AllMLPFuse):
@@ -52,10 +52,10 @@ def plain_network(net: DCFM) -> DCFM:
 
 
 class PlainOrder:
-    """Runs a network as the paper tells it, frame by frame."""
+    """Runs a network as the paper describes it, frame by frame, in float32."""
 
     def __init__(self, net: DCFM, device: torch.device) -> None:
-        # Channels last is not the paper's, but here the faster layout for the plain order too.
+        # Not in the paper, but the faster layout for the plain order too.
         self.net = plain_network(net).to(device).to(memory_format=torch.channels_last)
         self._device = device
 
@@ -67,21 +67,17 @@ class PlainOrder:
     def key(self, image: NDArray[np.uint8]) -> Answer:
         """Segment a keyframe."""
         encode = self.net.encode_common
-        return self._segment(image, lambda independent: [encode(independent)], is_keyframe=True)
+        return self._segment(image, lambda independent: [encode(independent)])
 
     def nonkey(self, image: NDArray[np.uint8], cached: Sequence[Tensor]) -> Answer:
         """Segment a non-key frame with the common features of one keyframe, or of two."""
-        return self._segment(image, lambda independent: cached, is_keyframe=False)
+        return self._segment(image, lambda independent: cached)
 
     @torch.inference_mode()
     def _segment(
-        self,
-        image: NDArray[np.uint8],
-        encode: Callable[[Independent], Sequence[Tensor]],
-        *,
-        is_keyframe: bool,
+        self, image: NDArray[np.uint8], encode: Callable[[Independent], Sequence[Tensor]]
     ) -> Answer:
-        net, timer = self.net, StageTimer(self._device)
+        net, timer = self.net, StageTimer(self._wait)
         size = (image.shape[0], image.shape[1])
         with timer.stage('preprocess'):
             tensor = self._to_input(image)
@@ -90,7 +86,7 @@ class PlainOrder:
         with timer.stage('common'):
             common = encode(independent)
         with timer.stage('fusion'):
-            fused = [net.fuse(c, independent, is_keyframe=is_keyframe) for c in common]
+            fused = [net.fuse(c, independent) for c in common]
         with timer.stage('head'):
             logits = net.decode(fused[0], size)
             for other in fused[1:]:
@@ -98,6 +94,10 @@ class PlainOrder:
         with timer.stage('mask'):
             mask = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
         return Answer(np.asarray(mask, np.uint8), timer.stage_ms)
+
+    def _wait(self) -> None:
+        if self._device.type == 'cuda':
+            torch.cuda.synchronize(self._device)
 
     def _to_input(self, image: NDArray[np.uint8]) -> Tensor:
         dtype = next(self.net.parameters()).dtype

@@ -1,4 +1,4 @@
-"""Ratios of the rows of one run, and the bars that they are to pass."""
+"""Ratios of the rows of one run, and the bars that they have to meet."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PAIRS = (
 
 
 def ratios_within(records: Sequence[Record]) -> dict[str, float]:
-    """Ratios of the rows of one network in one backend, the plain order's among them.
+    """Ratios of the rows of one network in one backend, and of the plain order to them.
 
-    Those of two kinds of frame are the median of the ratios frame by frame; those of a stream,
-    whose frames differ, are ratios of means over the same frames, or its p99 over its mean.
+    For two kinds of frame, the median of the ratios frame by frame; for a stream, whose frames
+    differ, the ratio of means over the same frames, or its p99 over its mean.
     """
     ms = {record.rival.what: np.array(record.ms) for record in records}
     streams = [record.rival.what for record in records if record.rival.is_stream]
@@ -33,8 +33,7 @@ def ratios_within(records: Sequence[Record]) -> dict[str, float]:
     }
     for what in streams:
         mean = ms[what].mean()
-        # The thread of an async stream allows nothing else beside it: timed on its own.
-        if 'image_baseline' in ms and not what.startswith('async_'):
+        if 'image_baseline' in ms:
             ratios[f'image_baseline/{what}'] = float(ms['image_baseline'].mean() / mean)
         ratios[f'{what} p99/mean'] = float(np.percentile(ms[what], 99) / mean)
     for what in ('key', 'nonkey_past', 'nonkey_both'):
@@ -44,9 +43,9 @@ def ratios_within(records: Sequence[Record]) -> dict[str, float]:
 
 
 def ratios_between(above: Sequence[Record], below: Sequence[Record]) -> dict[str, float]:
-    """Ratios of the rows of one network in two backends, by row; as in `ratios_within`.
+    """Ratios of the rows of one network in two backends, by row, as in `ratios_within`.
 
-    And of the plain order, if it is among the first ones, to its rows in the second.
+    Also of the plain order, if `above` has it, to the rows of `below`.
     """
     others = {record.rival.what: np.array(record.ms) for record in below}
     plain = {record.rival.what: np.array(record.ms) for record in above}
@@ -57,31 +56,29 @@ def ratios_between(above: Sequence[Record], below: Sequence[Record]) -> dict[str
     }
     for record in above:
         what, values = record.rival.what, np.array(record.ms)
-        if what.startswith('async_') or what not in others:
-            continue
-        if record.rival.is_stream:
+        if what in others and record.rival.is_stream:
             ratios[what] = float(values.mean() / others[what].mean())
-        else:
+        elif what in others:
             ratios[what] = float(np.median(values / others[what]))
     return ratios
 
 
 class Bar(NamedTuple):
-    """What a ratio must reach, and for which network and device."""
+    """The limit of a ratio, and for which network and device it holds."""
 
     ratio: str
     limit: float
     is_most: bool = False
-    """Whether the ratio must be at most the limit, not at least."""
+    """Whether the limit is the most that is allowed, not the least."""
     backbone: str | None = None
     """Of a network with the 124 classes of VSPW at 480x853; None: the packaged default."""
     device: str | None = None
     """'cpu' or 'cuda', or a part of the GPU's name; None: any."""
     paper: float | None = None
-    """What the paper has there, on its V100."""
+    """The paper's value, on its V100."""
 
     def judge(self, value: float) -> dict[str, Any]:
-        """The bar in words, whether the value holds it, and the paper's."""
+        """The bar in words, whether the value meets it, and the paper's value."""
         return {
             'bar': f'{"<=" if self.is_most else ">="} {self.limit:g}',
             'holds': value <= self.limit if self.is_most else value >= self.limit,
@@ -116,7 +113,7 @@ BARS = (
 def bar_of(
     ratio: str, network: Mapping[str, Any], size: str, device: str, gpu: str | None
 ) -> Bar | None:
-    """The bar of a ratio, None where nothing was promised.
+    """The bar of a ratio; None where nothing is promised.
 
     Args:
         ratio: Its name.
@@ -125,12 +122,12 @@ def bar_of(
         device: Where the engine ran, 'cpu' or 'cuda:<n>'.
         gpu: Its name.
     """
+    is_vspw = network['num_classes'] == 124 and size == '480x853'
     for bar in BARS:
         if bar.backbone is None:
             is_meant = network['model'] == 'default'
         else:
-            promised = (bar.backbone, 124, '480x853')
-            is_meant = (network['backbone'], network['num_classes'], size) == promised
+            is_meant = is_vspw and network['backbone'] == bar.backbone
         is_there = (
             bar.device is None
             or device.startswith(bar.device)

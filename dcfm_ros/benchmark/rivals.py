@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
 
 from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Answer, Rival
 from dcfm_ros.benchmark.plain_order import PlainOrder
 from dcfm_ros.engine import FrameResult, SegmentationEngine
-from dcfm_ros.keyframes.execution import Beside
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceFrame
-
-MakeEngine = Callable[..., SegmentationEngine]
 
 
 def plain_rivals(net: DCFM, device: str, frames: Sequence[SourceFrame]) -> list[Rival]:
@@ -31,46 +29,40 @@ def plain_rivals(net: DCFM, device: str, frames: Sequence[SourceFrame]) -> list[
 
 
 def engine_rivals(
-    net: DCFM, make: MakeEngine, frames: Sequence[SourceFrame], intervals: Sequence[int]
+    net: DCFM, options: EngineOptions, frames: Sequence[SourceFrame], intervals: Sequence[int]
 ) -> list[Rival]:
-    """What the engine does, each row by an engine of its own.
+    """The image baseline and the engine, each row by an engine of its own.
+
+    Rows of one kind of frame move no feature, as the plain order does not; streams do what
+    `options` say.
 
     Args:
         net: The network.
-        make: Makes an engine of a network and a schedule.
-        frames: The rivals will be given all but the last. First and last are the keyframes of the
-            rows `nonkey_*`.
-        intervals: Keyframe intervals of the streams; the spread one has the longest of them.
+        options: How it is run.
+        frames: The rivals get all but the last. First and last are the keyframes of the rows
+            `nonkey_*`.
+        intervals: Keyframe intervals of the streams; the amortised one has the longest.
     """
-    engine = partial(make, net)
-    image = make(ImageNetwork(net), schedule=1)
-    # Where nothing is moved, as in the plain order, whose masks these are compared with.
-    steady = engine(schedule=len(frames) - 1, motion='none')
-    clip = steady.segment_clip([frame.image for frame in frames])
+    steady = replace(options, motion='none')
+    amortised = replace(options, execution='amortised')
     longest = max(intervals)
+    nonkey = _engine(net, steady, len(frames) - 1)
+    clip = nonkey.segment_clip([frame.image for frame in frames])
     return [
-        _stream('image_baseline', image),
-        _stream('key', engine(schedule=1), same_as='paper_key'),
-        _stream('nonkey_past', steady, same_as='paper_nonkey_past'),
-        # Its following keyframe is computed while warming up, with the second frame.
-        _rival('nonkey_both', steady, lambda frame: next(clip), same_as='paper_nonkey_both'),
-        *(_stream(f'sync_k{interval}', engine(schedule=interval)) for interval in intervals),
-        _stream(f'amortised_k{longest}', engine(schedule=longest, execution='amortised')),
+        _stream('image_baseline', _engine(ImageNetwork(net), steady, 1)),
+        _stream('key', _engine(net, steady, 1), same_as='paper_key'),
+        _stream('nonkey_past', nonkey, same_as='paper_nonkey_past'),
+        # Its following keyframe is computed during the warm-up, with the second frame.
+        _rival('nonkey_both', nonkey, lambda frame: next(clip), same_as='paper_nonkey_both'),
+        *(_stream(f'sync_k{interval}', _engine(net, options, interval)) for interval in intervals),
+        _stream(f'amortised_k{longest}', _engine(net, amortised, longest)),
     ]
 
 
-def async_rival(net: DCFM, make: MakeEngine, interval: int) -> tuple[Rival, Beside]:
-    """The deep encoder in a thread, to be timed alone: it works on while others have their turn.
-
-    Returns:
-        The rival, and its thread, to be waited for before anything else is timed.
-
-    Raises:
-        ValueError: If the engine does not do that there.
-    """
-    execution = Beside()
-    engine = make(net, schedule=interval, execution=execution)
-    return _stream(f'async_k{interval}', engine), execution
+def _engine(net: DCFM, options: EngineOptions, interval: int) -> SegmentationEngine:
+    # Gaps in a recording are no keyframes here: intervals must be what the row says.
+    schedule = ScheduleOptions(keyframe_interval=interval, max_time_gap_s=0)
+    return SegmentationEngine(net, options, schedule)
 
 
 def _stream(what: str, engine: SegmentationEngine, same_as: str = '') -> Rival:
@@ -88,11 +80,12 @@ def _rival(
         result = segment(frame)
         return Answer(result.mask, result.stage_ms, result.keyframe_age)
 
+    backend = engine.backend
     return Rival(
         what=what,
         run=run,
-        backend=engine.backend,
-        failure=lambda: engine.backend_failure,
-        precision=engine.precision,
+        backend=backend.name,
+        failure=lambda: backend.failure,
+        precision=backend.precision,
         same_as=same_as,
     )

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 import math
 from typing import Any
 
 from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.benchmark.frames import Progress, read_frames, silent
-from dcfm_ros.benchmark.interleave import Record, Rival, measure
+from dcfm_ros.benchmark.interleave import Record, measure
 from dcfm_ros.benchmark.load_model import load_model
 from dcfm_ros.benchmark.memory import engine_memory
 from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_plain
 from dcfm_ros.benchmark.paper_tables import PaperTables
 from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
-from dcfm_ros.benchmark.rivals import async_rival, engine_rivals, plain_rivals
-from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.benchmark.rivals import engine_rivals, plain_rivals
+from dcfm_ros.keyframes.options import EngineOptions
 from dcfm_ros.machine import machine
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.recordings.sources import SourceFrame
 
 _WARM_UP = 6
+_MOST_FRAMES = 1000
+"""Longest keyframe interval; the rows of non-key frames have no keyframe in between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,29 +37,29 @@ class BenchOptions:
     models: tuple[str, ...] = ('default',)
     """Presets (random weights) or checkpoints."""
     size: tuple[int, int] = (480, 853)
-    """(H, W) of the frames, and of the network's input."""
+    """(H, W) of the frames and of the network's input."""
     backends: tuple[str, ...] = ('torch',)
-    """As `backend` of the engine; all are timed in turn on the same frames."""
+    """As in `EngineOptions`; all are timed in turn on the same frames."""
     intervals: tuple[int, ...] = (2, 6)
     """Keyframe intervals of the streams, frames."""
     frames: int = 60
-    """Frames to measure, rounded up to whole intervals."""
-    device: str = 'auto'
-    """As in the engine."""
-    precision: str = 'auto'
-    """As in the engine, of what is timed beside the plain order."""
+    """Frames to measure, rounded up to whole intervals; with the warm-up at most 1000."""
     frames_from: str | None = None
     """Recording to take the frames from, as in `open_source`; None: a synthetic drive."""
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    """Device and precision of all that is not the plain order."""
 
     def __post_init__(self) -> None:
         for name in ('models', 'backends', 'intervals'):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
-                raise ValueError(f'`{name}` must be some, each once, got {values}')
+                raise ValueError(f'`{name}` must be at least one, each once, got {values}')
         if min(self.intervals) < 1:
             raise ValueError(f'`intervals` must be at least 1, got {self.intervals}')
-        if self.frames < 1:
-            raise ValueError(f'`frames` must be at least 1, got {self.frames}')
+        if self.frames < 1 or self.warm_up + self.measured > _MOST_FRAMES:
+            most = _MOST_FRAMES - self.warm_up
+            raise ValueError(f'`frames` must be from 1 to {most}, got {self.frames}')
+        self.engines()
 
     @property
     def warm_up(self) -> int:
@@ -68,9 +68,13 @@ class BenchOptions:
 
     @property
     def measured(self) -> int:
-        """Frames that are measured: as many keyframes to each non-key frame as in a long run."""
+        """Frames that are measured: whole intervals, so that keyframes have their true share."""
         whole = math.lcm(*self.intervals)
         return -(-self.frames // whole) * whole
+
+    def engines(self) -> list[EngineOptions]:
+        """How the network is run in each of the backends."""
+        return [replace(self.engine, backend=backend) for backend in self.backends]
 
 
 def run_bench(
@@ -78,12 +82,12 @@ def run_bench(
     progress: Progress = silent,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Measure, and compare.
+    """Measure and compare.
 
     Args:
         options: What.
-        progress: Told of every frame.
-        say: Told what is left out, and why.
+        progress: Sees every frame.
+        say: Takes a line on every row that is left out, and why.
 
     Returns:
         'machine', 'frames', 'networks' (parameters, multiply-adds), 'rows', 'ratios' (by model and
@@ -93,18 +97,12 @@ def run_bench(
     Raises:
         FileNotFoundError: If a model or input does not exist.
         SourceError: If the input cannot be read or is too short.
-        ValueError: If a backend or device is not there.
+        ValueError: If a backend or device is not available.
     """
-    device = resolve_device(options.device)
-    here = machine(device)  # first: its load average should not be of this run
-    notes: list[str] = []
-
-    def note(text: str) -> None:
-        notes.append(text)
-        say(text)
-
+    device = resolve_device(options.engine.device)
+    here = machine(device)  # first: the load average should not be that of this run
     nets = {model: load_model(model) for model in options.models}
-    count = options.warm_up + options.measured + 1  # the last one is a keyframe only
+    count = options.warm_up + options.measured + 1  # the last one is only a keyframe
     frames = read_frames(options.frames_from, options.size, count, progress)
     size = f'{options.size[0]}x{options.size[1]}'
     figures: dict[str, Any] = {
@@ -120,12 +118,19 @@ def run_bench(
         'ratios': {},
         'checks': [],
         'tables': {'II': [], 'VIII': [], 'IX': []},
-        'notes': notes,
+        'notes': [],
     }
     for model, net in nets.items():
         network = _describe(model, net, options.size)
         figures['networks'].append(network)
-        measured = _measure(net, options, str(device), frames, progress, f'timing {model}', note)
+        rivals = plain_rivals(net, str(device), frames)
+        for engine in options.engines():
+            rivals += engine_rivals(net, engine, frames, options.intervals)
+        records = measure(rivals, frames[:-1], options.warm_up, progress, f'timing {model}')
+        measured, notes = without_failures(records)
+        for note in notes:
+            say(note)
+        figures['notes'] += notes
         rows = [{'model': model, 'size': size, **record.row()} for record in measured]
         figures['rows'] += rows
         figures['ratios'][model] = ratios = _ratios(measured)
@@ -138,22 +143,29 @@ def run_bench(
     return figures
 
 
+def without_failures(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Leave out what another backend had to finish, and say why."""
+    failures = [(record.rival, record.rival.failure()) for record in records]
+    notes = [f'no row {r.what} in {r.backend}: {failure}' for r, failure in failures if failure]
+    return [record for record in records if not record.rival.failure()], notes
+
+
 def measure_memory(
     options: BenchOptions, frames: int, on_sample: Callable[[], None] = lambda: None
 ) -> list[dict[str, Any]]:
-    """`engine_memory` of every network in every backend, at the longest interval."""
+    """`engine_memory` of every network in every backend, amortised over the longest interval."""
+    interval = max(options.intervals)
     return [
         engine_memory(
             model,
             options.size,
             frames,
-            backend=backend,
-            device=options.device,
-            interval=max(options.intervals),
-            on_sample=on_sample,
+            replace(engine, execution='amortised'),
+            interval,
+            on_sample,
         )
         for model in options.models
-        for backend in options.backends
+        for engine in options.engines()
     ]
 
 
@@ -166,43 +178,6 @@ def _describe(model: str, net: DCFM, size: tuple[int, int]) -> dict[str, Any]:
         'params_m': count_parameters(net),
         'gmacs': {'plain': count_plain(net, size), 'engine': count_engine(net, size)},
     }
-
-
-def _measure(
-    net: DCFM,
-    options: BenchOptions,
-    device: str,
-    frames: Sequence[SourceFrame],
-    progress: Progress,
-    text: str,
-    say: Callable[[str], None],
-) -> list[Record]:
-    """All rivals of one network, in turn; then the async streams, each alone."""
-    rivals: list[Rival] = plain_rivals(net, device, frames)
-    makers = {
-        backend: partial(
-            SegmentationEngine, device=device, backend=backend, precision=options.precision
-        )
-        for backend in options.backends
-    }
-    for make in makers.values():
-        rivals += engine_rivals(net, make, frames, options.intervals)
-    played = frames[:-1]
-    records = measure(rivals, played, options.warm_up, progress, text)
-    interval = max(options.intervals)
-    for backend, make in makers.items():
-        try:
-            rival, thread = async_rival(net, make, interval)
-        except ValueError as error:
-            say(f'no row async_k{interval} in {backend}: {error}')
-            continue
-        records += measure([rival], played, options.warm_up, progress, f'{text}, async')
-        if thread.is_busy:
-            thread.finish()
-    for record in records:
-        if failure := record.rival.failure():
-            say(f'no row {record.rival.what} in {record.rival.backend}: {failure}')
-    return [record for record in records if not record.rival.failure()]
 
 
 def _ratios(records: Sequence[Record]) -> dict[str, dict[str, float]]:
@@ -232,7 +207,7 @@ def _checks(
 
 
 def _backends(records: Sequence[Record]) -> list[str]:
-    """Those that an engine ran in, in the order in which they were asked for."""
+    """Those that an engine ran in, in the order asked for."""
     found = (r.rival.backend for r in records if not r.rival.what.startswith('paper_'))
     return list(dict.fromkeys(found))
 

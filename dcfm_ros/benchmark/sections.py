@@ -1,9 +1,13 @@
-"""The figures of `dcfm bench` as tables, and those as Markdown."""
+"""The figures of `dcfm bench` as tables, and the tables as files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from dcfm_ros.files import write_json, write_text
 
 Row = Mapping[str, Any]
 
@@ -19,8 +23,7 @@ class Section(NamedTuple):
 
 def sections(figures: Mapping[str, Any]) -> Iterator[Section]:
     """The tables of a run, without those that it did not fill."""
-    facts = {**figures['machine'], **figures.get('frames', {})}
-    yield Section('Machine', [{'fact': name, 'value': value} for name, value in facts.items()])
+    yield machine_section({**figures['machine'], **figures['frames']})
     rows = figures['rows']
     left_out = ('stage_ms', 'size', 'frames')
     yield Section('Times', [_without(row, left_out) for row in rows], _TIMES)
@@ -41,13 +44,31 @@ def sections(figures: Mapping[str, Any]) -> Iterator[Section]:
     yield Section('Parameters and multiply-adds', counts, _OPERATIONS)
     if memory := figures.get('memory'):
         yield Section('Memory of the engine', [_without(run, ('rss_mb',)) for run in memory])
-    if node := figures.get('node_memory'):
-        yield Section('Memory of the node', [_without(node, ('rss_mb',))])
     if share := figures.get('node_share'):
         yield Section('What the node adds to the engine', list(_spread(share)), _SHARE)
 
 
-def to_markdown(tables: Iterator[Section]) -> str:
+def machine_section(facts: Row) -> Section:
+    """The machine, and what was run on it."""
+    return Section('Machine', [{'fact': name, 'value': value} for name, value in facts.items()])
+
+
+def write_figures(
+    folder: Path, name: str, command: str, figures: Row, tables: Iterable[Section]
+) -> list[Path]:
+    """Write the tables as `name`.md, headed by command and date, and all figures as `name`.json.
+
+    Returns:
+        Both files.
+    """
+    date = datetime.now(timezone.utc).date().isoformat()
+    text, data = folder / f'{name}.md', folder / f'{name}.json'
+    write_text(text, f'# {name}\n\n{date}\n\n```sh\n{command}\n```\n\n{to_markdown(tables)}')
+    write_json(data, {'command': command, 'date': date, **figures})
+    return [text, data]
+
+
+def to_markdown(tables: Iterable[Section]) -> str:
     """Headings, notes and tables."""
     parts = []
     for title, rows, note in tables:
@@ -62,7 +83,7 @@ def to_markdown(tables: Iterator[Section]) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value of a table in words: three or four digits of a number, '-' for nothing."""
+    """A value as text: three or four digits of a number, '-' for nothing."""
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     if isinstance(value, float):
@@ -91,11 +112,13 @@ def _spread(share: Row) -> Iterator[dict[str, Any]]:
     for name in ('latency_ms', 'wait_ms', 'convert_ms', 'share_ms'):
         yield {**facts, 'time': name, **share[name]}
     yield {**facts, 'time': f'share_ms p95 {share["bar"]}', 'p95': share['holds']}
+    yield {**facts, 'time': 'growth_mb', 'p50': share['growth_mb']}
 
 
 _TIMES = (
     'From a camera image to its class mask on the host, ms. `equal_pixels`: share of the pixels '
-    'that have the class of the plain order.'
+    'that have the class of the plain order, which is always fp32: below that precision the share '
+    'includes the rounding. Neither side moves the common feature; streams do as the weights ask.'
 )
 _RATIOS = (
     'Medians of the ratios frame by frame; of streams (`*_k<interval>`), ratios of means. '
@@ -104,9 +127,9 @@ _RATIOS = (
 _COSTS = (
     '`gmacs`: 1e9 multiply-adds as the engine runs them; `gmacs_plain`: in the plain order. The '
     'paper prints them as FLOPs and counts fusion and head of a keyframe twice, as of a frame '
-    'between two keyframes; `gmacs_plain_twice` does the same, `gmacs_printed_once` corrects the '
-    'printed ones. Videos in B mode: one keyframe and K-1 others. The image baseline is SegFormer '
-    'in the paper, whose figures are of 480x853 and one V100; its counts include normalisations.'
+    'between two keyframes; so does `gmacs_plain_twice`. Videos in B mode: one keyframe and K-1 '
+    'others. SegFormer is the row `image_baseline`. The printed figures are of 480x853 on one '
+    'V100; their counts include normalisations.'
 )
 _STAGES = (
     "The paper's head resizes the logits, and its total has no argmax. The engine fuses in its "
@@ -122,6 +145,6 @@ _OPERATIONS = (
 )
 _SHARE = (
     '`latency_ms`: from the callback to the published mask; `wait_ms`: for the worker; '
-    '`share_ms`: latency without the engine. Every frame is sent when the last is answered, over '
-    'DDS on this host.'
+    '`share_ms`: latency without the engine. Each frame is sent when the last one is answered, '
+    'over DDS on this host. `growth_mb`: memory of the whole process, last fifth minus second.'
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from dcfm_ros.cli.options import (
-    Device,
     Json,
     OptionalPath,
     OptionalText,
@@ -18,26 +19,29 @@ from dcfm_ros.cli.options import (
     parse_size,
     print_rows,
     save_json,
+    takes_options,
     with_progress,
 )
+from dcfm_ros.keyframes.options import EngineOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dcfm_ros.benchmark.run import BenchOptions
     from dcfm_ros.benchmark.sections import Section
 
-OptionalTexts = Optional[list[str]]  # noqa: UP045 - as in cli_options
+OptionalTexts = Optional[list[str]]  # noqa: UP045 - as in cli.options
 
 
+@takes_options('device', 'precision')
 def bench(
     model: Annotated[
         OptionalTexts,
         typer.Option(help='Preset (random weights) or weights; repeat for several.'),
     ] = None,
     size: Annotated[str, typer.Option(help='Height x width.')] = '480x853',
-    backends: Annotated[str, typer.Option(help='As in the node; several with commas.')] = 'torch',
-    intervals: Annotated[str, typer.Option(help='Keyframe intervals.')] = '2,6',
+    backends: Annotated[str, typer.Option(help='torch, openvino or both, comma-separated.')] = (
+        'torch'
+    ),
+    intervals: Annotated[str, typer.Option(help='Keyframe intervals, comma-separated.')] = '2,6',
     frames: Annotated[
         int, typer.Option(min=1, help='Frames to measure, rounded up to whole intervals.')
     ] = 60,
@@ -45,37 +49,39 @@ def bench(
         OptionalText, typer.Option(help='Video, image folder or bag; default: a synthetic drive.')
     ] = None,
     memory_frames: Annotated[
-        int, typer.Option(min=0, help='Also run engines over so many frames for their memory.')
-    ] = 0,
-    node_frames: Annotated[
-        int, typer.Option(min=0, help='Also play so many frames to the node for its memory.')
+        int,
+        typer.Option('--memory', min=0, help='Then watch the memory of engines over N frames.'),
     ] = 0,
     ros_frames: Annotated[
-        int, typer.Option('--ros', min=0, help='Also play so many to the node for its share.')
+        int,
+        typer.Option(
+            '--ros', min=0, help='Then play N frames to the node: its share of time, its memory.'
+        ),
     ] = 0,
     transport_frames: Annotated[
         int,
         typer.Option(
             '--transport',
             min=0,
-            help='Only send so many images per row over DDS: loss, latency and CPU at three '
-            'sizes, with and without the Fast DDS profile. 180: about 4 minutes.',
+            help='Instead, send N images per row over DDS: loss, latency and CPU at three sizes, '
+            'with and without the Fast DDS profile. 180: about 2 minutes.',
         ),
     ] = 0,
-    device: Device = 'auto',
-    precision: Annotated[
-        str, typer.Option(help='auto, fp32, bf16 or fp16; all but the plain order.')
-    ] = 'auto',
+    figures: Annotated[
+        OptionalPath, typer.Option(help='Folder to write the tables to, as .md and .json.')
+    ] = None,
     json_file: Json = None,
-    markdown: Annotated[OptionalPath, typer.Option(help='Also write the tables here.')] = None,
+    *,
+    engine: EngineOptions,
 ) -> None:
     """Measure speed side by side in one run, on frames in order; compare with the paper."""
     from dcfm_ros.benchmark.run import BenchOptions, run_bench
     from dcfm_ros.benchmark.sections import sections
 
     if transport_frames:
-        weights = (model or ['default'])[0]
-        _bench_transport(transport_frames, weights, device, json_file, markdown)
+        results, tables = _bench_transport(transport_frames)
+        save_json(json_file, results)
+        _show(results, tables, figures, 'transport')
         return
     options = BenchOptions(
         models=tuple(model or ['default']),
@@ -83,20 +89,18 @@ def bench(
         backends=tuple(name.strip() for name in backends.split(',')),
         intervals=tuple(parse_numbers('intervals', intervals, int)),
         frames=frames,
-        device=device,
-        precision=precision,
         frames_from=frames_from,
+        engine=engine,
     )
-    figures = run_bench(options, with_progress, typer.echo)
-    save_json(json_file, figures)  # what is measured is kept if the rest fails
-    _watch_processes(figures, options, memory_frames, node_frames, ros_frames)
-    save_json(json_file, figures)
-    _show(list(sections(figures)), markdown)
+    results = run_bench(options, with_progress, typer.echo)
+    save_json(json_file, results)  # kept if the rest fails
+    _watch_processes(results, options, memory_frames, ros_frames)
+    save_json(json_file, results)
+    name = '_'.join(['bench', *(Path(model).stem for model in options.models)])
+    _show(results, list(sections(results)), figures, name)
 
 
-def _bench_transport(
-    frames: int, weights: str, device: str, json_file: Path | None, markdown: Path | None
-) -> None:
+def _bench_transport(frames: int) -> tuple[dict[str, Any], list[Section]]:
     from dcfm_ros.benchmark.transport import (
         TransportOptions,
         measure_transport,
@@ -104,30 +108,18 @@ def _bench_transport(
     )
     from dcfm_ros.machine import machine
 
-    options = TransportOptions(frames=frames, checkpoint=weights, device=device)
-    figures: dict[str, Any] = {'machine': machine()}
+    options = TransportOptions(frames=frames)
+    results: dict[str, Any] = {'machine': machine()}
     with _progress('images over DDS', options.rows) as advance:
-        figures['transport'] = measure_transport(options, advance)
-    save_json(json_file, figures)
-    _show(transport_sections(figures), markdown)
-
-
-def _show(tables: list[Section], markdown: Path | None) -> None:
-    from dcfm_ros.benchmark.sections import cell, to_markdown
-    from dcfm_ros.files import write_text
-
-    for title, rows, note in tables:
-        typer.echo(f'\n{title}\n{note}')
-        print_rows([{key: cell(value) for key, value in row.items()} for row in rows])
-    if markdown is not None:
-        write_text(markdown, to_markdown(iter(tables)))
+        results['transport'] = measure_transport(options, advance)
+    return results, transport_sections(results)
 
 
 def _watch_processes(
-    figures: dict[str, Any], options: BenchOptions, memory: int, node: int, ros: int
+    results: dict[str, Any], options: BenchOptions, memory: int, ros: int
 ) -> None:
-    """Add the figures of engines and nodes in processes of their own."""
-    from dcfm_ros.benchmark.memory import SAMPLES, node_memory
+    """Add the figures of engines and of a node in processes of their own."""
+    from dcfm_ros.benchmark.memory import SAMPLES
     from dcfm_ros.benchmark.node_share import measure_node_share
     from dcfm_ros.benchmark.run import measure_memory
     from dcfm_ros.models.config import PRESETS
@@ -135,21 +127,30 @@ def _watch_processes(
     if memory:
         total = len(options.models) * len(options.backends) * (1 + SAMPLES)
         with _progress('memory of the engines', total) as advance:
-            figures['memory'] = measure_memory(options, memory, advance)
-    if node:
-        with _progress('memory of the node', node) as advance:
-            figures['node_memory'] = node_memory(node, options.size, advance)
+            results['memory'] = measure_memory(options, memory, advance)
     if ros:
         weights = next((name for name in options.models if name not in PRESETS), 'default')
         with _progress('share of the node', ros) as advance:
-            figures['node_share'] = measure_node_share(
-                weights, ros, device=options.device, on_frame=advance
+            results['node_share'] = measure_node_share(
+                weights, ros, device=options.engine.device, on_frame=advance
             )
+
+
+def _show(results: dict[str, Any], tables: list[Section], folder: Path | None, name: str) -> None:
+    from dcfm_ros.benchmark.sections import cell, write_figures
+
+    for title, rows, note in tables:
+        typer.echo(f'\n{title}\n{note}')
+        print_rows([{key: cell(value) for key, value in row.items()} for row in rows])
+    if folder is not None:
+        command = shlex.join(['dcfm', *sys.argv[1:]])
+        for path in write_figures(folder, name, command, results, tables):
+            typer.echo(f'wrote {path}')
 
 
 @contextmanager
 def _progress(text: str, total: int) -> Iterator[Callable[[], None]]:
-    """Give what tells of a step that is done."""
+    """Yields what to call after every step."""
     from rich.progress import Progress
 
     with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
