@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dcfm_ros.cli.options import Device, OptionalText, Rate, Topic, with_progress
+from dcfm_ros.cli.options import OptionalText, Rate, Topic, takes_options, with_progress
+from dcfm_ros.keyframes.options import EngineOptions
 
 
 def convert(
@@ -26,6 +27,7 @@ def convert(
     typer.echo(f'{preset}: {len(net.state_dict())} tensors in {output}')
 
 
+@takes_options('device')
 def pack(
     checkpoint: Annotated[
         Path, typer.Argument(help='Weights: a .safetensors file, or default or accurate.')
@@ -33,15 +35,17 @@ def pack(
     output: Annotated[Path, typer.Option(help='.safetensors to write.')],
     frames: Annotated[
         OptionalText,
-        typer.Option(help='Input as of dcfm segment to compare on; default: a synthetic drive.'),
+        typer.Option(help='Input to compare on, as of dcfm segment; default: a synthetic drive.'),
     ] = None,
     topic: Topic = None,
     rate: Rate = 15.0,
-    device: Device = 'auto',
+    *,
+    engine: EngineOptions,
 ) -> None:
-    """Halve a checkpoint (float16), if 99.9 % of the pixels keep their class; else write nothing.
+    """Store a checkpoint as float16, if 99.9 % of the pixels keep their class.
 
-    Tensors that float16 cannot hold, such as statistics of a batch norm, stay float32.
+    Both are computed in float32 in PyTorch. Else nothing is written. Tensors that float16 cannot
+    hold, such as statistics of a batch norm, stay float32.
     """
     from dcfm_ros.deploy.pack import pack_checkpoint
     from dcfm_ros.models.checkpoint import find_checkpoint
@@ -58,7 +62,7 @@ def pack(
         stream, count = open_source(frames, topic=topic, rate_hz=rate), None
         source = frames
     shown = with_progress(stream, 'comparing', count)
-    record = pack_checkpoint(path, output, shown, source, device)
+    record = pack_checkpoint(path, output, shown, source, engine.device)
     for key, reason in record['float32'].items():
         typer.echo(f'stays float32: {key} has {reason}')
     typer.echo(
