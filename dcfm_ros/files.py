@@ -46,21 +46,21 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write figures as JSON, nan as null; the file appears as a whole."""
+    """Write figures as JSON, nan as null; see `write_text`."""
     write_text(path, json.dumps(_without_nan(values), indent=2) + '\n')
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that is either the old one or the whole new one."""
+    """Write a file that is at any time either the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}')
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}')
     try:
         with os.fdopen(handle, 'w', encoding='utf-8') as file:
             file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        Path(partial).chmod(0o644)
+        Path(partial).replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        Path(partial).unlink(missing_ok=True)
         raise
 
 

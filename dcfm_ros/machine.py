@@ -16,49 +16,42 @@ _PACKAGES = (
 
 
 def machine(device: torch.device | None = None) -> dict[str, object]:
-    """Facts of this machine; None where it does not tell.
+    """Facts of this machine; None where it does not say.
 
     Args:
-        device: The GPU that is meant; None: the first one.
+        device: Which GPU is meant; None: the first one.
     """
+    cpu = dict(map(_key_and_value, _lines('/proc/cpuinfo')))
+    flags = cpu.get('flags', cpu.get('Features', '')).split()
+    governor = _lines('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor')
+    has_gpu = torch.cuda.is_available()
     gpu = device if device is not None and device.type == 'cuda' else 0
-    facts: dict[str, object] = {
-        'processor': _processor(),
+    return {
+        'processor': cpu.get('model name', cpu.get('Model', platform.machine())),
         'cores': len(os.sched_getaffinity(0)),
         'threads': torch.get_num_threads(),
-        'bf16': [name for name in ('avx512_bf16', 'amx_bf16') if name in _flags()],
-        'governor': _first_line('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor'),
+        'bf16': [name for name in ('avx512_bf16', 'amx_bf16') if name in flags],
+        'governor': governor[0] if governor else None,
         'omp_wait_policy': os.environ.get('OMP_WAIT_POLICY'),
         'load_average': [round(value, 2) for value in os.getloadavg()],
-        'gpu': torch.cuda.get_device_name(gpu) if torch.cuda.is_available() else None,
-        'cuda': torch.version.cuda if torch.cuda.is_available() else None,
+        'gpu': torch.cuda.get_device_name(gpu) if has_gpu else None,
+        'cuda': torch.version.cuda if has_gpu else None,
         'system': f'{platform.system()} {platform.machine()}',
         'python': platform.python_version(),
+        **{package: _version(package) for package in _PACKAGES},
     }
-    for package in _PACKAGES:
-        try:
-            facts[package] = version(package)
-        except PackageNotFoundError:
-            facts[package] = None
-    return facts
 
 
-def _processor() -> str:
-    names = (
-        line.partition(':')[2].strip()
-        for line in _lines('/proc/cpuinfo')
-        if line.startswith(('model name', 'Model'))
-    )
-    return next(names, platform.processor() or platform.machine())
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
-def _flags() -> list[str]:
-    flags = (line for line in _lines('/proc/cpuinfo') if line.startswith(('flags', 'Features')))
-    return next(flags, '').split()
-
-
-def _first_line(path: str) -> str | None:
-    return next(iter(_lines(path)), None)
+def _key_and_value(line: str) -> tuple[str, str]:
+    key, _, value = line.partition(':')
+    return key.strip(), value.strip()
 
 
 def _lines(path: str) -> list[str]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dcfm_ros.files import new_folder, write_json
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
+from dcfm_ros.option_spec import check_options, option
 from dcfm_ros.synthetic.camera import Camera, Light
 from dcfm_ros.synthetic.canvas import Canvas
 from dcfm_ros.synthetic.ground import paint_ground
@@ -27,37 +28,26 @@ Frame = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @dataclass(frozen=True, kw_only=True)
 class DriveConfig:
-    """Settings of a synthetic drive; the street, its light and its traffic follow from `seed`."""
+    """Settings of a synthetic drive.
 
-    seed: int = 0
-    """Chooses street, light, camera and traffic, 0 to 2**62."""
-    num_frames: int = 150
-    """Length of the drive in frames, 1 to 10**9."""
-    height: int = 360
-    """Image height in pixels, 32 to 4096. The vertical field of view does not depend on it."""
-    width: int = 480
-    """Image width in pixels, 32 to 4096."""
-    rate_hz: float = 15.0
-    """Frames per second, 0.1 to 1000."""
-    speed_mps: float = 8.0
-    """Speed of the camera in metres per second, 0 to 60."""
-    density: float = 1.0
-    """Amount of traffic, parked cars and people, in [0, 3]; 1 is usual, 0 is none."""
+    Raises:
+        ValueError: If a value is not allowed.
+    """
+
+    seed: int = option(0, 'Which street, light, camera and traffic.', maximum=2**62)
+    num_frames: int = option(150, 'Length.', minimum=1, maximum=10**9, unit='frames')
+    height: int = option(
+        360, 'Image height; the vertical field of view stays.', minimum=32, maximum=4096, unit='px'
+    )
+    width: int = option(480, 'Image width.', minimum=32, maximum=4096, unit='px')
+    rate_hz: float = option(15.0, 'Frame rate.', minimum=0.1, maximum=1000.0, unit='Hz')
+    speed_mps: float = option(8.0, 'Speed of the camera.', maximum=60.0, unit='m/s')
+    density: float = option(
+        1.0, 'Amount of traffic, parked cars and people; 1 is usual, 0 is none.', maximum=3.0
+    )
 
     def __post_init__(self) -> None:
-        _check('seed', self.seed, 0, 2**62, whole=True)
-        _check('num_frames', self.num_frames, 1, 10**9, whole=True)
-        _check('height', self.height, 32, 4096, whole=True)
-        _check('width', self.width, 32, 4096, whole=True)
-        _check('rate_hz', self.rate_hz, 0.1, 1000)
-        _check('speed_mps', self.speed_mps, 0, 60)
-        _check('density', self.density, 0, 3)
-
-
-def _check(name: str, value: float, low: float, high: float, whole: bool = False) -> None:
-    if not low <= value <= high or (whole and not isinstance(value, int | np.integer)):
-        kind = 'a whole number' if whole else 'a number'
-        raise ValueError(f'`{name}` must be {kind} in [{low}, {high}], got {value}')
+        check_options(self)
 
 
 class SyntheticDrive:

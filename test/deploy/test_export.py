@@ -155,7 +155,7 @@ def test_models_that_do_not_agree_are_not_written(checkpoint, tmp_path, monkeypa
     [
         (('--format', 'tensorrt'), '`format` must be one of onnx, openvino'),
         (('--size', '360'), '`size` must be HEIGHTxWIDTH'),
-        (('--size', '16x480'), '`height` must be a whole number in [32, 4096], got 16'),
+        (('--size', '16x480'), '`height` must be a whole number from 32 to 4096, got 16'),
     ],
 )
 def test_odd_arguments_are_refused(arguments, message, checkpoint, tmp_path):
