@@ -6,7 +6,6 @@ It shows what the middleware loses; the node itself is measured by `dcfm replay 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
 import subprocess
@@ -18,40 +17,20 @@ import numpy as np
 from dcfm_ros.benchmark.sections import Section, machine_section
 from dcfm_ros.play.fastdds import packaged_profile
 
-_RELIABILITIES = 2
+SIZES = ((480, 640), (720, 1280), (1080, 1920))
+"""(H, W) of the images, rgb8."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TransportOptions:
-    """What to send.
-
-    Raises:
-        ValueError: If a value is outside what its field says.
-    """
-
-    frames: int = 180
-    """Per row of the table, at least 2."""
-    rate_hz: float = 30.0
-    """Frames sent per second, above 0."""
-    sizes: tuple[tuple[int, int], ...] = ((480, 640), (720, 1280), (1080, 1920))
-    """(H, W) of the images, rgb8."""
-
-    def __post_init__(self) -> None:
-        if self.frames < 2:
-            raise ValueError(f'`frames` must be at least 2, got {self.frames}')
-        if self.rate_hz <= 0:
-            raise ValueError(f'`rate_hz` must be above 0, got {self.rate_hz}')
-        if not self.sizes or min(map(min, self.sizes)) < 1:
-            raise ValueError(f'`sizes` must be at least one, of 1x1 or more, got {self.sizes}')
-
-    @property
-    def rows(self) -> int:
-        """Rows of the table, with and without the profile."""
-        return 2 * len(self.sizes) * _RELIABILITIES
+def rows_of(sizes: Sequence[tuple[int, int]] = SIZES) -> int:
+    """Rows of the table: reliable and best effort, with and without the profile."""
+    return 4 * len(sizes)
 
 
 def measure_transport(
-    options: TransportOptions, on_row: Callable[[], None] = lambda: None
+    frames: int,
+    rate_hz: float = 30.0,
+    sizes: Sequence[tuple[int, int]] = SIZES,
+    on_row: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Send images with and without the packaged Fast DDS profile.
 
@@ -59,15 +38,21 @@ def measure_transport(
     the table has processes of its own.
 
     Args:
-        options: What to send.
+        frames: Images per row, at least 2.
+        rate_hz: Images per second.
+        sizes: (H, W) of the images.
         on_row: Called after every row.
 
     Returns:
         'middleware' (rmw, distro, discovery range), 'frames', 'rate_hz' and 'rows'.
 
     Raises:
+        ValueError: If `frames` is below 2.
         RuntimeError: If a process fails; it has said why.
     """
+    if frames < 2:
+        raise ValueError(f'`frames` must be at least 2, got {frames}')
+    options = {'frames': frames, 'rate_hz': rate_hz, 'sizes': sizes}
     rows: list[dict[str, Any]] = []
     middleware: dict[str, Any] = {}
     for profile in (None, packaged_profile()):
@@ -79,12 +64,7 @@ def measure_transport(
             else:
                 rows.append(transport_row(**line))
                 on_row()
-    return {
-        'middleware': middleware,
-        'frames': options.frames,
-        'rate_hz': options.rate_hz,
-        'rows': rows,
-    }
+    return {'middleware': middleware, 'frames': frames, 'rate_hz': rate_hz, 'rows': rows}
 
 
 def transport_row(
@@ -135,9 +115,9 @@ def transport_sections(figures: Mapping[str, Any]) -> list[Section]:
     ]
 
 
-def _run_half(options: TransportOptions, profile: Path | None) -> Iterator[dict[str, Any]]:
+def _run_half(options: Mapping[str, Any], profile: Path | None) -> Iterator[dict[str, Any]]:
     """Run one half of the table; yields what its process prints."""
-    values = {**asdict(options), 'profile': str(profile) if profile else None}
+    values = {**options, 'profile': str(profile) if profile else None}
     command = [sys.executable, '-m', 'dcfm_ros.play.transport_probe', 'send']
     with subprocess.Popen(
         [*command, json.dumps(values)], stdout=subprocess.PIPE, text=True

@@ -101,17 +101,12 @@ def bench(
 
 
 def _bench_transport(frames: int) -> tuple[dict[str, Any], list[Section]]:
-    from dcfm_ros.benchmark.transport import (
-        TransportOptions,
-        measure_transport,
-        transport_sections,
-    )
+    from dcfm_ros.benchmark.transport import measure_transport, rows_of, transport_sections
     from dcfm_ros.machine import machine
 
-    options = TransportOptions(frames=frames)
     results: dict[str, Any] = {'machine': machine()}
-    with _progress('images over DDS', options.rows) as advance:
-        results['transport'] = measure_transport(options, advance)
+    with _progress('images over DDS', rows_of()) as advance:
+        results['transport'] = measure_transport(frames, on_row=advance)
     return results, transport_sections(results)
 
 
