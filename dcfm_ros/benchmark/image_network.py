@@ -25,8 +25,7 @@ class ImageNetwork(DCFM):
 
     def to_common(self, deep: Tensor) -> Tensor:
         """Deep feature of the encoder -> feature for the head, not normalised yet."""
-        feature: Tensor = self.common_projection(deep)
-        return feature
+        return self.common_projection(deep)
 
     def fuse(
         self, common: Tensor, independent: Independent, *, is_keyframe: bool = True

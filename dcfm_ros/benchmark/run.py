@@ -14,7 +14,7 @@ from dcfm_ros.benchmark.interleave import Record, measure
 from dcfm_ros.benchmark.load_model import load_model
 from dcfm_ros.benchmark.memory import engine_memory
 from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_plain
-from dcfm_ros.benchmark.paper_tables import PaperTables
+from dcfm_ros.benchmark.paper_tables import paper_tables
 from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
 from dcfm_ros.benchmark.rivals import engine_rivals, plain_rivals
 from dcfm_ros.keyframes.options import EngineOptions
@@ -136,10 +136,9 @@ def run_bench(
         figures['ratios'][model] = ratios = _ratios(measured)
         figures['checks'] += _checks(network, ratios, figures)
         for backend in _backends(measured):
-            tables = PaperTables(network, backend, [r for r in rows if _is_of(r, backend)])
-            figures['tables']['II'] += tables.costs(options.intervals)
-            figures['tables']['VIII'] += tables.stages()
-            figures['tables']['IX'] += tables.modes()
+            own = [row for row in rows if _is_of(row, backend)]
+            for number, table in paper_tables(network, backend, own, options.intervals).items():
+                figures['tables'][number] += table
     return figures
 
 

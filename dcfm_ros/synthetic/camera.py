@@ -25,8 +25,7 @@ class Camera(NamedTuple):
 
     def to_camera(self, points: Floats) -> Floats:
         """Return world points (N, 3) in camera coordinates (N, 3)."""
-        result: Floats = (points - self.centre) @ self.rotation.T
-        return result
+        return (points - self.centre) @ self.rotation.T
 
     def to_pixels(self, points: Floats) -> Floats:
         """Project points (..., 3) in camera coordinates with z > 0 to pixels (..., 2)."""
@@ -51,8 +50,7 @@ class Light(NamedTuple):
 
     def shade(self, normals: Floats) -> Floats:
         """Return the brightness of surfaces with unit normals (..., 3)."""
-        result: Floats = self.ambient + self.direct * np.maximum(normals @ self.sun, 0.0)
-        return result
+        return self.ambient + self.direct * np.maximum(normals @ self.sun, 0.0)
 
     def transmission(self, distance: Any) -> Any:
         """Return the share of an object's own light that passes `distance` metres of air."""

@@ -173,8 +173,7 @@ class Canvas:
         lit = colours * (self.light.shade(normals) * clear)[:, None] + self.light.haze * (
             1 - clear
         )
-        result: list[list[float]] = np.minimum(lit, 255).tolist()
-        return result
+        return np.minimum(lit, 255).tolist()
 
     def _in_view(self, points: Floats) -> bool:
         """Tell whether camera-space points may lie before the lens and between its sides."""

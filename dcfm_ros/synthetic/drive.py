@@ -185,8 +185,7 @@ class _Sensor:
         row, column = index * 37 % 61, index * 29 % 67
         noise = self._noise[row : row + height, column : column + width]
         noisy = cv2.add(image, noise, None, None, cv2.CV_8U)
-        result: NDArray[np.uint8] = noisy.astype(np.uint8, copy=False)
-        return result
+        return noisy.astype(np.uint8, copy=False)
 
 
 def _make_light(rng: np.random.Generator, cloud: float) -> tuple[Light, NDArray[np.float64]]:

@@ -81,8 +81,7 @@ def _masonry(
         courses = np.repeat(np.repeat(noise[:128, :64], 4, 0), 8, 1)[:rows, :columns]
         shade += 0.05 * courses
         shade[::4] *= 1.09
-    result: NDArray[np.float32] = (base * shade[..., None]).astype(np.float32)
-    return result
+    return (base * shade[..., None]).astype(np.float32)
 
 
 def _paint_floors(
@@ -160,5 +159,4 @@ def _paint_shop(rng: np.random.Generator, image: Floats, top: int) -> None:
 def _glass(rng: np.random.Generator, rows: int) -> Floats:
     """Return a column (rows, 1, 3) of glass that mirrors the sky at its top."""
     fall = np.linspace(rng.uniform(40, 190), rng.uniform(12, 60), rows)[:, None, None]
-    result: Floats = fall * np.array([0.93, 1.0, 1.06])
-    return result
+    return fall * np.array([0.93, 1.0, 1.06])

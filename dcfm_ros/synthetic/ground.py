@@ -115,15 +115,13 @@ def _sample(noise: Pixels, ground: _Ground, px_per_m: int, interpolation: int) -
     scale = np.float32(px_per_m)
     x, z = ground.x * scale, (ground.z - start) * scale
     found = cv2.remap(noise, x, z, interpolation, None, cv2.BORDER_WRAP)
-    result: Pixels = found.astype(np.float32, copy=False)
-    return result
+    return found.astype(np.float32, copy=False)
 
 
 def _wave(metres: Pixels, period: float) -> Pixels:
     """Return the signed distance to the nearest multiple of `period`."""
     turns = metres * np.float32(1 / period)
-    result: Pixels = (turns - np.rint(turns)) * np.float32(period)
-    return result
+    return (turns - np.rint(turns)) * np.float32(period)
 
 
 def _stripe(distance: Pixels, half_width: float, ground: _Ground) -> Pixels:
@@ -132,8 +130,7 @@ def _stripe(distance: Pixels, half_width: float, ground: _Ground) -> Pixels:
         (np.float32(half_width) - np.abs(distance)) / ground.footprint + np.float32(0.5), 0, 1
     )
     # A line thinner than a pixel covers only its share of it.
-    result: Pixels = cover * np.minimum(np.float32(2 * half_width) / ground.footprint, 1)
-    return result
+    return cover * np.minimum(np.float32(2 * half_width) / ground.footprint, 1)
 
 
 def _markings(street: Street, ground: _Ground) -> tuple[Pixels, Pixels]:
@@ -157,7 +154,4 @@ def _sunlight(canvas: Canvas, street: Street, ground: _Ground, shades: Pixels) -
     reach = abs(float(sun[0])) / max(float(sun[1]), 0.1)
     edges = (street.edge - shades[int(right)].ravel() * reach).astype(np.float32)
     metre = ground.cell % np.int32(edges.size)
-    result: Pixels = np.clip(
-        (edges[metre] - (ground.offset if right else -ground.offset)) * 3, 0, 1
-    )
-    return result
+    return np.clip((edges[metre] - (ground.offset if right else -ground.offset)) * 3, 0, 1)

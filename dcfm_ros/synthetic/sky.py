@@ -67,8 +67,7 @@ class Sky:
 
 
 def _veil(colour: Floats, light: Light, clear: float) -> Floats:
-    result: Floats = colour * (light.ambient * clear) + light.haze * (1 - clear)
-    return result
+    return colour * (light.ambient * clear) + light.haze * (1 - clear)
 
 
 def _panorama_grid(camera: Camera, rows: int, width: int) -> tuple[Floats, Floats]:
@@ -105,5 +104,4 @@ def _paint_panorama(
     sun_azimuth = math.atan2(light.sun[0], light.sun[2])
     facing = away * np.cos(azimuth - sun_azimuth) + np.sin(elevation) * light.sun[1]
     colour += 120 * light.direct * np.clip(facing, 0, 1)[..., None] ** 12
-    result: Floats = np.clip(colour, 0, 255).astype(np.uint8)
-    return result
+    return np.clip(colour, 0, 255).astype(np.uint8)

@@ -17,8 +17,7 @@ def spectral_noise(rng: np.random.Generator, size: int, exponent: float) -> NDAr
     frequency[0, 0] = np.inf
     phase = np.exp(2j * np.pi * rng.random(frequency.shape))
     noise = np.fft.irfft2(phase * frequency**-exponent, s=(size, size))
-    result: NDArray[np.float32] = (noise / noise.std()).astype(np.float32)
-    return result
+    return (noise / noise.std()).astype(np.float32)
 
 
 class Texture:
@@ -42,8 +41,7 @@ class Texture:
         """Return the copy that fits a panel covering `area_px` pixels, shape (h, w, 4)."""
         height, width = self._levels[0].shape[:2]
         index = round(0.5 * np.log2(max(height * width / area_px, 1.0)))
-        found: NDArray[np.uint8] = self._levels[min(index, len(self._levels) - 1)]
-        return found
+        return self._levels[min(index, len(self._levels) - 1)]
 
 
 _LEAVES = np.array([(78, 94, 52), (96, 108, 66), (62, 80, 52), (118, 106, 66), (102, 108, 80)])

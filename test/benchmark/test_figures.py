@@ -13,7 +13,7 @@ from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Record, Rival
 from dcfm_ros.benchmark.memory import growth
 from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_plain
-from dcfm_ros.benchmark.paper_tables import PaperTables
+from dcfm_ros.benchmark.paper_tables import paper_tables
 from dcfm_ros.benchmark.ratios import BARS, bar_of, ratios_between, ratios_within
 from dcfm_ros.benchmark.sections import Section, cell, to_markdown
 from dcfm_ros.engine import SegmentationEngine
@@ -226,7 +226,7 @@ def test_every_bar_is_of_a_ratio_that_exists():
     assert {bar.ratio for bar in BARS} <= known
 
 
-def table_rows(num_classes=124, is_timed=True):
+def tables(intervals=(), num_classes=124, is_timed=True):
     """One network of MiT-B5 whose engine takes 100 and 10 ms."""
     ms = {'image_baseline': 80.0, 'key': 100.0, 'nonkey_past': 8.0, 'nonkey_both': 10.0}
     rows = [{'what': what, 'ms_p50': value, 'stage_ms': {}} for what, value in ms.items()]
@@ -246,11 +246,11 @@ def table_rows(num_classes=124, is_timed=True):
             'engine': {'image_baseline': 95.0, 'key': 98.0, 'nonkey_both': 2.5},
         },
     }  # fmt: skip
-    return PaperTables(network, 'torch', [*rows, plain] if is_timed else [])
+    return paper_tables(network, 'torch', [*rows, plain] if is_timed else [], intervals)
 
 
 def test_table_2_has_the_printed_figures_beside_ours():
-    rows = {row['method']: row for row in table_rows().costs((2, 6))}
+    rows = {row['method']: row for row in tables((2, 6))['II']}
     assert list(rows) == ['SegFormer', 'DCFM K=1', 'DCFM K=2', 'DCFM K=6']
     assert rows['DCFM K=2']['fps'] == pytest.approx(1000 / 55)
     assert rows['DCFM K=2']['fps_printed'] == 25.4
@@ -261,13 +261,13 @@ def test_table_2_has_the_printed_figures_beside_ours():
 
 
 def test_table_2_names_the_double_count():
-    (row,) = (row for row in table_rows().costs((1,)) if row['method'] == 'DCFM K=1')
+    (row,) = (row for row in tables()['II'] if row['method'] == 'DCFM K=1')
     assert row['gmacs_plain_twice'] - row['gmacs_plain'] == pytest.approx(1.9 + 0.8)
     assert row['gmacs_printed'] == 107.0
 
 
 def test_table_8_has_every_stage():
-    rows = {row['stage']: row for row in table_rows().stages()}
+    rows = {row['stage']: row for row in tables()['VIII']}
     assert rows['encoder_low']['key'] == 3.0
     assert rows['encoder_high']['key_printed'] == 68.6
     assert rows['encoder_high']['paper_nonkey_both'] is None
@@ -280,7 +280,7 @@ def test_table_8_has_every_stage():
 
 
 def test_table_9_has_both_modes():
-    both, past = table_rows().modes()
+    both, past = tables()['IX']
     assert (both['mode'], both['frame_ms'], both['frame_ms_printed']) == ('both', 55.0, 39.4)
     assert both['latency_ms'] == pytest.approx(100 + 1000 / 15)
     assert both['latency_ms_printed'] == 136.7
@@ -288,9 +288,8 @@ def test_table_9_has_both_modes():
 
 
 def test_tables_of_another_network_have_nothing_printed():
-    tables = table_rows(num_classes=11, is_timed=False)
-    assert {row['fps_printed'] for row in tables.costs((2,))} == {None}
-    assert {row['fps'] for row in tables.costs((2,))} == {None}
+    rows = tables((2,), num_classes=11, is_timed=False)['II']
+    assert {row['fps_printed'] for row in rows} == {row['fps'] for row in rows} == {None}
 
 
 def test_growth_is_from_the_second_fifth_to_the_last():
