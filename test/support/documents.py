@@ -66,7 +66,7 @@ class Call:
 def documents() -> list[Path]:
     """README, CONTRIBUTING, docs and the cards of the weights."""
     paths = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md']
-    for folder in ('docs', 'docs/figures', 'models/weights'):
+    for folder in ('docs', 'models/weights'):
         paths += sorted((ROOT / folder).glob('*.md'))
     return paths
 
@@ -77,7 +77,7 @@ def blocks_of(path: Path) -> list[Block]:
     name = path.relative_to(ROOT).as_posix()
     return [
         Block(name, text[: found.start()].count('\n') + 1, found[1].partition(' ')[0], found[2])
-        for found in re.finditer(r'^```(.*)\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
+        for found in re.finditer(r'^```([^\n]*)\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
     ]
 
 
