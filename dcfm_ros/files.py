@@ -29,7 +29,7 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill, which takes its place when the body ends without an error.
+    """Give a folder to fill, which moves to `folder` when the body ends without an error.
 
     Raises:
         FileExistsError: If `folder` is there already and not an empty folder.

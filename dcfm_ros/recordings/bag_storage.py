@@ -134,8 +134,8 @@ class IndexedFile:
                 if time_ns > last_ns:
                     count += 1
                     yield time_ns, raw
-        if reason or count < promised:
-            found = f'{count} of {promised} messages on {topic} can be read'
+        if count < promised or (reason and not promised):
+            found = f'{count} of {promised or "?"} messages on {topic} can be read'
             self._losses.note(f'{self._path.name} is damaged: {found}{reason}')
 
 

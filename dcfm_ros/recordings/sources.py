@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import logging
 from pathlib import Path
 import time
@@ -64,7 +64,7 @@ def is_bag(path: Path) -> bool:
     if path.is_dir():
         has_metadata = (path / 'metadata.yaml').is_file()
         return has_metadata or bool(list_files(path, STORAGE_SUFFIXES))
-    return path.name.endswith(('.bag', *STORAGE_SUFFIXES)) and not path.name.startswith('.')
+    return path.name.endswith(('.bag', *STORAGE_SUFFIXES)) and not path.name.startswith('._')
 
 
 def synthetic_frames(config: DriveConfig) -> Iterator[SourceFrame]:
@@ -87,12 +87,13 @@ def video_frames(path: Path) -> Iterator[SourceFrame]:
     """Frames of a video file; stamps follow its frame rate."""
     import av  # needed for nothing else here
 
-    index = 0
+    index = promised = 0
     with _capture(str(path), f'{path} is not a video that OpenCV can read') as capture:
         period_ns = 1e9 / (capture.get(cv2.CAP_PROP_FPS) or 30.0)
         for index, image in enumerate(_grab(capture), start=1):
             yield SourceFrame(image=image, stamp_ns=round(index * period_ns))
-    with av.open(str(path)) as container:  # OpenCV would guess where the file does not say
+    # OpenCV would guess where the file does not say; av knows fewer formats.
+    with suppress(av.FFmpegError), av.open(str(path)) as container:
         promised = container.streams.video[0].frames
     if index < promised:
         _log.warning('%s: %d of %d frames can be read', path, index, promised)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from dcfm_ros.files import list_files, new_folder
+
+
+def test_files_are_listed_by_number_without_hidden_ones(tmp_path):
+    for name in ('a10.png', 'a2.PNG', 'a1.jpg', '._a2.png', '.png', 'Thumbs.db', 'a3.txt'):
+        (tmp_path / name).touch()
+    found = [path.name for path in list_files(tmp_path, ('.png', '.jpg'))]
+    assert found == ['a1.jpg', 'a2.PNG', 'a10.png']
+
+
+@pytest.mark.parametrize('exists', [False, True])
+def test_new_folder_appears_when_it_is_whole(tmp_path, exists):
+    folder = tmp_path / 'above' / 'new'
+    if exists:
+        folder.mkdir(parents=True)
+    with new_folder(folder) as part:
+        (part / 'a.txt').write_text('whole')
+        assert not (folder / 'a.txt').exists()
+    assert [path.name for path in folder.parent.iterdir()] == ['new']
+    assert (folder / 'a.txt').read_text() == 'whole'
+
+
+def test_new_folder_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / 'new') as part:
+        (part / 'a.txt').touch()
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+def test_new_folder_never_replaces_files(tmp_path):
+    (tmp_path / 'mine.txt').touch()
+    for folder in (tmp_path, tmp_path / 'mine.txt'):
+        with pytest.raises(FileExistsError, match='exists already'), new_folder(folder):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ['mine.txt']
