@@ -63,6 +63,8 @@ def demo(
     summary = write_summary(output, run)
     save_json(json_file, summary)
     print_summary(summary)
+    for loss in run.losses:
+        typer.echo(f'note: {loss}', err=True)
     if not summary['masks_received']:
         raise RuntimeError(f'no mask came back; see {output / "node.log"}')
     names = ('overlay.mp4', 'report.html', 'summary.json')

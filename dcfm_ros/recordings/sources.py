@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 import logging
 from pathlib import Path
 import time
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -47,16 +48,31 @@ def open_source(
         FileNotFoundError: If there is no such file or folder.
         SourceError: If it cannot be read as any of these.
     """
+    match source_kind(source):
+        case 'camera':
+            return camera_frames(int(source))
+        case 'bag':
+            return _bag_frames(Path(source), topic, label_topic)
+        case 'folder':
+            return folder_frames(Path(source), labels=labels, rate_hz=rate_hz)
+        case _:
+            return video_frames(Path(source))
+
+
+def source_kind(source: str) -> Literal['camera', 'bag', 'folder', 'video']:
+    """What a source is: a number is a camera, anything else a path.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+    """
     if source.isdecimal():
-        return camera_frames(int(source))
+        return 'camera'
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f'no such file or folder: {path}')
     if is_bag(path):
-        return _bag_frames(path, topic, label_topic)
-    if path.is_dir():
-        return folder_frames(path, labels=labels, rate_hz=rate_hz)
-    return video_frames(path)
+        return 'bag'
+    return 'folder' if path.is_dir() else 'video'
 
 
 def is_bag(path: Path) -> bool:

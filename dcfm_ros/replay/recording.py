@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dcfm_ros.files import list_files
 from dcfm_ros.recordings.bag_storage import promised_counts, storage_files
 from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
-from dcfm_ros.recordings.sources import IMAGE_SUFFIXES, is_bag, open_source
+from dcfm_ros.recordings.sources import IMAGE_SUFFIXES, open_source, source_kind
 from dcfm_ros.replay.options import RecordingOptions
 
 _DEFAULT_HZ = 15.0
@@ -76,10 +77,10 @@ class Recording:
 
 
 def open_recording(source: str, options: RecordingOptions | None = None) -> Recording:
-    """A recording by its name; unlike `open_source`, a damaged bag is read as far as it goes.
+    """A recording by its name.
 
     Args:
-        source: As in `open_source`, and any file of a bag.
+        source: As in `open_source`.
         options: How it is read; None: the defaults.
 
     Raises:
@@ -93,17 +94,13 @@ def open_recording(source: str, options: RecordingOptions | None = None) -> Reco
         labels=Path(options.labels) if options.labels else None,
         rate_hz=options.rate_hz,
     )
-    if source.isdecimal():
-        return Recording(name=f'camera {source}', source=source, frames=frames, is_live=True)
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f'no such file or folder: {path}')
+    path, kind = Path(source), source_kind(source)
     name = path.resolve().name
-    if is_bag(path):
+    if kind == 'camera':
+        return Recording(name=f'camera {source}', source=source, frames=frames, is_live=True)
+    if kind == 'bag':
         reader = BagReader(path, topic=topic, label_topic=label_topic)
         files = storage_files(path)
         return Recording(name=name, source=source, frames=reader.frames, files=files, bag=reader)
-    files = [path]
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = list_files(path, IMAGE_SUFFIXES) if kind == 'folder' else [path]
     return Recording(name=name, source=source, frames=frames, files=files)

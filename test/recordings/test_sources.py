@@ -9,7 +9,7 @@ import pytest
 from repository import DATA
 
 from dcfm_ros.recordings.bag_writer import write_bag
-from dcfm_ros.recordings.sources import SourceError, SourceFrame, is_bag, open_source
+from dcfm_ros.recordings.sources import SourceError, SourceFrame, is_bag, open_source, source_kind
 from dcfm_ros.recordings.video import VideoWriter
 
 
@@ -141,6 +141,15 @@ def test_files_that_are_not_frames_are_passed_over(folder, name):
 def test_bag_is_known_by_its_name(tmp_path, name, expected):
     (tmp_path / name).touch()
     assert is_bag(tmp_path / name) == expected
+
+
+def test_source_is_known_by_what_it_is(tmp_path):
+    assert source_kind('0') == 'camera'
+    assert source_kind(str(tmp_path)) == 'folder'
+    for name, kind in (('a.mcap', 'bag'), ('a.mp4', 'video'), ('7', 'video')):
+        (tmp_path / name).touch()
+        assert source_kind(str(tmp_path / name)) == kind
+    assert source_kind(str(tmp_path)) == 'bag'  # by its .mcap file
 
 
 @pytest.mark.parametrize('name', ['a.mcap', 'a_0.db3', 'metadata.yaml', 'a.db3.zstd'])
