@@ -162,12 +162,13 @@ def _with_included(path: Path) -> list[Path]:
 
 def _param(call: Call) -> Outcome:
     from dcfm_ros.ros.parameters.rules import settle
+    from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
     verb, node, *rest = call.words[2:]
     if not node.endswith('/segmentation_node'):
         return call.refused('another node')
     if verb == 'set':
-        settle({rest[0]: yaml.safe_load(rest[1])})  # a wrong value raises
+        settle({rest[0]: yaml.safe_load(rest[1])}, NodeParameters)  # a wrong value raises
     return (
         OK if verb in ('set', 'get', 'describe', 'list', 'dump') else call.refused('no such verb')
     )
