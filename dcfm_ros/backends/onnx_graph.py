@@ -37,12 +37,12 @@ class Graph(NamedTuple):
 
     def to_arrays(self, tensors: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
         """The model's inputs by name; not copied if stored like the example."""
-        arrays = map(_as_it_lies, tensors, self.inputs_last)
+        arrays = map(_in_memory_order, tensors, self.inputs_last)
         return {f'input_{i}': array.contiguous().numpy() for i, array in enumerate(arrays)}
 
     def to_tensors(self, arrays: Sequence[NDArray[Any]]) -> list[Tensor]:
         """The stage's outputs from the model's; nothing is copied."""
-        return list(map(_as_it_was, map(torch.from_numpy, arrays), self.outputs_last))
+        return list(map(_from_memory_order, map(torch.from_numpy, arrays), self.outputs_last))
 
 
 def make_graph(net: nn.Module, stage: Stage, inputs: Sequence[Tensor]) -> tuple[Graph, Tensors]:
@@ -55,10 +55,10 @@ def make_graph(net: nn.Module, stage: Stage, inputs: Sequence[Tensor]) -> tuple[
     given: list[Tensor] = []
 
     def run(*arrays: Tensor) -> list[Tensor]:
-        given[:] = stage(*map(_as_it_was, arrays, inputs_last))
-        return [_as_it_lies(x, _is_last(x)) for x in given]
+        given[:] = stage(*map(_from_memory_order, arrays, inputs_last))
+        return [_in_memory_order(x, _is_last(x)) for x in given]
 
-    arrays = map(_as_it_lies, inputs, inputs_last)
+    arrays = map(_in_memory_order, inputs, inputs_last)
     onnx = to_onnx(net, run, {f'input_{i}': array for i, array in enumerate(arrays)})
     return Graph(onnx, inputs_last, tuple(map(_is_last, given))), given
 
@@ -111,11 +111,11 @@ def _is_last(tensor: Tensor) -> bool:
     return tensor.is_contiguous(memory_format=torch.channels_last)
 
 
-def _as_it_lies(tensor: Tensor, is_last: bool) -> Tensor:
+def _in_memory_order(tensor: Tensor, is_last: bool) -> Tensor:
     return tensor.permute(0, 2, 3, 1) if is_last else tensor
 
 
-def _as_it_was(tensor: Tensor, is_last: bool) -> Tensor:
+def _from_memory_order(tensor: Tensor, is_last: bool) -> Tensor:
     return tensor.permute(0, 3, 1, 2) if is_last else tensor
 
 

@@ -23,7 +23,7 @@ STEPS = (0, 6, 6, 6, 40, 6, 6, 6, 6, 6, 0, 0)
 
 
 def drifting_images(steps=STEPS, size=(67, 91)):
-    """A random picture that grows brighter by so many levels from frame to frame."""
+    """A random picture that grows brighter by these levels, frame by frame."""
     base = np.random.default_rng(0).integers(0, 100, (*size, 3))
     return [(base + level).astype(np.uint8) for level in np.cumsum(steps)]
 

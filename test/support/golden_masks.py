@@ -1,6 +1,6 @@
 """Masks of the packaged network on a short drive, as the first release of the engine made them.
 
-`python test/support/golden_masks.py` writes them anew, for a change that is meant to change masks.
+`python test/support/golden_masks.py` rewrites them, for a change that is meant to change masks.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ CASES = {
     'adaptive': {'schedule': 'adaptive', 'change_threshold': 0.07},
     'flow': {'keyframe_interval': 5, 'motion': 'flow'},
 }
-"""Options by name; `motion` is none unless it is named."""
+"""Options by name; `motion` is none by default."""
 
 
 def read_strip(name):
-    """Frames or masks of a fixture, which lie one below the other in one lossless image."""
+    """Frames or masks of a fixture, stacked in one lossless image."""
     strip = cv2.imread(str(FOLDER / f'{name}.png'), cv2.IMREAD_UNCHANGED)
     if strip.ndim == 3:
         strip = np.ascontiguousarray(strip[..., ::-1])
