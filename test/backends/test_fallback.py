@@ -35,6 +35,7 @@ def make_breakable(net, num_slices=1, **options):
     return make_engine(net, backend=backend, **options), runner, plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stage', ['shallow', 'deep', 'decode'])
 @pytest.mark.parametrize(('execution', 'num_slices'), [('sync', 1), ('amortised', 3)])
 def test_no_frame_is_lost_and_none_is_worse(execution, num_slices, stage):

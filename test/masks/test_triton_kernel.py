@@ -29,6 +29,7 @@ print('equal')
 """
 
 
+@pytest.mark.slow
 def test_kernel_gives_mask_and_confidence_of_the_cpu():
     done = subprocess.run(
         [sys.executable, '-c', COMPARE],
