@@ -63,7 +63,7 @@ def write_figures(
     """
     date = datetime.now(timezone.utc).date().isoformat()
     text, data = folder / f'{name}.md', folder / f'{name}.json'
-    write_text(text, f'# {name}\n\n{date}\n\n```sh\n{command}\n```\n\n{to_markdown(tables)}')
+    write_text(text, f'# {name}\n\n`{command}`, {date}\n\n{to_markdown(tables)}')
     write_json(data, {'command': command, 'date': date, **figures})
     return [text, data]
 

@@ -136,7 +136,7 @@ def test_memory_is_that_of_the_engine_alone(figures):
 
 def test_tables_are_written_with_command_and_machine(figures):
     text = figures['markdown']
-    assert '\n```sh\ndcfm bench --model vspw_mit_b0 --size 64x96' in text
+    assert '\n`dcfm bench --model vspw_mit_b0 --size 64x96' in text
     assert f'| torch | {figures["machine"]["torch"]} |' in text
     (row,) = (row for row in figures['rows'] if row['what'] == 'amortised_k6')
     (line,) = (line for line in text.splitlines() if '| amortised_k6 | torch' in line)

@@ -8,14 +8,15 @@ from pathlib import Path
 import sys
 
 from command import dcfm
+from documents import blocks_of
 import numpy as np
 import pytest
+from repository import ROOT
 from small_net import make_images, make_net
 import torch
 
 from dcfm_ros.deploy import export
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.motion import OpticalFlow
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import save_checkpoint
@@ -108,23 +109,20 @@ def test_weights_that_ask_for_motion_are_exported_without_it_and_say_so(tmp_path
     assert f'engine with motion compensation: {facts["engine_pixels"]:.2%}' in done.stdout
 
 
-def test_common_can_be_moved_between_the_models(tmp_path):
-    """As `note` says: the masks of the engine with motion compensation come out."""
-    moving = make_net(fuse_channels=32, motion='flow')
-    for name, onnx in zip(('key', 'nonkey'), export.make_models(moving, (96, 128)), strict=True):
-        export.write_model(onnx, tmp_path / name, 'onnx')
+def test_program_of_the_manual_gives_the_masks_of_the_engine(tmp_path):
+    (program,) = (b for b in blocks_of(ROOT / 'docs/export.md') if b.language == 'python')
+    names = {}
+    exec(compile(program.text, str(program), 'exec'), names)
+    net = make_net(fuse_channels=32, motion='flow')
+    save_checkpoint(tmp_path / 'net', net)
+    export.export_checkpoint(tmp_path / 'net', tmp_path, 'onnx', (96, 128))
+    images = [image for image, _ in render_drive(DRIVE)]
     engine = SegmentationEngine(
-        moving, replace(IN_TORCH, motion='flow'), ScheduleOptions(keyframe_interval=9)
+        net, replace(IN_TORCH, motion='flow'), ScheduleOptions(keyframe_interval=3)
     )
-    first, second = [image for image, _ in render_drive(DRIVE)][::3]
-    engine.step(first, 0)
-    expected = engine.step(second, 1)
-    flow = OpticalFlow()
-    common = torch.tensor(run_onnx(tmp_path / 'key.onnx', image=first[None])['common'])
-    moved = flow.align(common, flow.picture(first), flow.picture(second)).contiguous().numpy()
-    assert not np.array_equal(moved, common.numpy())
-    found = run_onnx(tmp_path / 'nonkey.onnx', image=second[None], common=moved)
-    assert np.mean(class_mask(torch.tensor(found['logits']), (96, 128)) == expected.mask) > 0.995
+    for index, mask in enumerate(names['segment'](tmp_path, images, 3)):
+        assert np.mean(mask == engine.step(images[index], index).mask) > 0.995
+    assert index == 3
 
 
 def test_models_of_another_network_do_not_agree(net, tmp_path):
