@@ -47,6 +47,11 @@ class Rival:
     """The rival in the plain order that must give the same masks; '': none."""
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is the plain order, which no backend runs."""
+        return self.what.startswith('paper_')
+
+    @property
     def is_stream(self) -> bool:
         """Whether it gets keyframes and others in turn, as from a camera."""
         return self.what.partition('_')[0] in EXECUTIONS

@@ -131,12 +131,15 @@ def run_bench(
         for note in notes:
             say(note)
         figures['notes'] += notes
-        rows = [{'model': model, 'size': size, **record.row()} for record in measured]
-        figures['rows'] += rows
+        rows = {
+            record.rival: {'model': model, 'size': size, **record.row()} for record in measured
+        }
+        figures['rows'] += rows.values()
         figures['ratios'][model] = ratios = _ratios(measured)
-        figures['checks'] += _checks(network, ratios, figures)
+        precisions = {r.rival.backend: r.rival.precision for r in measured if not r.rival.is_plain}
+        figures['checks'] += _checks(network, ratios, precisions, figures)
         for backend in _backends(measured):
-            own = [row for row in rows if _is_of(row, backend)]
+            own = [row for r, row in rows.items() if r.is_plain or r.backend == backend]
             for number, table in paper_tables(network, backend, own, options.intervals).items():
                 figures['tables'][number] += table
     return figures
@@ -192,24 +195,27 @@ def _ratios(records: Sequence[Record]) -> dict[str, dict[str, float]]:
 
 
 def _checks(
-    network: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]], figures: dict[str, Any]
+    network: Mapping[str, Any],
+    ratios: Mapping[str, Mapping[str, float]],
+    precisions: Mapping[str, str],
+    figures: dict[str, Any],
 ) -> list[dict[str, Any]]:
     here = figures['machine']
     checks = []
     for backend, values in ratios.items():
+        facts = {
+            'model': network['model'],
+            'backend': backend,
+            'precision': '/'.join(precisions[name] for name in backend.split('/')),
+        }
         for ratio, value in values.items():
             name = f'{backend} {ratio}' if '/' in backend else ratio
             bar = bar_of(name, network, figures['frames']['size'], here['device'], here['gpu'])
-            row = {'model': network['model'], 'backend': backend, 'ratio': ratio, 'value': value}
-            checks.append({**row, **(bar.judge(value) if bar else {})})
+            judged = bar.judge(value) if bar else {}
+            checks.append({**facts, 'ratio': ratio, 'value': value, **judged})
     return checks
 
 
 def _backends(records: Sequence[Record]) -> list[str]:
     """Those that an engine ran in, in the order asked for."""
-    found = (r.rival.backend for r in records if not r.rival.what.startswith('paper_'))
-    return list(dict.fromkeys(found))
-
-
-def _is_of(row: Mapping[str, Any], backend: str) -> bool:
-    return row['backend'] == backend or row['what'].startswith('paper_')
+    return list(dict.fromkeys(r.rival.backend for r in records if not r.rival.is_plain))

@@ -116,6 +116,10 @@ def test_ratios_are_by_model_and_backend(figures):
     assert ratios['image_baseline/sync_k6'] == pytest.approx(expected)
 
 
+def test_ratios_name_the_precision_of_both_sides(figures):
+    assert {row['precision'] for row in figures['checks']} == {'fp32'}
+
+
 def test_machine_has_versions_and_load(figures):
     machine = figures['machine']
     assert machine['torch'] == torch.__version__.partition('+')[0]
