@@ -17,6 +17,7 @@ import torch
 
 from dcfm_ros.benchmark.frames import Progress, silent
 from dcfm_ros.keyframes.options import EXECUTIONS
+from dcfm_ros.percentiles import spread
 from dcfm_ros.recordings.sources import SourceFrame
 
 
@@ -70,16 +71,13 @@ class Record:
 
     def row(self) -> dict[str, object]:
         """Statistics, times in ms."""
-        values = np.array(self.ms)
         names = dict.fromkeys(name for stages in self.stage_ms for name in stages)
         row: dict[str, object] = {
             'what': self.rival.what,
             'backend': self.rival.backend,
             'precision': self.rival.precision,
-            'frames': len(values),
-            **{f'ms_p{q}': float(np.percentile(values, q)) for q in (50, 95, 99)},
-            'ms_mean': float(values.mean()),
-            'ms_max': float(values.max()),
+            'frames': len(self.ms),
+            **{f'ms_{name}': value for name, value in spread(self.ms).items()},
             'stage_ms': {
                 name: float(np.median([s[name] for s in self.stage_ms if name in s]))
                 for name in names

@@ -12,9 +12,8 @@ import subprocess
 import sys
 from typing import Any
 
-import numpy as np
-
 from dcfm_ros.benchmark.sections import Section, machine_section
+from dcfm_ros.percentiles import percentiles
 from dcfm_ros.play.fastdds import packaged_profile
 
 SIZES = ((480, 640), (720, 1280), (1080, 1920))
@@ -91,10 +90,7 @@ def transport_row(
         **facts,
         'sent_hz': round((len(sent_s) - 1) / duration_s, 2),
         'lost_percent': round(100 * (1 - len(latencies_ms) / len(sent_s)), 2),
-        **{
-            f'p{percent}_ms': float(np.percentile(latencies_ms, percent)) if latencies_ms else None
-            for percent in (50, 95, 99)
-        },
+        **{f'{name}_ms': value for name, value in percentiles(latencies_ms).items()},
         'cpu_percent': receiver['cpu_percent'],
         'memory_mb': receiver['memory_mb'],
         'sender_cpu_percent': 100 * sender_cpu_s / duration_s,

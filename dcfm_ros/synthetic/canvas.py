@@ -176,7 +176,7 @@ class Canvas:
         return np.minimum(lit, 255).tolist()
 
     def _in_view(self, points: Floats) -> bool:
-        """Tell whether camera-space points may lie before the lens and between its sides."""
+        """Whether camera-space points may lie in front of the lens and between its sides."""
         depth = points[:, 2]
         if depth.max() < _NEAR_M:
             return False

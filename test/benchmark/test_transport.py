@@ -62,6 +62,7 @@ def test_too_few_frames_are_refused() -> None:
         measure_transport(1)
 
 
+@pytest.mark.slow
 def test_images_are_sent_and_taken_over_dds() -> None:
     pytest.importorskip('rclpy')
     done: list[int] = []
