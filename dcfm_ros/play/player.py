@@ -48,7 +48,7 @@ class Player:
         """What images are offered with, and masks asked for with."""
         return self._node.qos
 
-    def check_running(self, wait_s: float = 10.0) -> None:
+    def check_running(self, wait_s: float) -> None:
         """Wait until the node is discovered.
 
         Raises:

@@ -33,6 +33,7 @@ from dcfm_ros.replay.recording import Recording
 from dcfm_ros.replay.run import ReplayRun, Resources
 
 Say = Callable[[str], None]
+_DISCOVERY_S = 10.0
 
 
 def replay_online(
@@ -77,9 +78,13 @@ def replay_online(
         image_transport=transport,
         on_mask=masks.take,
     )
-    with _node(options, parameters, transport, folder / 'node.log') as meter, connection as player:
+    log = folder / 'node.log'
+    with _node(options, parameters, transport, log) as meter, connection as player:
         if options.namespace:
-            player.check_running()
+            # A node whose process is known may still be starting.
+            player.check_running(WAIT_S if options.pid else _DISCOVERY_S)
+        else:
+            say(f'node started, log in {log}')
         say(f'playing at {f"{rate_hz:g} Hz" if rate_hz else "the rate of the recording"}')
         report = player.play(
             played_frames(recording),
@@ -144,8 +149,9 @@ def _config(parameters: Mapping[str, Any], report: PlayReport) -> dict[str, Any]
     """Options of the node: as it was asked for, replaced by what it reports."""
     kinds = types_of(ScheduleOptions) | types_of(EngineOptions)
     asked = {name: parameters[name] for name in kinds if name in parameters}
-    reported = {n: kinds[n](text) for n, text in report.health.model.items() if n in kinds}
-    return asked | reported
+    reported = {name: text for name, text in report.health.model.items() if name in kinds}
+    # A number of the size of the camera has no other value than the word.
+    return asked | {n: int(t) if t.isdecimal() else t for n, t in reported.items()}
 
 
 def _transport(
