@@ -149,9 +149,15 @@ def _config(parameters: Mapping[str, Any], report: PlayReport) -> dict[str, Any]
     """Options of the node: as it was asked for, replaced by what it reports."""
     kinds = types_of(ScheduleOptions) | types_of(EngineOptions)
     asked = {name: parameters[name] for name in kinds if name in parameters}
-    reported = {name: text for name, text in report.health.model.items() if name in kinds}
-    # A number of the size of the camera has no other value than the word.
-    return asked | {n: int(t) if t.isdecimal() else t for n, t in reported.items()}
+    reported = {n: text for n, text in report.health.model.items() if n in kinds}
+    return asked | {n: _typed(kinds[n], text) for n, text in reported.items()}
+
+
+def _typed(kind: type, text: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:  # the node says 'camera' for an inference height of 0
+        return text
 
 
 def _transport(
