@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -26,10 +27,10 @@ from dcfm_ros.replay.online.options import OnlineOptions
 from dcfm_ros.replay.options import FleetOptions, RecordingOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dcfm_ros.replay.run import ReplayRun
 
+Run = Callable[[Path], 'ReplayRun']
+"""Replays into the folder of a report."""
 # typer wants Optional on Python 3.10.
 OptionalTexts = Optional[list[str]]  # noqa: UP045
 OptionalPair = Optional[tuple[Path, Path]]  # noqa: UP045
@@ -101,37 +102,28 @@ def replay(
         if len(sources) > 1:
             raise ValueError(f'--online takes one recording, got {len(sources)}')
         refuse_given(context, ['fidelity', 'jobs', 'ray'], 'does not go with --online')
-        parameters: dict[str, Any] = {}
+        parameters = {**asdict(engine), **asdict(schedule)}
         if playing.namespace:
-            names = [field.name for table in (engine, schedule) for field in fields(table)]
-            refuse_given(context, [*names, 'checkpoint', 'threads'], 'is set in that node already')
-        else:
-            weights = str(find_checkpoint(checkpoint).resolve())
-            parameters = {'checkpoint': weights, **asdict(engine), **asdict(schedule)}
-            parameters['cpu_threads'] = fleet.threads
-        _replay_online(sources[0], recorded, folder, parameters, playing, json_file)
+            names = [*parameters, 'checkpoint', 'threads']
+            refuse_given(context, names, 'is set in that node already')
+        weights = str(find_checkpoint(checkpoint).resolve())
+        parameters |= {'checkpoint': weights, 'cpu_threads': fleet.threads}
+        _report(_online(sources[0], recorded, parameters, playing), folder, json_file)
         return
     refuse_given(context, [field.name for field in fields(OnlineOptions)], 'needs --online')
-    options = OfflineOptions(
+    how = OfflineOptions(
         checkpoint=find_checkpoint(checkpoint),
         engine=engine,
         schedule=schedule,
         fidelity=fidelity,
     )
     if len(sources) == 1 and fleet.jobs == 1 and not fleet.ray:
-        _replay_one(sources[0], recorded, folder, options, fleet.threads, json_file)
+        _report(_offline(sources[0], recorded, how, fleet.threads), folder, json_file)
     else:
-        _replay_many(sources, recorded, folder, options, fleet, json_file)
+        _replay_many(sources, recorded, folder, how, fleet, json_file)
 
 
-def _replay_one(
-    source: str,
-    recorded: RecordingOptions,
-    folder: Path,
-    options: Any,
-    threads: int,
-    json_file: Path | None,
-) -> None:
+def _offline(source: str, recorded: RecordingOptions, options: Any, threads: int) -> Run:
     import torch
 
     from dcfm_ros.replay.offline import replay_offline
@@ -141,35 +133,23 @@ def _replay_one(
         torch.set_num_threads(threads)
     recording = open_recording(source, recorded)
 
-    def run(part: Path) -> ReplayRun:
-        def progress(frames: Any) -> Any:
-            return with_progress(frames, 'replaying', recording.num_frames)
+    def progress(frames: Any) -> Any:
+        return with_progress(frames, 'replaying', recording.num_frames)
 
-        return replay_offline(recording, part / 'overlay.mp4', options, progress)
-
-    _report(run, folder, json_file)
+    return lambda part: replay_offline(recording, part / 'overlay.mp4', options, progress)
 
 
-def _replay_online(
-    source: str,
-    recorded: RecordingOptions,
-    folder: Path,
-    parameters: dict[str, Any],
-    playing: OnlineOptions,
-    json_file: Path | None,
-) -> None:
+def _online(
+    source: str, recorded: RecordingOptions, parameters: Any, playing: OnlineOptions
+) -> Run:
     from dcfm_ros.replay.online.replay import replay_online
     from dcfm_ros.replay.recording import open_recording
 
     recording = open_recording(source, recorded)
-    _report(
-        lambda part: replay_online(recording, part, parameters, playing, say=typer.echo),
-        folder,
-        json_file,
-    )
+    return lambda part: replay_online(recording, part, parameters, playing, say=typer.echo)
 
 
-def _report(run: Callable[[Path], ReplayRun], folder: Path, json_file: Path | None) -> None:
+def _report(run: Run, folder: Path, json_file: Path | None) -> None:
     from dcfm_ros.replay.report import report_folder, write_report
 
     with report_folder(folder) as part:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import csv
 import json
 from pathlib import Path
@@ -97,12 +97,10 @@ def compare_reports(
         OSError: If the files cannot be written.
     """
     one, other = read_report(first), read_report(second)
-    differs = [key for key in _DATA if _at(one['metadata'], key) != _at(other['metadata'], key)]
+    data = {key: [_at(report['metadata'], key) for report in (one, other)] for key in _DATA}
+    differs = [key for key, (a, b) in data.items() if a != b or (a is None and 'sha' in key)]
     if differs and not force:
-        what = ', '.join(
-            f'{key}: {_at(one["metadata"], key)} and {_at(other["metadata"], key)}'
-            for key in differs
-        )
+        what = ', '.join(f'{key}: {data[key][0]} and {data[key][1]}' for key in differs)
         raise ValueError(f'the reports are not of the same recording ({what}); use --force')
     kind = 'fidelity' if one['accuracy'] is None else 'accuracy'
     ious = [_at(report, f'{kind}.iou') or {} for report in (one, other)]
@@ -111,19 +109,9 @@ def compare_reports(
         'second': str(second),
         'same_recording': not differs,
         'same_masks': _same_masks(one, other),
-        'settings': _settings(
-            *({'kind': report['kind'], **report['metadata']} for report in (one, other))
-        ),
-        'figures': [
-            row
-            for value in VALUES
-            if (row := _row(value, _at(one, value.path), _at(other, value.path)))
-        ],
-        'iou': [
-            row
-            for name in dict.fromkeys((*ious[0], *ious[1]))
-            if (row := _row(ComparedValue(name, '', 'high'), ious[0].get(name), ious[1].get(name)))
-        ],
+        'settings': _settings(one, other),
+        'figures': _rows(VALUES, one, other),
+        'iou': _rows([ComparedValue(name, name, 'high') for name in ious[0] | ious[1]], *ious),
     }
     write_text(
         folder / 'comparison.html',
@@ -147,24 +135,31 @@ def _same_masks(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool | None
     return None if None in hashes else hashes[0] == hashes[1]
 
 
-def _row(value: ComparedValue, first: Any, second: Any) -> dict[str, Any] | None:
-    """A line of the comparison; None if neither report has the value."""
-    if first is None and second is None:
-        return None
-    row: dict[str, Any] = {'figure': value.name, 'first': first, 'second': second}
-    if first is None or second is None:
-        return row | {'difference': None, 'percent': None, 'verdict': ''}
-    difference = second - first
-    verdict = ''
-    if value.better and abs(difference) > _NOTABLE * abs(first):
-        verdict = 'better' if (difference < 0) == (value.better == 'low') else 'worse'
-    percent = 100 * difference / first if first else None
-    return row | {'difference': difference, 'percent': percent, 'verdict': verdict}
+def _rows(
+    values: Sequence[ComparedValue], one: Mapping[str, Any], other: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """A line for every value that a report has."""
+    rows = []
+    for value in values:
+        first, second = _at(one, value.path), _at(other, value.path)
+        row = {'figure': value.name, 'first': first, 'second': second}
+        row |= {'difference': None, 'percent': None, 'verdict': ''}
+        if first is not None and second is not None:
+            row['difference'] = difference = second - first
+            row['percent'] = 100 * difference / first if first else None
+            if value.better and abs(difference) > _NOTABLE * abs(first):
+                is_better = (difference < 0) == (value.better == 'low')
+                row['verdict'] = 'better' if is_better else 'worse'
+        if first is not None or second is not None:
+            rows.append(row)
+    return rows
 
 
 def _settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Settings that differ: weights, schedule, machine, versions."""
-    flat = [dict(_flattened(metadata)) for metadata in (one, other)]
+    flat = [
+        dict(_flattened({'kind': report['kind'], **report['metadata']})) for report in (one, other)
+    ]
     names = [n for n in dict.fromkeys((*flat[0], *flat[1])) if n not in _NOT_SETTINGS]
     return [
         {'setting': name, 'first': flat[0].get(name), 'second': flat[1].get(name)}

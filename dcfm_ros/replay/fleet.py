@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +22,16 @@ Open = Callable[[str], Recording]
 
 
 @dataclass(frozen=True)
-class FleetWork:
-    """A recording, and the folder for its report."""
-
-    source: str
-    folder: Path
-
-
-@dataclass(frozen=True)
 class FleetResult:
     """What became of a recording."""
 
-    work: FleetWork
+    source: str
+    folder: Path
+    """Of its report."""
     run: ReplayRun | None
     """Without its pictures; None if the recording failed."""
     error: str = ''
     """Why it failed."""
-
-
-@dataclass(frozen=True)
-class ReplayWorker:
-    """Replays one recording after the other, in any process."""
-
-    open_recording: Open
-    options: OfflineOptions
-
-    def __call__(self, work: FleetWork) -> FleetResult:
-        """Replay a recording and write its report; an error becomes part of the result."""
-        try:
-            with report_folder(work.folder) as part:
-                recording = self.open_recording(work.source)
-                run = replay_offline(recording, part / 'overlay.mp4', self.options)
-                write_report(part, run)
-        except Exception as error:
-            return FleetResult(work, None, str(error) or type(error).__name__)
-        return FleetResult(work, replace(run, snapshots=[]))
 
 
 def replay_fleet(
@@ -87,9 +63,8 @@ def replay_fleet(
         OSError: If the fleet's report cannot be written.
         RuntimeError: If a worker was killed again and again.
     """
-    folders = [folder / name for name in _names(sources)]
-    works = [FleetWork(source, path) for source, path in zip(sources, folders, strict=True)]
-    worker = ReplayWorker(open_recording, options)
+    works = list(zip(sources, [folder / name for name in _names(sources)], strict=True))
+    worker = partial(_replay, open_recording=open_recording, options=options)
     results = map_in_order(
         worker, works, jobs, ray_address, 'replaying', threads=threads, uses_gpu=True
     )
@@ -99,6 +74,20 @@ def replay_fleet(
         write_text(part / 'fleet.html', fleet_page(fleet, runs))
         write_json(part / 'fleet.json', fleet)
     return fleet
+
+
+def _replay(
+    work: tuple[str, Path], *, open_recording: Open, options: OfflineOptions
+) -> FleetResult:
+    """Replay a recording and write its report; an error becomes part of the result."""
+    source, folder = work
+    try:
+        with report_folder(folder) as part:
+            run = replay_offline(open_recording(source), part / 'overlay.mp4', options)
+            write_report(part, run)
+    except Exception as error:
+        return FleetResult(source, folder, None, str(error) or type(error).__name__)
+    return FleetResult(source, folder, replace(run, snapshots=[]))
 
 
 def fleet_statistics(results: Sequence[FleetResult]) -> dict[str, Any]:
@@ -125,7 +114,7 @@ def fleet_statistics(results: Sequence[FleetResult]) -> dict[str, Any]:
         'totals': totals,
         'rows': [_row(result) for result in results],
         'failed': [
-            {'bag': result.work.source, 'error': result.error}
+            {'bag': result.source, 'error': result.error}
             for result in results
             if result.run is None
         ],
@@ -140,8 +129,8 @@ def fleet_statistics(results: Sequence[FleetResult]) -> dict[str, Any]:
 
 def _row(result: FleetResult) -> dict[str, Any]:
     row: dict[str, Any] = {
-        'bag': result.work.source,
-        'report': result.work.folder.name,
+        'bag': result.source,
+        'report': result.folder.name,
         'error': result.error,
     }
     run = result.run
@@ -153,7 +142,7 @@ def _row(result: FleetResult) -> dict[str, Any]:
     return row | {
         'frames': found['frames_sent'],
         'keyframe_share': found['keyframe_share'],
-        **{f'latency_ms_{name}': found['latency_ms'][name] for name in _LATENCIES},
+        **{f'latency_ms_{n}': ms for n, ms in found['latency_ms'].items() if n != 'mean'},
         'miou': accuracy.get('miou'),
         'mvc8': accuracy.get('mvc8'),
         'streaming_miou': accuracy.get('streaming_miou'),
@@ -166,9 +155,6 @@ def _row(result: FleetResult) -> dict[str, Any]:
         'sha256': run.metadata['data']['sha256'],
         'masks_sha256': run.masks_sha256,
     }
-
-
-_LATENCIES = ('p50', 'p95', 'p99', 'max')
 
 
 def _names(sources: Sequence[str]) -> list[str]:
