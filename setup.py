@@ -93,7 +93,7 @@ setup(
     install_requires=[
         'av',
         'backports.zstd',
-        'Jinja2',
+        'jinja2',
         'matplotlib',
         'mcap',
         'numpy',

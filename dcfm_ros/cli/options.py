@@ -155,10 +155,8 @@ def _completed(given: dict[str, Any], offered: Mapping[str, Any]) -> dict[str, A
         if name in given and needed in offered and needed not in given:
             raise ValueError(f'{FLAGS[name]} ({given[name]}) needs {FLAGS[needed]}')
     if {'change_threshold', 'keyframe_interval'} <= given.keys():
-        told = ' and '.join(
-            f'{FLAGS[name]} ({given[name]})' for name in ('keyframe_interval', 'change_threshold')
-        )
-        raise ValueError(f'give one of {told}')
+        interval, threshold = given['keyframe_interval'], given['change_threshold']
+        raise ValueError(f'give one of --interval ({interval}) and --adaptive ({threshold})')
     if 'change_threshold' in given:
         given = given | {'schedule': 'adaptive'}
     is_sync = 'execution' in offered and given.get('execution') != 'amortised'
@@ -249,17 +247,3 @@ Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
 Backend = Annotated[str, typer.Option(help='auto, torch or openvino.')]
 Slices = Annotated[OptionalInt, typer.Option(min=1, help='Slices of an amortised keyframe.')]
 ConfidenceDrop = Annotated[OptionalFloat, typer.Option(hidden=True)]
-FixedInterval = Annotated[
-    OptionalInt, typer.Option(min=1, help='Keyframe interval, frames; default: 3.')
-]
-Adaptive = Annotated[
-    OptionalFloat, typer.Option(min=0.0, help='Change score that makes a keyframe instead.')
-]
-MaxInterval = Annotated[
-    OptionalInt, typer.Option(min=1, help='With --adaptive: longest interval, frames.')
-]
-Score = Annotated[
-    OptionalText, typer.Option(help='With --adaptive: compare image (default) or feature.')
-]
-MaxAge = Annotated[OptionalInt, typer.Option(min=0, help='Oldest feature to use, frames.')]
-Height = Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')]

@@ -26,7 +26,11 @@ class ComparedValue(NamedTuple):
 VALUES = (
     *(
         ComparedValue(f'latency{of}, {which} (ms)', f'latency_ms{key}.{which}', 'low')
-        for of, key in (('', ''), (', with deep encoder', '_key'), (', without', '_nonkey'))
+        for of, key in (
+            ('', ''),
+            (' with deep encoder', '_key'),
+            (' without deep encoder', '_nonkey'),
+        )
         for which in ('mean', 'p50', 'p95', 'p99', 'max')
     ),
     ComparedValue('jitter, mean (ms)', 'jitter_ms.mean', 'low'),

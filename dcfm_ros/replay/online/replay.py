@@ -70,35 +70,10 @@ def replay_online(
     if profile := options.fastdds_profile:
         use_profile(packaged_profile() if profile == 'large_images' else Path(profile))
     _, recorded_hz = recording.open()
-    transport = image_transport(recording)
     masks = MaskStore()
-    connection = connect(
-        namespace=options.namespace or 'segmentation',
-        reliability=options.reliability,
-        image_transport=transport,
-        on_mask=masks.take,
+    report, found = _play(
+        recording, folder / 'node.log', parameters, options, masks, rate_hz=rate_hz, say=say
     )
-    log = folder / 'node.log'
-    with _node(options, parameters, transport, log) as meter, connection as player:
-        if options.namespace:
-            # A node whose process is known may still be starting.
-            player.check_running(WAIT_S if options.pid else _DISCOVERY_S)
-        else:
-            say(f'node started, log in {log}')
-        say(f'playing at {f"{rate_hz:g} Hz" if rate_hz else "the rate of the recording"}')
-        report = player.play(
-            played_frames(recording),
-            rate_hz=rate_hz,
-            timeline=rate_hz is None,
-            wait_s=WAIT_S,
-        )
-        masks.is_closed = True
-        found = _transport(options, transport, player, meter)
-        found['timeline'] = node_statistics([report])
-        if meter is not None:
-            found['timeline']['process'] = use_of(meter, report)
-        if options.mode != 'timeline':
-            found |= _rates(options, recording, player, meter, say)
     say(f'{report.answered} of {report.sent} frames answered, drawing the overlay')
     checkpoint = Path(report.health.model['checkpoint'])
     net = read_metadata(checkpoint).config
@@ -127,6 +102,55 @@ def replay_online(
         transport=found,
         snapshots=recorder.snapshots,
     )
+
+
+def _play(
+    recording: Recording,
+    log: Path,
+    parameters: Mapping[str, Any],
+    options: OnlineOptions,
+    masks: MaskStore,
+    *,
+    rate_hz: float | None,
+    say: Say,
+) -> tuple[PlayReport, dict[str, Any]]:
+    """The first play, and `ReplayRun.transport` with the statistics of all plays."""
+    transport = image_transport(recording)
+    connection = connect(
+        namespace=options.namespace or 'segmentation',
+        reliability=options.reliability,
+        image_transport=transport,
+        on_mask=masks.take,
+    )
+    with _node(options, parameters, transport, log) as meter, connection as player:
+        if options.namespace:
+            # A node whose process is known may still be starting.
+            player.check_running(WAIT_S if options.pid else _DISCOVERY_S)
+        else:
+            say(f'node started, log in {log}')
+        say(f'playing at {f"{rate_hz:g} Hz" if rate_hz else "the rate of the recording"}')
+        report = player.play(
+            played_frames(recording),
+            rate_hz=rate_hz,
+            timeline=rate_hz is None,
+            wait_s=WAIT_S,
+        )
+        masks.is_closed = True
+        found: dict[str, Any] = {
+            'mode': options.mode,
+            'rmw': player.rmw,
+            'ros_distro': os.environ.get('ROS_DISTRO'),
+            'image_transport': transport,
+            'qos': player.qos,
+            'fastdds_profile': profile_in_use(),
+            'segment_mb': None if meter is None else shared_segment_mb(meter.pid),
+            'timeline': node_statistics([report]),
+        }
+        if meter is not None:
+            found['timeline']['process'] = use_of(meter, report)
+        if options.mode != 'timeline':
+            found |= _rates(options, recording, player, meter, say)
+    return report, found
 
 
 @contextmanager
@@ -158,21 +182,6 @@ def _typed(kind: type, text: str) -> Any:
         return kind(text)
     except ValueError:  # the node says 'camera' for an inference height of 0
         return text
-
-
-def _transport(
-    options: OnlineOptions, transport: str, player: Player, meter: ProcessMeter | None
-) -> dict[str, Any]:
-    """What lies between player and node."""
-    return {
-        'mode': options.mode,
-        'rmw': player.rmw,
-        'ros_distro': os.environ.get('ROS_DISTRO'),
-        'image_transport': transport,
-        'qos': player.qos,
-        'fastdds_profile': profile_in_use(),
-        'segment_mb': None if meter is None else shared_segment_mb(meter.pid),
-    }
 
 
 def _rates(

@@ -43,8 +43,9 @@ def comparison_page(
 
 
 def _with_percent(row: Mapping[str, Any]) -> dict[str, Any]:
-    percent = row['percent']
-    return {**row, 'percent': None if percent is None else f'{percent:+.1f} %'}
+    percent = None if row['percent'] is None else f'{row["percent"]:+.1f} %'
+    named = {'value': row['figure'], **row, 'percent': percent}
+    return {name: value for name, value in named.items() if name != 'figure'}
 
 
 def _short(value: Any) -> Any:

@@ -10,14 +10,13 @@ from typing import Any
 
 import cv2
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
 import numpy as np
 from numpy.typing import NDArray
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of this package; what it shows is escaped, except `svg` plots."""
+    """Fill a template of this package; all values are escaped, except plots."""
     return _environment().get_template(template).render(values)
 
 
@@ -52,14 +51,14 @@ def jpeg(image: NDArray[np.uint8]) -> str:
     return 'data:image/jpeg;base64,' + base64.b64encode(data.tobytes()).decode()
 
 
-def svg(figure: Figure | None) -> Markup:
-    """A plot, as part of the page; empty for None."""
+def svg(figure: Figure | None) -> str:
+    """A plot to be put into a page as it is; '' for None."""
     if figure is None:
-        return Markup()
+        return ''
     buffer = io.StringIO()
     figure.savefig(buffer, format='svg')
     text = buffer.getvalue()
-    return Markup(text[text.index('<svg') :])
+    return text[text.index('<svg') :]
 
 
 @cache
@@ -71,7 +70,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        plain=plain, number=number, percent=percent, words=words, jpeg=jpeg, svg=svg
-    )
+    environment.filters.update(plain=plain, number=number, percent=percent, words=words, jpeg=jpeg)
     return environment
