@@ -88,14 +88,19 @@ class PlayerNode(Node):
         return {space for name, space in nodes if name == 'segmentation_node'}
 
     def wait_until_ready(self, wait_s: float) -> None:
-        """Wait until the node is active and both directions are matched at both ends."""
-        end_s = time.monotonic() + wait_s
+        """Wait until the node is active and both directions are matched at both ends.
+
+        Raises:
+            TimeoutError: If that takes longer, or the node reports that it has failed.
+        """
+        start_s = time.monotonic()
         with self._changed:
             while problem := self._not_ready():
-                left_s = end_s - time.monotonic()
-                if left_s <= 0:
-                    raise TimeoutError(f'waited {wait_s:.0f} s for {self._node_name}: {problem}')
-                self._changed.wait(min(left_s, 0.1))
+                passed_s = time.monotonic() - start_s
+                if passed_s >= wait_s or self._health.has_failed:
+                    name = self._node_name
+                    raise TimeoutError(f'waited {passed_s:.0f} s for {name}: {problem}')
+                self._changed.wait(min(wait_s - passed_s, 0.1))
 
     def begin(self) -> None:
         """Forget the frames of the play before; the node is ready, and idle."""

@@ -23,9 +23,9 @@ def render(template: str, **values: Any) -> str:
 def plain(value: Any) -> str:
     """A value as people read it."""
     if isinstance(value, Mapping):
-        return ', '.join(f'{key} {plain(item)}' for key, item in value.items())
+        return ', '.join(f'{key} {plain(item)}' for key, item in value.items()) or '-'
     if isinstance(value, (list, tuple)):
-        return '; '.join(plain(item) for item in value)
+        return '; '.join(plain(item) for item in value) or '-'
     return f'{value:.3f}' if isinstance(value, float) else '-' if value is None else str(value)
 
 

@@ -69,7 +69,7 @@ def _provenance(report: Mapping[str, Any]) -> dict[str, Any]:
     groups = {**report['metadata'], 'resources': report['resources']}
     for name, value in groups.items():
         if isinstance(value, Mapping):
-            shown |= {f'{words(name)}: {words(key)}': item for key, item in value.items()}
+            shown |= {f'{name}: {key}': item for key, item in value.items()}
         else:
-            shown[words(name)] = value
-    return shown | {'masks sha256': report['masks_sha256']}
+            shown[name] = value
+    return shown | {'masks_sha256': report['masks_sha256']}

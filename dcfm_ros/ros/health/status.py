@@ -135,6 +135,11 @@ class NodeHealth:
     dropped: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(DROP_CAUSES, 0))
     """Frames without a mask since the start of the node, by cause."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last transition failed, so that the node will not become active."""
+        return self.state != 'active' and not self.message.startswith(self.state)
+
     @classmethod
     def from_values(cls, values: Mapping[str, Mapping[str, str]], message: str = '') -> NodeHealth:
         """Read the values that the functions above wrote, by task; what is absent is 0 or ''.
