@@ -25,17 +25,20 @@ ifdef AMENT_PREFIX_PATH
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH
 endif
 
+# A file stays with one worker, for its fixtures, and test/conftest.py puts the long files first.
+pytest := OMP_NUM_THREADS=1 .venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 
 .ONESHELL:
 .SHELLFLAGS := -ec
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check format clean
+.PHONY: help demo quick test check format clean
 
 help:
 	@echo 'make demo     watch the ROS node segment a drive; results in $(OUT)'
 	echo '              own input: VIDEO=file, BAG=folder or IMAGES=folder'
+	echo 'make quick    run the quick tests: no ROS processes, builds, trainings'
 	echo 'make test     run all tests, ruff and mypy'
 	echo 'make check    ruff and mypy only'
 	echo 'make format   format the code'
@@ -46,9 +49,12 @@ demo: .venv/demo.installed
 	    $${BAG:+--bag "$$BAG"} $${IMAGES:+--images "$$IMAGES"} $${TOPIC:+--topic "$$TOPIC"} \
 	    $${LABELS:+--labels "$$LABELS"} $${LABEL_TOPIC:+--label-topic "$$LABEL_TOPIC"}
 
+quick: .venv/test.installed
+	@$(pytest) -m 'not (dds or build or train or slow)' test
+
 test: .venv/test.installed
 	@status=0
-	OMP_NUM_THREADS=1 .venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile test || status=1
+	$(pytest) test || status=1
 	$(MAKE) --no-print-directory check || status=1
 	exit $$status
 

@@ -134,6 +134,7 @@ setup(
         'test': [
             'colcon-core',
             'colcon-ros',
+            'filelock',
             'hypothesis',
             'pytest',
             'pytest-xdist',

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import json
 from pathlib import Path
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 from numpy.typing import NDArray
 import pytest
 
 pytest.importorskip('rclpy')
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from running_node import NodeProcess, Peer, running_peer, set_parameter, wait_for
+from peer import BEST_EFFORT, LATCHED, Diagnostics, Peer, answer_to
+from running_node import CLOUD, NodeProcess, running_node, wait_for
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header, String
 
 from dcfm_ros.cloud.points import POINT
 from dcfm_ros.ros.messages import array_to_image, ns_to_stamp
 
+pytestmark = pytest.mark.dds
 NODE = '/segmentation/semantic_cloud_node'
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 LABELS = {'0': {'name': 'sky', 'rgb': [1, 2, 3]}, '1': {'name': 'car', 'rgb': [255, 0, 9]}}
 DEPTH = np.full((6, 8), 2000, np.uint16)
 MASK = np.repeat(np.array([[0, 1]], np.uint8), 4, 1).repeat(6, 0)
 STEP_NS = 33_000_000
-
-
-class CloudProcess(NodeProcess):
-    program = ('-m', 'dcfm_ros.cloud.node')
+K = [4.0, 0.0, 4.0, 0.0, 4.0, 3.0, 0.0, 0.0, 1.0]
 
 
 class Scene:
@@ -44,17 +43,15 @@ class Scene:
         self.stamp_ns = time.time_ns()
         topics = ('depth/image', 'mask')
         self.images = {topic: peer.connect(f'/segmentation/{topic}') for topic in topics}
-        self.info = peer.create_publisher(CameraInfo, '/segmentation/depth/camera_info', 1)
-        wait_for(self.info.get_subscription_count, 'a subscription of camera_info')
+        self.info = peer.connect('/segmentation/depth/camera_info', 1, CameraInfo)
         self.labels = peer.create_publisher(String, '/segmentation/labels', LATCHED)
         self.labels.publish(String(data=json.dumps(LABELS)))
         wait_for(self.labels.get_subscription_count, 'a subscription of labels')
         self.clouds: list[PointCloud2] = peer.listen(PointCloud2, '/segmentation/points')
-        self.diagnostics: list[Any] = peer.listen(DiagnosticArray, '/diagnostics')
+        self.diagnostics = Diagnostics(peer, NODE)
 
     def calibrate(self, width: int = 8, height: int = 6) -> None:
-        k = [4.0, 0.0, 4.0, 0.0, 4.0, 3.0, 0.0, 0.0, 1.0]
-        self.info.publish(CameraInfo(width=width, height=height, k=k))
+        self.info.publish(CameraInfo(width=width, height=height, k=K))
 
     def publish(self, topic: str, pixels: NDArray[Any], encoding: str, **fields: Any) -> Header:
         header = Header(stamp=ns_to_stamp(self.stamp_ns), frame_id='optical')
@@ -65,13 +62,15 @@ class Scene:
         self.images[topic].publish(message)
         return header
 
-    def show(self) -> list[PointCloud2]:
-        """A depth image and its mask; returns their cloud if it has come already."""
+    def show(self) -> Header:
+        """A depth image and its mask; returns their header."""
         self.stamp_ns += STEP_NS
         header = self.publish('depth/image', DEPTH, '16UC1')
         self.publish('mask', MASK, 'mono8')
-        time.sleep(0.05)
-        return [cloud for cloud in self.clouds if cloud.header == header]
+        return header
+
+    def is_answered(self, header: Header) -> bool:
+        return any(cloud.header == header for cloud in self.clouds)
 
     def see(
         self, depth: NDArray[Any] = DEPTH, encoding: str = '16UC1', **fields: Any
@@ -83,22 +82,13 @@ class Scene:
         return self.cloud_of(header)
 
     def cloud_of(self, header: Header) -> PointCloud2:
-        wait_for(lambda: [c for c in self.clouds if c.header == header], 'a cloud of the stamp')
-        return next(cloud for cloud in self.clouds if cloud.header == header)
+        cloud: PointCloud2 = answer_to(self.clouds, header)
+        return cloud
 
-    def values(self, task: str) -> dict[str, str]:
-        """What the newest diagnostics say, with level and message."""
-        told = len(self.diagnostics)
-        wait_for(lambda: len(self.diagnostics) > told, 'diagnostics')
-        (status,) = (
-            status for status in self.diagnostics[-1].status if status.name == f'{NODE}: {task}'
-        )
-        values = {entry.key: entry.value for entry in status.values}
-        return values | {'level': str(status.level[0]), 'message': status.message}
-
-    def wait_for_value(self, task: str, key: str, value: str) -> dict[str, str]:
-        wait_for(lambda: self.values(task)[key] == value, f'{key} {value} of {task}')
-        return self.values(task)
+    def count(self, key: str) -> int:
+        """A counter of the depth images, from diagnostics that come from now on."""
+        self.diagnostics.next('depth images')
+        return int(self.diagnostics.values('depth images')[key])
 
 
 def points_of(cloud: PointCloud2) -> NDArray[np.void]:
@@ -106,21 +96,15 @@ def points_of(cloud: PointCloud2) -> NDArray[np.void]:
 
 
 @pytest.fixture(scope='module')
-def peer() -> Iterator[Peer]:
-    with running_peer() as running:
-        yield running
-
-
-@pytest.fixture(scope='module')
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     log = tmp_path_factory.mktemp('cloud') / 'log'
-    running = CloudProcess(log, use_confidence='false', max_time_difference_ms=20)
-    yield running
-    running.stop()
+    values = {'use_confidence': 'false', 'max_time_difference_ms': 20}
+    with running_node(log, program=CLOUD, **values) as process:
+        yield process
 
 
 @pytest.fixture(scope='module')
-def started(process: NodeProcess, peer: Peer) -> Scene:
+def started(peer: Peer) -> Scene:
     return Scene(peer)
 
 
@@ -128,7 +112,14 @@ def started(process: NodeProcess, peer: Peer) -> Scene:
 def scene(started: Scene) -> Scene:
     """Both sides know of each other, nothing waits for a partner, nothing is refused."""
     started.calibrate()
-    wait_for(started.show, 'a cloud', pause_s=0.1)
+    shown: list[Header] = []
+
+    def some_is_answered() -> bool:
+        shown.append(started.show())
+        return any(map(started.is_answered, shown))
+
+    wait_for(some_is_answered, 'a cloud', pause_s=0.02)
+    started.see()
     return started
 
 
@@ -197,31 +188,40 @@ def test_mask_of_another_clock_is_taken_within_the_tolerance(scene: Scene) -> No
 
 
 def test_depth_without_a_mask_is_counted(scene: Scene) -> None:
-    before = int(scene.values('depth images')['dropped_no_mask'])
+    before = scene.count('dropped_no_mask')
     for _ in range(4):
         scene.stamp_ns += STEP_NS
         scene.publish('depth/image', DEPTH, '16UC1')
     scene.see()
-    scene.wait_for_value('depth images', 'dropped_no_mask', str(before + 4))
+    scene.diagnostics.wait_for_value('depth images', 'dropped_no_mask', str(before + 4))
 
 
 def test_every_depth_image_is_a_cloud_or_counted(scene: Scene) -> None:
     scene.see()
-    values = scene.values('depth images')
+    scene.diagnostics.next('clouds')
+    values = scene.diagnostics.values('depth images')
     dropped = sum(int(value) for key, value in values.items() if key.startswith('dropped_'))
-    clouds = int(scene.values('clouds')['clouds'])
+    clouds = int(scene.diagnostics.values('clouds')['clouds'])
     assert int(values['frames_received']) == clouds + dropped - int(values['dropped_lost'])
 
 
 def test_calibration_of_another_view_is_refused_and_told(scene: Scene) -> None:
     scene.calibrate(16, 9)
-    wait_for(lambda: not scene.show(), 'no cloud')
-    values = scene.wait_for_value('depth images', 'level', '2')
-    assert int(values['dropped_refused']) > 0
-    assert '`camera_info` must have the aspect ratio' in values['message']
+    text = '`camera_info` must have the aspect ratio'
+
+    def is_told() -> bool:
+        scene.show()
+        return text in scene.diagnostics.newest('depth images').message
+
+    wait_for(is_told, 'the reason', pause_s=0.05)
+    assert scene.diagnostics.newest('depth images').level == DiagnosticStatus.ERROR
+    assert int(scene.diagnostics.values('depth images')['dropped_refused']) > 0
+    unanswered = scene.show()
     scene.calibrate()
-    wait_for(scene.show, 'a cloud again')
-    scene.wait_for_value('depth images', 'level', '0')
+    before = len(scene.clouds)
+    wait_for(lambda: scene.show() and len(scene.clouds) > before, 'a cloud', pause_s=0.05)
+    assert not scene.is_answered(unanswered)
+    scene.diagnostics.wait_for_level('depth images', DiagnosticStatus.OK)
 
 
 @pytest.mark.parametrize(
@@ -234,12 +234,12 @@ def test_calibration_of_another_view_is_refused_and_told(scene: Scene) -> None:
     ],
 )
 def test_bad_depth_is_refused_and_the_next_is_answered(
-    scene: Scene, process: NodeProcess, fields: dict[str, Any], told: str
+    scene: Scene, node: NodeProcess, fields: dict[str, Any], told: str
 ) -> None:
     scene.stamp_ns += STEP_NS
     scene.publish('depth/image', DEPTH, **({'encoding': '16UC1'} | fields))
     scene.publish('mask', MASK, 'mono8')
-    process.wait_for_log(told)
+    node.wait_for_log(told)
     assert scene.see().width == 8
 
 
@@ -251,39 +251,44 @@ def test_stamps_that_go_back_are_no_end(scene: Scene) -> None:
     assert scene.see().width == 8
 
 
-def test_parameters_change_the_next_cloud(scene: Scene) -> None:
-    try:
-        assert set_parameter(scene.peer, NODE, 'stride', 2).successful
-        assert set_parameter(scene.peer, NODE, 'max_range', 1.0).successful
-        cloud = scene.see()
-        assert (cloud.height, cloud.width) == (3, 4)
-        assert np.isnan(points_of(cloud)['z']).all()
-    finally:
-        set_parameter(scene.peer, NODE, 'stride', 1)
-        set_parameter(scene.peer, NODE, 'max_range', 0.0)
+@pytest.fixture
+def set_cloud(scene: Scene) -> Iterator[Callable[..., None]]:
+    """Set parameters for the length of a test."""
+    changed: dict[str, Any] = {}
+
+    def set_cloud(**values: Any) -> None:
+        changed.update(zip(values, scene.peer.get_values(NODE, *values), strict=True))
+        assert scene.peer.try_to_set(NODE, **values).successful
+
+    yield set_cloud
+    assert scene.peer.try_to_set(NODE, **changed).successful
+
+
+def test_parameters_change_the_next_cloud(scene: Scene, set_cloud: Callable[..., None]) -> None:
+    set_cloud(stride=2, max_range=1.0)
+    cloud = scene.see()
+    assert (cloud.height, cloud.width) == (3, 4)
+    assert np.isnan(points_of(cloud)['z']).all()
 
 
 def test_bad_parameter_is_refused_with_a_reason(scene: Scene) -> None:
-    answer = set_parameter(scene.peer, NODE, 'stride', 0)
+    answer = scene.peer.try_to_set(NODE, stride=0)
     assert not answer.successful
     assert 'stride' in answer.reason
 
 
-def test_filtered_cloud_has_the_classes_asked_for(scene: Scene) -> None:
+def test_filtered_cloud_has_the_classes_asked_for(
+    scene: Scene, set_cloud: Callable[..., None]
+) -> None:
     filtered = scene.peer.listen(PointCloud2, '/segmentation/points/filtered')
     depth = DEPTH.copy()
     depth[0] = 0
-    try:
-        assert set_parameter(scene.peer, NODE, 'keep_labels', ['car', 'cat']).successful
-        cloud = scene.see(depth)
-        wait_for(lambda: [c for c in filtered if c.header == cloud.header], 'a filtered cloud')
-        points = points_of(filtered[-1])
-        assert (points['label'] == 1).all()
-        assert (filtered[-1].height, filtered[-1].width, filtered[-1].is_dense) == (1, 20, True)
-        told = scene.wait_for_value('clouds', 'level', '1')['message']
-        assert told == '`keep_labels` has no such class: cat'
-    finally:
-        set_parameter(scene.peer, NODE, 'keep_labels', [''])
+    set_cloud(keep_labels=['car', 'cat'])
+    found = answer_to(filtered, scene.see(depth).header)
+    assert (points_of(found)['label'] == 1).all()
+    assert (found.height, found.width, found.is_dense) == (1, 20, True)
+    status = scene.diagnostics.wait_for_level('clouds', DiagnosticStatus.WARN)
+    assert status.message == '`keep_labels` has no such class: cat'
 
 
 def test_mask_and_confidence_come_in_the_size_of_the_cloud(scene: Scene) -> None:
@@ -301,26 +306,18 @@ def test_mask_and_confidence_come_in_the_size_of_the_cloud(scene: Scene) -> None
 def test_other_frames_are_told(scene: Scene) -> None:
     scene.stamp_ns += STEP_NS
     scene.publish('depth/image', DEPTH, '16UC1', header=Header(frame_id='depth'))
-    told = scene.wait_for_value('clouds', 'depth_frame', 'depth')
-    assert told['level'] == '1'
-    assert 'depth is in frame depth, the mask in optical' in told['message']
+    status = scene.diagnostics.wait_for_value('clouds', 'depth_frame', 'depth')
+    assert status.level == DiagnosticStatus.WARN
+    assert 'depth is in frame depth, the mask in optical' in status.message
 
 
-def test_what_is_missing_is_told_and_confidence_is_waited_for(
-    peer: Peer, process: NodeProcess, tmp_path: Path
-) -> None:
-    other = CloudProcess(
-        tmp_path / 'log', '-r', '__ns:=/other', '-r', '__node:=cloud', color='image'
-    )
+def test_what_is_missing_is_told_and_confidence_is_waited_for(peer: Peer, tmp_path: Path) -> None:
+    names = ('-r', '__ns:=/other', '-r', '__node:=cloud')
     topics = ('depth/image', 'mask', 'confidence', 'image')
-    try:
+    with running_node(tmp_path / 'log', *names, program=CLOUD, color='image') as other:
         publishers = {topic: peer.connect(f'/other/{topic}') for topic in topics}
         clouds = peer.listen(PointCloud2, '/other/points')
-        diagnostics = peer.listen(DiagnosticArray, '/diagnostics')
-
-        def told(text: str) -> bool:
-            statuses = (status for array in diagnostics for status in array.status)
-            return any(text in s.message for s in statuses if s.name == '/other/cloud: clouds')
+        diagnostics = Diagnostics(peer, '/other/cloud')
 
         def publish(stamp: int, *topics: str) -> None:
             header = Header(stamp=ns_to_stamp(stamp * STEP_NS))
@@ -338,12 +335,10 @@ def test_what_is_missing_is_told_and_confidence_is_waited_for(
 
         publish(1, *topics)
         missing = 'no clouds: nothing comes on /other/depth/camera_info'
-        wait_for(lambda: told(missing), missing)
-        info = peer.create_publisher(CameraInfo, '/other/depth/camera_info', 1)
-        wait_for(info.get_subscription_count, 'a subscription of camera_info')
-        k = [4.0, 0.0, 4.0, 0.0, 4.0, 3.0, 0.0, 0.0, 1.0]
-        info.publish(CameraInfo(width=8, height=6, k=k))
-        time.sleep(0.2)
+        diagnostics.wait_for_message('clouds', missing)
+        info = peer.connect('/other/depth/camera_info', kind=CameraInfo)
+        info.publish(CameraInfo(width=8, height=6, k=K))
+        wait_for(lambda: missing not in diagnostics.newest('clouds').message, 'the calibration')
         publish(2, 'depth/image', 'mask', 'image')
         publish(3, *topics)
         wait_for(lambda: clouds, 'a cloud')
@@ -351,28 +346,6 @@ def test_what_is_missing_is_told_and_confidence_is_waited_for(
         points = points_of(clouds[0])
         assert points['confidence'] == pytest.approx(0.2)
         assert (points['rgb'].view(np.uint32) == 0x070707).all()
-    finally:
-        assert other.stop() == 0
-
-
-def test_best_effort_publishers_are_heard(peer: Peer, tmp_path: Path) -> None:
-    other = CloudProcess(tmp_path / 'log', '-r', '__ns:=/effort', use_confidence='false')
-    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-    try:
-        topics = ('depth/image', 'mask')
-        publishers = [peer.create_publisher(Image, f'/effort/{topic}', qos) for topic in topics]
-        diagnostics = peer.listen(DiagnosticArray, '/diagnostics')
-
-        def received() -> bool:
-            for publisher in publishers:
-                publisher.publish(Image())
-            statuses = (status for array in diagnostics for status in array.status)
-            values = (s.values for s in statuses if s.name.startswith('/effort/'))
-            told = {entry.key: entry.value for entries in values for entry in entries}
-            return told.get('reliability') == 'best_effort' and told['frames_received'] != '0'
-
-        wait_for(received, 'a depth image', pause_s=0.1)
-    finally:
         assert other.stop() == 0
 
 
@@ -380,38 +353,43 @@ def test_best_effort_publishers_are_heard(peer: Peer, tmp_path: Path) -> None:
 def test_signal_under_load_ends_it_with_code_0(
     peer: Peer, tmp_path: Path, how: signal.Signals
 ) -> None:
-    other = CloudProcess(tmp_path / 'log', '-r', '__ns:=/load', use_confidence='false')
-    depth, mask = (peer.connect(f'/load/{topic}') for topic in ('depth/image', 'mask'))
-    clouds = peer.listen(PointCloud2, '/load/points')
-    info = peer.create_publisher(CameraInfo, '/load/depth/camera_info', LATCHED)
-    k = [400.0, 0.0, 320.0, 0.0, 400.0, 240.0, 0.0, 0.0, 1.0]
-    info.publish(CameraInfo(width=640, height=480, k=k))
-    wait_for(info.get_subscription_count, 'a subscription of camera_info')
-    pixels = np.full((480, 640), 2000, np.uint16)
-    stamp = 0
-    while len(clouds) < 3:
-        stamp += 1
-        header = Header(stamp=ns_to_stamp(stamp * STEP_NS))
-        message = array_to_image(pixels.view(np.uint8), '16UC1', header)
-        message.width = 640
-        depth.publish(message)
-        mask.publish(array_to_image(pixels.astype(np.uint8), 'mono8', header))
+    """And it hears publishers of both kinds: the masks are reliable, the depth is not."""
+    arguments = ('-r', '__ns:=/load')
+    with running_node(
+        tmp_path / 'log', *arguments, program=CLOUD, use_confidence='false'
+    ) as other:
+        depth = peer.create_publisher(Image, '/load/depth/image', BEST_EFFORT)
+        mask = peer.connect('/load/mask')
+        clouds = peer.listen(PointCloud2, '/load/points')
+        info = peer.create_publisher(CameraInfo, '/load/depth/camera_info', LATCHED)
+        k = [400.0, 0.0, 320.0, 0.0, 400.0, 240.0, 0.0, 0.0, 1.0]
         info.publish(CameraInfo(width=640, height=480, k=k))
-        time.sleep(0.02)
-    assert other.stop(how) == 0
-    assert 'Traceback' not in other.log
+        pixels = np.full((480, 640), 2000, np.uint16)
+        stamp = 0
+
+        def is_under_load() -> bool:
+            nonlocal stamp
+            stamp += 1
+            header = Header(stamp=ns_to_stamp(stamp * STEP_NS))
+            message = array_to_image(pixels.view(np.uint8), '16UC1', header)
+            message.width = 640
+            depth.publish(message)
+            mask.publish(array_to_image(pixels.astype(np.uint8), 'mono8', header))
+            return len(clouds) >= 3
+
+        wait_for(is_under_load, 'clouds', pause_s=0.02)
+        assert other.stop(how) == 0
+        assert 'Traceback' not in other.log
 
 
 def test_wrong_parameters_end_the_start_with_a_line_each(tmp_path: Path) -> None:
-    process = CloudProcess(tmp_path / 'log', stride=0, color='blue', max_rnage=3.0)
+    values = {'stride': 0, 'color': 'blue', 'max_rnage': 3.0}
+    process = NodeProcess(tmp_path / 'log', program=CLOUD, **values)
     assert process.wait() == 2
-    assert '`stride` must be a whole number from 1 to 64 , got 0'.replace(' ,', ',') in process.log
+    assert '`stride` must be a whole number from 1 to 64, got 0' in process.log
     assert "`color` must be one of class, image, got 'blue'" in process.log
 
 
 def test_it_needs_no_torch() -> None:
-    import subprocess
-    import sys
-
     code = 'import sys, dcfm_ros.cloud.node; sys.exit("torch" in sys.modules)'
     subprocess.run([sys.executable, '-c', code], check=True)

@@ -147,15 +147,13 @@ def test_recording_without_labels_is_trained_on(folder, trained):
 
 def test_node_publishes_masks_of_the_own_classes(folder, trained):
     pytest.importorskip('rclpy', reason='the node needs ROS')
-    from rclpy.qos import DurabilityPolicy, QoSProfile
-    from running_node import running_peer
+    from peer import LATCHED, running_peer
     from sensor_msgs.msg import Image
     from std_msgs.msg import String
 
     names, masks = [], []
-    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     with running_peer() as peer:
-        peer.create_subscription(String, '/segmentation/labels', names.append, latched)
+        peer.create_subscription(String, '/segmentation/labels', names.append, LATCHED)
         peer.create_subscription(Image, '/segmentation/mask', masks.append, 100)
         run('demo')
     labels = json.loads(names[0].data)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 import struct
 
 import numpy as np
@@ -51,60 +48,3 @@ def test_classes_become_those_of_autoware() -> None:
 def test_entry_without_a_class_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match=f'`class_map` must have entries .*got {entry!r}'):
         autoware_ids({0: 'road'}, [entry])
-
-
-def test_node_encodes_masks(tmp_path: Path) -> None:
-    pytest.importorskip('rclpy')
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    from rclpy.qos import DurabilityPolicy, QoSProfile
-    from running_node import NodeProcess, running_peer, wait_for
-    from sensor_msgs.msg import Image
-    from std_msgs.msg import Header, String
-
-    from dcfm_ros.ros.messages import array_to_image
-
-    class RunLengthProcess(NodeProcess):
-        program = ('-m', 'dcfm_ros.ros.run_length_node')
-
-    mask = np.array([[3, 3, 8], [8, 8, 255]], np.uint8)
-    names = {'3': {'name': 'road', 'rgb': [0, 0, 0]}, '8': {'name': 'car', 'rgb': [0, 0, 0]}}
-    process = RunLengthProcess(tmp_path / 'log')
-    try:
-        with running_peer() as peer:
-            qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-            labels = peer.create_publisher(String, '/segmentation/labels', qos)
-            labels.publish(String(data=json.dumps(names)))
-            masks = peer.connect('/segmentation/mask')
-            encoded = peer.listen(Image, '/segmentation/mask/rle')
-            message = array_to_image(mask, 'mono8', Header(frame_id='optical'))
-
-            def is_answered() -> bool:
-                masks.publish(Image(encoding='rgb8'))  # refused
-                masks.publish(message)
-                return bool(encoded)
-
-            wait_for(is_answered, 'runs', pause_s=0.1)
-            found = encoded[0]
-            assert (found.header, found.encoding) == (message.header, 'mono8')
-            assert (found.height, found.width, found.step) == (2, 3, 3)
-            decoded = decode(bytes(found.data), (2, 3))
-            assert decoded.tolist() == [[ROAD, ROAD, CAR], [CAR, CAR, 0]]
-    finally:
-        assert process.stop() == 0
-
-
-def test_node_knows_the_overrides_of_its_input_only(tmp_path: Path) -> None:
-    pytest.importorskip('rclpy')
-    from running_node import NodeProcess
-
-    class RunLengthProcess(NodeProcess):
-        program = ('-m', 'dcfm_ros.ros.run_length_node')
-
-    mask = 'qos_overrides./segmentation/mask'
-    given = {f'{mask}.{entity}.depth': 2 for entity in ('subscription', 'publisher')}
-    process = RunLengthProcess(tmp_path / 'log', **given)
-    try:
-        process.wait_for_log(f'`{mask}.publisher.depth` is ignored')
-        assert f'`{mask}.subscription.depth`' not in process.log
-    finally:
-        assert process.stop() == 0

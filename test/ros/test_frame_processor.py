@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from running_node import Peer, running_peer
+from peer import Peer, running_peer
 import torch
 
 from dcfm_ros.engine import FrameResult

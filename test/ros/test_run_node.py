@@ -10,6 +10,8 @@ pytest.importorskip('rclpy')
 
 from running_node import NodeProcess
 
+pytestmark = pytest.mark.dds
+
 HIT_BY_A_SIGNAL = """if True:
     import os
     import signal
@@ -34,10 +36,8 @@ HIT_BY_A_SIGNAL = """if True:
 
 
 def run(log: Path, **where: object) -> NodeProcess:
-    class HitNode(NodeProcess):
-        program = ('-c', HIT_BY_A_SIGNAL.format(**where))
-
-    return HitNode(log, cpu_threads=1, backend='torch')
+    program = ('-c', HIT_BY_A_SIGNAL.format(**where))
+    return NodeProcess(log, program=program, cpu_threads=1, backend='torch')
 
 
 @pytest.mark.parametrize('how', ['SIGINT', 'SIGTERM'])
