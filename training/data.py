@@ -10,11 +10,12 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Subset
 
-from dcfm_ros.models.labels import CAMVID_NAMES
-from dcfm_ros.training.footage.clips import near_labels, raise_problems
-from dcfm_ros.training.footage.datasets import Clip, hold_out, search_clips
-from dcfm_ros.training.footage.frame_check import problems_once
-from dcfm_ros.training.footage.label_sets import CAMVID, load_label_set
+from dcfm_ros.models.labels import CAMVID_NAMES, UNLABELLED
+from dcfm_ros.training.footage.class_files import load_label_set
+from dcfm_ros.training.footage.clips import Clip, hold_out, near_labels, raise_problems
+from dcfm_ros.training.footage.datasets import search_clips
+from dcfm_ros.training.footage.frame_check import absent_classes, check_frames_once
+from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.pairs.augment import PairAugmentation, RoadSceneAugmentation
 from dcfm_ros.training.pairs.class_balance import BalancedPairs
 from dcfm_ros.training.pairs.clip_pairs import (
@@ -29,6 +30,8 @@ from dcfm_ros.training.pairs.pair_mixing import PairMixing
 from dcfm_ros.training.pairs.pair_sources import PairSource
 from dcfm_ros.training.pairs.source_loading import in_classes_of, load_drives, load_source
 from dcfm_ros.training.pairs.source_options import RENDERED, SourceOptions
+
+_Found = tuple[SourceOptions, list[Clip]]
 
 
 class PairData(LightningDataModule):
@@ -104,10 +107,10 @@ class PairData(LightningDataModule):
         # Before any OpenCV call: a worker forked after its thread pool has started hangs.
         use_one_opencv_thread()
         problems: list[str] = []
-        found = self._find(problems)
+        training, held = self._split(problems)
         if self._check:
-            used = [near_labels(c, self._reach(o, c)) for o, clips in found for c in clips]
-            problems += problems_once(used, self._cache_dir / 'checked')
+            self._check_frames('training', training, problems)
+            self._check_frames('validation', [held] if held is not None else [], problems)
         raise_problems(problems)
         for options in self.train_options:
             if options.dataset == RENDERED:
@@ -123,16 +126,9 @@ class PairData(LightningDataModule):
             return
         use_one_opencv_thread()
         problems: list[str] = []
-        found = self._find(problems)
+        training, held = self._split(problems)
         raise_problems(problems)
-        held: tuple[SourceOptions, list[Clip]] | None = None
-        if self.validation_options is not None:
-            held = found.pop()
-        elif found and self._hold_out_share > 0:
-            options, clips = found[0]
-            kept, rest = hold_out(clips, self._hold_out_share)
-            found[0], held = (options, kept), (options, rest)
-        sources = [(self._training_source(*one), one[0].share) for one in found]
+        sources = [(self._training_source(*one), one[0].share) for one in training]
         seed = int(self.hparams['seed'])
         self._training = ClipPairDataset(sources, self._augmentation, seed, self._mixing)
         if held is not None and held[1]:
@@ -174,11 +170,33 @@ class PairData(LightningDataModule):
         parts = [f'{o.dataset} {o.split} ({o.share:g})' for o in self.train_options]
         return f'{", ".join(parts)}; classes of {self.label_set.name}'
 
-    def _find(self, problems: list[str]) -> list[tuple[SourceOptions, list[Clip]]]:
-        """Every source with its clips, the one to validate on last; adds to `problems`."""
-        validation = self.validation_options
-        sources = [*self.train_options, *([] if validation is None else [validation])]
-        return [(options, self._search(options, problems)) for options in sources]
+    def _split(self, problems: list[str]) -> tuple[list[_Found], _Found | None]:
+        """Training sources with their clips, and what to validate on; adds to `problems`."""
+        training = [(options, self._search(options, problems)) for options in self.train_options]
+        if self.validation_options is not None:
+            options = self.validation_options
+            return training, (options, self._search(options, problems))
+        if not training or self._hold_out_share <= 0:
+            return training, None
+        options, clips = training[0]
+        kept, held = hold_out(clips, self._hold_out_share)
+        return [(options, kept), *training[1:]], (options, held)
+
+    def _check_frames(self, role: str, found: Sequence[_Found], problems: list[str]) -> None:
+        """Decode what is used of some sources; warn of classes that do not occur in them."""
+        used = [near_labels(clip, self._reach(o, clip)) for o, clips in found for clip in clips]
+        checked = check_frames_once(used, self._cache_dir / 'checked')
+        problems += checked.problems
+        if problems or not used:
+            return
+        class_ids = set(checked.class_ids)
+        if any(options.dataset == RENDERED for options, _ in found):
+            class_ids.update(in_classes_of(self.label_set, CAMVID).to_class.tolist())
+        absent = absent_classes(self.label_set.class_names, class_ids, role)
+        if absent and role == 'training' and not class_ids - {UNLABELLED}:
+            problems.append(absent)
+        elif absent:
+            rank_zero_warn(absent)
 
     def _search(self, options: SourceOptions, problems: list[str]) -> list[Clip]:
         target = self.label_set

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.evaluation.clip_choice import find_evaluation_clips
@@ -21,6 +23,7 @@ from dcfm_ros.training.evaluation.jobs import (
 from dcfm_ros.training.evaluation.scores import LabelHold
 from dcfm_ros.training.evaluation.setting import Setting
 from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.frame_check import absent_classes
 from dcfm_ros.training.footage.label_sets import LabelSet
 from dcfm_ros.training.workers import map_in_order
 
@@ -246,7 +249,8 @@ def evaluate_clips(
         'threads': threads,
         'label_hold': label_hold.values() if floors else None,
         'notes': [NO_STREAMING] * (can_stream and not is_streaming)
-        + _notes_on_labels(clips, rows),
+        + _notes_on_labels(clips, rows)
+        + _notes_on_classes(labels, scores.values()),
         'rows': rows,
     }
 
@@ -261,6 +265,14 @@ def _notes_on_labels(clips: Iterable[Clip], rows: Sequence[Mapping[str, Any]]) -
         for row in rows
         if row['schedule'] == 'fixed' and (row['keyframe_share'] or 0) * row['interval'] >= 2
     ]
+
+
+def _notes_on_classes(labels: LabelSet, scores: Iterable[PlanScores]) -> list[str]:
+    """What to know where no label that was counted has some class, or any."""
+    pixels = sum(score.label_pixels() for score in scores)
+    absent = absent_classes(labels.class_names, np.flatnonzero(pixels).tolist(), 'counted')
+    effect = 'such a class counts 0 in `miou` and is left out of `miou_labelled`'
+    return [f'{absent}; {effect}'] if absent and np.any(pixels) else [absent] if absent else []
 
 
 def _check(

@@ -73,7 +73,7 @@ class ConfusionMatrix:
         return np.diag(self.counts) / (self.union_pixels() + EPS)
 
     def miou(self, absent: str = 'zero') -> float:
-        """Mean IoU over classes.
+        """Mean IoU over classes; nan before any pixel.
 
         Args:
             absent: 'zero' divides by K whatever was labelled (the paper's code); 'ignore' leaves
@@ -84,10 +84,11 @@ class ConfusionMatrix:
         """
         if absent not in ('zero', 'ignore'):
             raise ValueError(f"`absent` must be 'zero' or 'ignore', got {absent!r}")
+        is_labelled = self.label_pixels() > 0
+        if not is_labelled.any():
+            return float('nan')
         iou = self.iou_per_class()
-        if absent == 'ignore':
-            iou = iou[self.label_pixels() > 0]
-        return float(iou.mean()) if iou.size else float('nan')
+        return float((iou if absent == 'zero' else iou[is_labelled]).mean())
 
     def wiou(self) -> float:
         """IoU weighted by each class's share of the labelled pixels; nan before any pixel."""
@@ -96,8 +97,10 @@ class ConfusionMatrix:
         return float((pixels / total) @ self.iou_per_class()) if total else float('nan')
 
     def mean_accuracy(self) -> float:
-        """Mean recall over classes; a class that no label has counts 0."""
-        return float((np.diag(self.counts) / (self.label_pixels() + EPS)).mean())
+        """Mean recall over classes; a class that no label has counts 0; nan before any pixel."""
+        pixels = self.label_pixels()
+        recall = np.diag(self.counts) / (pixels + EPS)
+        return float(recall.mean()) if pixels.any() else float('nan')
 
 
 class VideoConsistency:

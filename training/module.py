@@ -6,10 +6,11 @@ Shapes: B batch, K classes, H W image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import math
 import os
 
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 import torch
 from torch import Tensor
@@ -138,12 +139,15 @@ class SymmetricTraining(LightningModule):
         return {role: net.decode(feature, size) for role, feature in fused.items()}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mIoU of both roles, over all processes, and their mean."""
+        """Log the mIoU of both roles, over all processes, and their mean, unless undefined."""
         miou = {}
         for role, confusion in self._confusion.items():
             counts = torch.from_numpy(confusion.counts).to(self.device)
             confusion.counts[:] = self.trainer.strategy.reduce(counts, reduce_op='sum').cpu()
             miou[role] = confusion.miou()
+        if any(map(math.isnan, miou.values())):
+            rank_zero_warn('nothing to validate on has a labelled pixel: val_miou is undefined')
+            return
         self.log_dict({f'val_miou_{role}': value for role, value in miou.items()}, prog_bar=True)
         self.log('val_miou', (miou['key'] + miou['nonkey']) / 2)
 

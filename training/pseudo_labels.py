@@ -26,7 +26,7 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.recordings.extract import ExtractOptions, extract_frames
 from dcfm_ros.recordings.sources import SourceFrame
-from dcfm_ros.training.footage.label_sets import read_label_set
+from dcfm_ros.training.footage.class_files import read_label_set
 
 RECORD = 'pseudo_labels.json'
 NUM_LEVELS = 256

@@ -16,7 +16,9 @@ from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
 from dcfm_ros.recordings.sources import SourceError, SourceFrame
 from dcfm_ros.training.data import PairData
-from dcfm_ros.training.footage.datasets import check_clips, find_clips, read_frame
+from dcfm_ros.training.footage.datasets import find_clips
+from dcfm_ros.training.footage.decoding import read_frame
+from dcfm_ros.training.footage.frame_check import check_frames
 from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
 from dcfm_ros.training.pairs.gaps import AgeMatchedGaps
 from dcfm_ros.training.pairs.pair_sources import VideoPairs
@@ -118,7 +120,7 @@ def test_thresholds_outside_their_range_are_refused(name, value, high):
 def test_unsure_pixels_are_ignored_by_the_training(tmp_path):
     label(tmp_path / 'out')
     (clip,) = find_clips('folder', tmp_path / 'out', 'train')
-    check_clips([clip])
+    assert not check_frames([clip]).problems
     assert clip.labels.class_names == CLASSES.class_names
     assert clip.labels.palette == CLASSES.palette
     for index, frame in enumerate(clip.frames):

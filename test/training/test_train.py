@@ -333,7 +333,7 @@ def test_class_weights_must_be_one_per_class():
 
 
 def test_problems_with_the_data_stop_the_training_before_it_starts(camvid, tmp_path):
-    with pytest.raises(ValueError, match='nowhere/train is not a folder'):
+    with pytest.raises(ValueError, match='nowhere is not a folder'):
         fit(tmp_path / 'nowhere', tmp_path)
 
 

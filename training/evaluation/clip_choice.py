@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dcfm_ros.training.footage.datasets import Clip, find_clips, hold_out
+from dcfm_ros.training.footage.clips import Clip, hold_out
+from dcfm_ros.training.footage.datasets import find_clips
 
 
 def find_evaluation_clips(

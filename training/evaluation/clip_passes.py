@@ -18,7 +18,7 @@ from dcfm_ros.keyframes.schedule import Observation
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores, both_known
 from dcfm_ros.training.evaluation.setting import Setting
 from dcfm_ros.training.footage.clips import Clip, Frame
-from dcfm_ros.training.footage.datasets import read_frame
+from dcfm_ros.training.footage.decoding import read_frame
 
 Image = NDArray[np.uint8]
 

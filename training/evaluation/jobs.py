@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
@@ -17,7 +20,7 @@ from dcfm_ros.training.evaluation.scores import LabelHold, PassScores
 from dcfm_ros.training.evaluation.setting import Setting
 from dcfm_ros.training.evaluation.streaming import StreamScores, score_stream
 from dcfm_ros.training.footage.clips import Clip
-from dcfm_ros.training.footage.datasets import read_frame
+from dcfm_ros.training.footage.decoding import read_frame
 
 PER_FRAME = Setting(interval=1, phases='first')
 """Every frame a keyframe: what the network does to images."""
@@ -163,6 +166,10 @@ class PlanScores:
     def add(self, result: Any) -> None:
         """Take in what a job found."""
         (self._passes if isinstance(result, PassScores) else self._stream).merge(result)
+
+    def label_pixels(self) -> NDArray[np.int64]:
+        """Labelled pixels of every class that were counted, (K,)."""
+        return self._passes.engine.pooled().label_pixels()
 
     def row(
         self, network: str, height: int | None, setting: Setting, schedule: str

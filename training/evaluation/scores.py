@@ -86,13 +86,14 @@ class Scores:
         num_frames = sum(self._num_frames.values())
         share = self._num_frames[0] / num_frames if num_frames else math.nan
         starts = {start for start, _ in self._confusion}
-        phases = [self.pooled(start=start).miou() for start in sorted(starts)]
+        by_start = [miou(self.pooled(start=start)) for start in sorted(starts)]
+        phases = [value for value in by_start if value is not None]
         return {
             'miou': miou(pooled),
             'miou_labelled': or_none(pooled.miou('ignore')),
             'miou_phase_mean': sum(phases) / len(phases) if phases else None,
             'wiou': or_none(pooled.wiou()),
-            'mean_accuracy': pooled.mean_accuracy() if num_frames else None,
+            'mean_accuracy': or_none(pooled.mean_accuracy()),
             'miou_key': miou(self.pooled(ages=(0,))),
             'miou_nonkey': miou(self.pooled(ages=range(1, sys.maxsize))),
             'by_age': self.by_age(),
@@ -187,7 +188,7 @@ def both_known(old: Image, new: Image) -> Image:
 
 def miou(confusion: ConfusionMatrix) -> float | None:
     """The mean IoU with absent classes at 0; None where nothing was counted."""
-    return confusion.miou() if confusion.label_pixels().any() else None
+    return or_none(confusion.miou())
 
 
 def iou_by_class(

@@ -19,7 +19,7 @@ from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.evaluation.frame_times import total_ms
 from dcfm_ros.training.evaluation.scores import miou
 from dcfm_ros.training.footage.clips import Clip
-from dcfm_ros.training.footage.datasets import read_frame
+from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 Mask = NDArray[np.uint8]

@@ -1,35 +1,104 @@
-"""Decodes what a training is about to read, so that it does not fail in the middle."""
+"""Decodes every frame before a long job starts: what is wrong, and which classes occur."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+import os
 from pathlib import Path
+from typing import NamedTuple
 import zlib
 
+import numpy as np
+from tqdm import tqdm
+
 from dcfm_ros.files import write_text
-from dcfm_ros.training.footage.datasets import Clip, decoding_problems
+from dcfm_ros.training.footage.clips import Clip, Frame
+from dcfm_ros.training.footage.decoding import decode_frame
+
+IGNORED = 'in a mask 255 means ignored, and classes have ids from 0'
 
 
-def problems_once(clips: Sequence[Clip], folder: Path) -> list[str]:
-    """What `datasets.check_clips` would list; nothing if it found these files good before.
+class FrameCheck(NamedTuple):
+    """What decoding every frame has shown."""
+
+    problems: list[str]
+    """Files that are missing or unreadable, wrong sizes and label values, a line each."""
+    class_ids: frozenset[int]
+    """Class ids that occur in the labels, 255 (ignored) among them."""
+
+
+class _Decoded(NamedTuple):
+    size: tuple[int, ...] | None
+    """(H, W); None if the image cannot be read."""
+    class_ids: list[int]
+    problems: list[str]
+
+
+def check_frames(clips: Iterable[Clip]) -> FrameCheck:
+    """Decode every frame; the frames of a clip must have one size."""
+    jobs = [(clip, frame) for clip in clips for frame in clip.frames]
+    problems: list[str] = []
+    class_ids: set[int] = set()
+    sizes: dict[Clip, tuple[int, ...]] = {}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = pool.map(_decode, jobs)
+        decoded = tqdm(results, 'checking frames', len(jobs), disable=None, leave=False)
+        for (clip, frame), (size, ids, wrong) in zip(jobs, decoded, strict=True):
+            problems += wrong
+            class_ids.update(ids)
+            if size is not None and sizes.setdefault(clip, size) != size:
+                others = f'other frames of its clip {sizes[clip]} (H, W)'
+                problems.append(f'{frame.image} is {size}, {others}')
+    return FrameCheck(problems, frozenset(class_ids))
+
+
+def check_frames_once(clips: Sequence[Clip], folder: Path) -> FrameCheck:
+    """`check_frames`, but files that were good before are not decoded again.
 
     Args:
         clips: What to decode.
-        folder: Gets a small file for each set of files that is good; any of them may be deleted.
+        folder: Gets a small file for each set of good files; any of them may be deleted.
     """
-    record = folder / f'{_checksum(clips):08x}'
+    record = folder / f'{_checksum(clips):08x}.classes'
     if record.exists():
-        return []
-    problems = decoding_problems(clips)
-    if not problems:
-        write_text(record, f'{sum(len(clip.frames) for clip in clips)} frames can be read\n')
-    return problems
+        return FrameCheck([], frozenset(map(int, record.read_text(encoding='utf-8').split())))
+    found = check_frames(clips)
+    if not found.problems:
+        write_text(record, ' '.join(map(str, sorted(found.class_ids))) + '\n')
+    return found
+
+
+def absent_classes(names: Sequence[str], class_ids: Iterable[int], where: str) -> str:
+    """A sentence that names the classes of which no label has a pixel; '' if there are none.
+
+    Args:
+        names: One per class id.
+        class_ids: Those that occur, perhaps with 255.
+        where: Kind of label.
+    """
+    absent = [repr(n) for i, n in enumerate(names) if i not in set(class_ids)]
+    if not absent:
+        return ''
+    if len(absent) == len(names):
+        return f'no pixel of any {where} label has a class: {IGNORED}'
+    return f'no {where} label has class {", ".join(absent)}; {IGNORED}'
+
+
+def _decode(job: tuple[Clip, Frame]) -> _Decoded:
+    clip, frame = job
+    problems: list[str] = []
+    image, label = decode_frame(frame, clip.labels, problems)
+    counts = np.zeros(0) if label is None else np.bincount(label.ravel())
+    size = None if image is None else image.shape[:2]
+    return _Decoded(size, np.flatnonzero(counts).tolist(), problems)
 
 
 def _checksum(clips: Sequence[Clip]) -> int:
     """Of names, sizes and times of change of the files, and of what their labels may hold."""
     checksum = 0
     for clip in clips:
+        checksum = zlib.crc32(clip.labels.to_class.tobytes(), checksum)
         checksum = zlib.crc32(clip.labels.allowed.tobytes(), checksum)
         checksum = zlib.crc32(repr(sorted(clip.labels.colours)).encode(), checksum)
         for path in (path for frame in clip.frames for path in (frame.image, frame.label)):

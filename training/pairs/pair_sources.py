@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.training.footage.datasets import Clip, read_frame
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.footage.label_sets import CAMVID, LabelSet
 from dcfm_ros.training.pairs.gaps import Gaps
 
@@ -71,7 +72,7 @@ class VideoPairs(PairSource):
         """Take clips; only the frames with a label become labelled frames.
 
         Args:
-            clips: Checked (see `datasets.check_clips`).
+            clips: Checked (see `check_frames`).
             gaps: How far apart the frames of a pair are.
             in_memory: Decode every frame once, now, instead of whenever it is needed.
 

@@ -85,7 +85,7 @@ class LayeredPairs(PairSource):
         """Take clips; every labelled frame is a still.
 
         Args:
-            clips: Checked (see `datasets.check_clips`).
+            clips: Checked (see `check_frames`).
             gaps: How far apart the frames of a pair are.
 
         Raises:
@@ -125,7 +125,7 @@ class StillPairs(PairSource):
         """Take clips; every labelled frame is a still.
 
         Args:
-            clips: Checked (see `datasets.check_clips`).
+            clips: Checked (see `check_frames`).
             in_memory: Decode every still once, now, instead of whenever it is needed.
             paste_share: Share of pairs that get one to three objects of another still, in [0, 1];
                 above 0 only for stills in memory with CamVid's classes.

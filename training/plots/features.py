@@ -18,7 +18,8 @@ from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.footage.datasets import Clip, read_frame
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.decoding import read_frame
 
 Image = NDArray[np.uint8]
 Feature = NDArray[np.float32]

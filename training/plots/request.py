@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from dcfm_ros.models.checkpoint import find_checkpoint, read_metadata
 from dcfm_ros.training.evaluate import check_classes
-from dcfm_ros.training.footage.datasets import Clip, find_clips, read_frame
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.datasets import find_clips
+from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.plots.style import Row
 
 Image = NDArray[np.uint8]

@@ -25,7 +25,7 @@ from dcfm_ros.files import write_json, write_text
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.training.evaluate import evaluate_dataset
 from dcfm_ros.training.evaluation.jobs import Options
-from dcfm_ros.training.footage.label_sets import load_label_set
+from dcfm_ros.training.footage.class_files import load_label_set
 from dcfm_ros.training.studies.ages import loss_by_age
 from dcfm_ros.training.studies.study_data import EvaluationData, named
 from dcfm_ros.training.studies.study_table import RECORDED, summary, training_record

@@ -15,7 +15,8 @@ from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.footage.datasets import Clip, read_frame
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.segmentation_losses import cross_entropy
 

@@ -97,7 +97,7 @@ def read_study(folder: Path) -> Study:
         ValueError: If there is no yaml, one is not a table of changes, or two would be trained in
             one folder.
     """
-    paths = sorted([*folder.glob('*.yaml'), *folder.glob('*.yml')])
+    paths = sorted([*folder.glob('[!.]*.yaml'), *folder.glob('[!.]*.yml')])
     if not paths:
         raise ValueError(f'`name` must be a folder with a yaml per variant, got {folder}')
     variants = tuple(map(_read_variant, paths))

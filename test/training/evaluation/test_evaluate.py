@@ -47,7 +47,15 @@ DESIGN_KEYS = {
     'interval', 'mode', 'schedule', 'miou', 'wiou', 'miou_key', 'miou_nonkey', 'mvc8', 'mvc16',
     'keyframe_share', 'frames',
 }  # fmt: skip
+ABSENT = "no counted label has class 'bicyclist'"
 FAST = Options(device='cpu', streaming=False)
+
+
+def other_notes(figures):
+    """The notes without that on the class that the labels of these tests never have."""
+    notes = [note for note in figures['notes'] if not note.startswith(ABSENT)]
+    assert len(notes) == len(figures['notes']) - 1
+    return notes
 
 
 def tiny_net(**changes):
@@ -418,7 +426,7 @@ def test_multi_scale_video_is_refused(net, clip):
     with pytest.raises(ValueError, match=r'`scales` must be empty .* no multi-scale video mode'):
         row_of(net, [clip], Setting(interval=2), replace(FAST, scales=(0.5, 1.0)))
     row = row_of(net, [clip], Setting(interval=1), replace(FAST, scales=(1.0,)))
-    assert row['miou'] == row_of(net, [clip], Setting(interval=1))['miou']
+    assert row['miou'] == pytest.approx(row_of(net, [clip], Setting(interval=1))['miou'], rel=1e-3)
 
 
 def test_masks_through_torchmetrics_agree(net, clip, images, labels):
@@ -462,7 +470,7 @@ def test_label_hold_keeps_the_newest_labels_only():
 def test_early_labels_are_told_of(net, clip):
     def notes(clips, interval):
         settings = [Setting(interval=interval)]
-        return evaluate_clips({'net': net}, clips, settings, options=FAST)['notes']
+        return other_notes(evaluate_clips({'net': net}, clips, settings, options=FAST))
 
     early = [keep_labels(clip, 0)]
     assert notes([clip], 4) == notes([keep_labels(clip, 3)], 4) == notes(early, 1) == []
@@ -520,7 +528,7 @@ def test_workers_find_the_same_but_measure_no_streaming(net, clip, workers):
     assert there['streaming_times'] is there['rows'][0]['streaming_miou'] is None
     assert 'streaming_miou is left out' in there.pop('notes')[0]
     here = figures(FAST)
-    assert here.pop('notes') == []
+    assert here.pop('notes')[0].startswith(ABSENT)
     assert without_times(there) == without_times(here)
 
 
@@ -569,10 +577,10 @@ def test_frames_without_neighbours_are_keyframes_at_any_interval(net, clip):
         return evaluate_clips({'net': net}, clips, settings, floors=False, options=options)
 
     every, fourth = (figures(Setting(interval=interval)) for interval in (1, 4))
-    assert every['notes'] == []
-    [note] = fourth['notes']
+    assert other_notes(every) == []
+    [note] = other_notes(fourth)
     assert note.endswith('figures are of keyframes, and there are none of non-key frames')
-    assert figures(Setting(threshold=0.1))['notes'] == [note]
+    assert other_notes(figures(Setting(threshold=0.1))) == [note]
     [row] = fourth['rows']
     assert row['miou'] == row['miou_key'] == every['rows'][0]['miou'] > 0
     assert (row['frames'], row['keyframe_share']) == (2, 1)
@@ -590,8 +598,8 @@ def test_held_out_part_is_what_a_training_keeps_for_validation(net, camvid, clip
     last = replace(clip, frames=clip.frames[13:])
     assert figures['rows'][0]['miou'] == row_of(net, [last], Setting(interval=2))['miou']
     assert whole['rows'][0]['miou'] != figures['rows'][0]['miou']
-    assert whole['notes'] == []
-    assert figures['notes'] == [
+    assert other_notes(whole) == []
+    assert other_notes(figures) == [
         'only what a training with hold_out_share 0.35 keeps for validation: 7 labelled frames'
     ]
 

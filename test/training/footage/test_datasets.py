@@ -13,14 +13,10 @@ from repository import DATA
 from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.recordings.sources import SourceFrame
 from dcfm_ros.synthetic.drive import DriveConfig, write_drive
-from dcfm_ros.training.footage.datasets import (
-    Clip,
-    Frame,
-    check_clips,
-    find_clips,
-    hold_out,
-    read_frame,
-)
+from dcfm_ros.training.footage.clips import Clip, Frame, hold_out, raise_problems
+from dcfm_ros.training.footage.datasets import find_clips
+from dcfm_ros.training.footage.decoding import read_frame
+from dcfm_ros.training.footage.frame_check import check_frames
 from dcfm_ros.training.footage.label_sets import CAMVID, CITYSCAPES, VSPW, mapped
 
 
@@ -241,7 +237,9 @@ def test_folder_may_be_one_clip_and_have_no_splits(own):
     assert (len(clip.frames), clip.labels) == (3, CAMVID)
     with pytest.raises(FileNotFoundError, match="val is not a folder; 'all' stands for"):
         find_clips('folder', own, 'val')
-    with pytest.raises(FileNotFoundError, match=r'no classes\.yaml'):
+    with pytest.raises(
+        FileNotFoundError, match=r'no such file of classes: .*train/classes\.yaml; it names'
+    ):
         find_clips('folder', own / 'train', 'all')
 
 
@@ -277,7 +275,7 @@ def test_synthetic_drives_are_found_alone_or_in_a_folder(tmp_path):
         ('two', 10, [0, 1, 2]),
     ]
     assert [clip.name for clip in find_clips('synthetic', tmp_path / 'two', 'all')] == ['two']
-    check_clips(clips)
+    assert not check_frames(clips).problems
     (tmp_path / 'one/frames/000001.png').unlink()
     (tmp_path / 'two/drive.json').unlink()
     message = message_of(find_clips, 'synthetic', tmp_path, 'all')
@@ -392,31 +390,32 @@ def test_check_tells_everything_at_once(tmp_path):
         Frame(good, put(tmp_path / 'short.png', 0, (3, 6))),
         Frame(small),
     )
-    message = message_of(check_clips, [Clip('clip', frames, 15, CAMVID)])
-    assert message.splitlines() == [
-        '8 problem(s) with the data:',
-        f'  {ids} has ids that CamVid has not: 12 (15 pixels), 200 (6 pixels)',
-        f'  {painted} has colours that CamVid has not: #030201 (8 pixels)',
-        f'  {tmp_path}/broken.png cannot be read as an image',
-        f'  {tmp_path}/broken.png cannot be read as a label: '
+    checked = check_frames([Clip('clip', frames, 15, CAMVID)])
+    assert checked.class_ids == {0, 10, 255}
+    assert checked.problems == [
+        f'{ids} has ids that CamVid has not: 12 (15 pixels), 200 (6 pixels)',
+        f'{painted} has colours that CamVid has not: #030201 (8 pixels)',
+        f'{tmp_path}/broken.png cannot be read as an image',
+        f'{tmp_path}/broken.png cannot be read as a label: '
         f"cannot identify image file '{tmp_path}/broken.png'",
-        f'  {tmp_path}/gone.png is missing',
-        f'  {tmp_path}/gone_too.png is missing',
-        f'  {tmp_path}/short.png is (3, 6), its image (4, 6) (H, W)',
-        f'  {small} is (3, 6), other frames of its clip (4, 6) (H, W)',
+        f'{tmp_path}/gone.png is missing',
+        f'{tmp_path}/gone_too.png is missing',
+        f'{tmp_path}/short.png is (3, 6), its image (4, 6) (H, W)',
+        f'{small} is (3, 6), other frames of its clip (4, 6) (H, W)',
     ]
 
 
 def test_check_spells_20_problems_out_and_counts_the_rest(tmp_path):
     frames = tuple(Frame(tmp_path / f'{index}.png') for index in range(25))
-    message = message_of(check_clips, [Clip('clip', frames, 15, CAMVID)])
+    checked = check_frames([Clip('clip', frames, 15, CAMVID)])
+    message = message_of(raise_problems, checked.problems)
     assert message.startswith('25 problem(s)')
     assert message.count('is missing') == 20
     assert message.endswith('and 5 more')
 
 
 def test_clean_clips_pass_the_check(own):
-    check_clips(find_clips('folder', own, 'train'))
+    assert not check_frames(find_clips('folder', own, 'train')).problems
 
 
 # Holding out
@@ -471,7 +470,7 @@ def test_real_camvid():
     assert {len(clip.frames) for clip in training} == {1}
     (drive,) = find_clips('camvid', DATA / 'camvid', 'val')
     assert (len(drive.frames), len(drive.labelled), drive.rate_hz) == (101, 101, 15)
-    check_clips([drive])
+    assert not check_frames([drive]).problems
     kept, held = hold_out(training, 0.1)
     assert (len(kept), len(held)) == (331, 36)
 
@@ -482,7 +481,7 @@ def test_real_cityscapes_sequences():
         'cityscapes', DATA / 'cityscapes6', 'all', labels=mapped(CITYSCAPES, CAMVID)
     )
     assert [(len(clip.frames), len(clip.labelled)) for clip in clips] == [(30, 30)] * 4
-    check_clips(clips)
+    assert not check_frames(clips).problems
     image, label = read_frame(clips[0].frames[0], clips[0].labels)
     assert image.shape == (512, 1024, 3)
     road = CAMVID.class_names.index('road')

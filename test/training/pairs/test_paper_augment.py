@@ -294,7 +294,7 @@ def test_bad_values_are_refused(build, message):
 def test_yaml_names_the_augmentation(name, arguments, size):
     parser = jsonargparse.ArgumentParser()
     parser.add_argument('--augmentation', type=PairAugmentation)
-    entry = {'class_path': f'dcfm_ros.training.{name}', 'init_args': arguments}
+    entry = {'class_path': f'dcfm_ros.training.pairs.{name}', 'init_args': arguments}
     built = parser.instantiate(parser.parse_object({'augmentation': entry})).augmentation
     assert type(built).__name__ == name.split('.')[1]
     assert built.size == size

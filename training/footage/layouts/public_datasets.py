@@ -92,7 +92,7 @@ def _find_dense_cityscapes(
     root: Path, split: str, labels: LabelSet, problems: list[str]
 ) -> list[Clip]:
     clips = []
-    for folder in sorted(split_folder(root, split).glob('*/frames')):
+    for folder in sorted(split_folder(root, split).glob('[!.]*/frames')):
         images = find_files(folder, problems, suffixes=IMAGE_SUFFIXES)
         report_gaps(images, problems)
         annotated = find_files(folder.parent / 'network_labels', problems)
