@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentError
 import copy
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -9,6 +10,7 @@ import math
 import os
 from pathlib import Path
 import platform
+import re
 import shlex
 import sys
 import tempfile
@@ -26,7 +28,7 @@ import torch
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.data import PairData
-from dcfm_ros.training.footage.label_sets import load_label_set
+from dcfm_ros.training.footage.class_files import load_label_set
 from dcfm_ros.training.module import SymmetricTraining
 
 
@@ -167,7 +169,7 @@ class TrainingCLI(LightningCLI):
             save_config_kwargs={'overwrite': True},
             # The data share themselves out; Lightning's sampler would pad and shuffle.
             trainer_defaults={'use_distributed_sampler': False},
-            parser_kwargs={'parser_mode': 'yaml'},
+            parser_kwargs={'parser_mode': 'yaml', 'exit_on_error': False},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -198,7 +200,12 @@ def run(arguments: list[str] | None = None) -> None:
     """Parse the command line and do what it says; see `train.main`."""
     # `dcfm train` takes its own verb off; processes that Lightning starts need it in sys.argv.
     warnings.filterwarnings('ignore', "LightningCLI's args parameter")
-    TrainingCLI(arguments)
+    try:
+        TrainingCLI(arguments)
+    except ArgumentError as error:
+        # What is wrong with the classes comes wrapped in the name of the link that reads them.
+        message = re.sub(r'(?s).*Call to compute_fn of link .*\) failed: ', '', str(error))
+        raise SystemExit(f'dcfm train: {message}') from None
 
 
 class _LabelField:
