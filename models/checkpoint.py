@@ -11,13 +11,14 @@ Nothing is unpickled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 import json
 import os
 from os import PathLike
 from pathlib import Path
 import tempfile
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -129,8 +130,14 @@ def storage_problem(value: Tensor, dtype: torch.dtype) -> str:
     return f'values down to {lost.min():.3g}, below {limits.smallest_normal:.3g}'
 
 
-def read_metadata(path: str | PathLike[str]) -> CheckpointMetadata:
+def read_metadata(
+    path: str | PathLike[str], config_class: type[DCFMConfig] = DCFMConfig
+) -> CheckpointMetadata:
     """Read what a checkpoint says of itself, without its weights.
+
+    Args:
+        path: The file.
+        config_class: What its configuration is read as.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -145,15 +152,23 @@ def read_metadata(path: str | PathLike[str]) -> CheckpointMetadata:
     except SafetensorError as error:
         msg = f'{path} is not a whole safetensors file (truncated or foreign): {error}'
         raise CheckpointError(msg) from None
-    return _parse(path, metadata)
+    return _parse(path, metadata, config_class)
 
 
-def load_checkpoint(path: str | PathLike[str], device: str | torch.device = 'cpu') -> DCFM:
+def load_checkpoint(
+    path: str | PathLike[str],
+    device: str | torch.device = 'cpu',
+    *,
+    config_class: type[DCFMConfig] = DCFMConfig,
+    build: Callable[[Any], DCFM] = DCFM,
+) -> DCFM:
     """Rebuild the network that a checkpoint holds.
 
     Args:
         path: File written by `save_checkpoint`.
         device: Where to put the weights.
+        config_class: What its configuration is read as.
+        build: Makes the network of such a configuration.
 
     Returns:
         The network in eval mode, float32.
@@ -163,10 +178,9 @@ def load_checkpoint(path: str | PathLike[str], device: str | torch.device = 'cpu
         CheckpointError: If the file is not a checkpoint, is truncated, of a newer version, or its
             tensors do not fit its configuration; every mismatch is listed.
     """
-    path = Path(path)
-    metadata = read_metadata(path)
+    metadata = read_metadata(path, config_class)
     try:
-        net = DCFM(metadata.config)
+        net = build(metadata.config)
         with safe_open(path, framework='pt') as file:
             given = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
@@ -184,7 +198,9 @@ def load_checkpoint(path: str | PathLike[str], device: str | torch.device = 'cpu
     return net.to(device).eval()
 
 
-def _parse(path: Path, metadata: Mapping[str, str]) -> CheckpointMetadata:
+def _parse(
+    path: Path, metadata: Mapping[str, str], config_class: type[DCFMConfig]
+) -> CheckpointMetadata:
     version = metadata.get('format_version')
     if version is None or 'config' not in metadata:
         msg = f'{path} is a safetensors file, but not a dcfm_ros checkpoint: its metadata has '
@@ -193,7 +209,7 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> CheckpointMetadata:
         supported = f'supported are versions 1 to {FORMAT_VERSION}'
         raise CheckpointError(f'{path} has checkpoint format {version!r}; {supported}')
     try:
-        config = DCFMConfig.from_dict(json.loads(metadata['config']))
+        config = config_class.from_dict(json.loads(metadata['config']))
         training = dict(json.loads(metadata.get('training', '{}')))
     except (ValueError, TypeError) as error:
         raise CheckpointError(f'{path} has an unreadable header: {error}') from None

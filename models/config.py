@@ -13,6 +13,11 @@ HEADS = ('linear', 'mlp', 'conv')
 INDEPENDENT_STAGES = ('patch', 'block', 'stage')
 MOTIONS = ('none', 'flow')
 
+_ABLATIONS = (
+    'key_uses_common', 'key_uses_independent', 'nonkey_uses_common', 'nonkey_uses_independent',
+)  # fmt: skip
+"""Keys that checkpoints may hold beside the fields; only `training.ablated_network` reads them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DCFMConfig:
@@ -50,14 +55,6 @@ class DCFMConfig:
     """While training, resize the independent feature before its normalisation, as the released
     training code does. Otherwise, and always in eval mode, after it, as the paper and the released
     test code do. Differs for ResNet only."""
-    key_uses_common: bool = True
-    """Ablation (paper Table V): False feeds a keyframe's head the independent feature alone."""
-    key_uses_independent: bool = True
-    """Ablation: False feeds a keyframe's head the common feature alone."""
-    nonkey_uses_common: bool = True
-    """Ablation: False feeds a non-key frame's head the independent feature alone."""
-    nonkey_uses_independent: bool = True
-    """Ablation: False feeds a non-key frame's head the keyframe's common feature alone."""
     motion: str = 'none'
     """What the engine does about motion since the keyframe: 'none' (the paper) or 'flow' (its
     common feature is moved along the optical flow). The network itself is the same."""
@@ -104,10 +101,6 @@ class DCFMConfig:
         for field in ('dropout', 'drop_path'):
             if not 0.0 <= getattr(self, field) < 1.0:
                 raise ValueError(f'`{field}` must be in [0, 1), got {getattr(self, field)}')
-        for frame in ('key', 'nonkey'):
-            names = (f'{frame}_uses_common', f'{frame}_uses_independent')
-            if not any(getattr(self, name) for name in names):
-                raise ValueError(f'one of `{names[0]}` and `{names[1]}` must be True, got neither')
 
     @classmethod
     def preset(cls, name: str) -> DCFMConfig:
@@ -133,6 +126,10 @@ class DCFMConfig:
             ValueError: If a key is unknown (all are listed), or a value is not allowed.
         """
         known = [field.name for field in fields(cls)]
+        values = dict(values)
+        for name in _ABLATIONS:
+            if name not in known and not values.pop(name, True):
+                raise ValueError(f'`{name}` is off: a network of an ablation, for studies only')
         if unknown := sorted(set(values) - set(known)):
             raise ValueError(f'unknown keys {unknown}; known are {known}')
         if missing := [key for key in ('backbone', 'num_classes') if key not in values]:

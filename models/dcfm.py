@@ -82,31 +82,24 @@ class DCFM(nn.Module):
         """Deep feature of the encoder -> common feature, (B, C_F, h, w)."""
         return normalise(self.common_projection(deep))
 
-    def fuse(
-        self, common: Tensor, independent: Independent, *, is_keyframe: bool = True
-    ) -> Tensor:
+    def fuse(self, common: Tensor, independent: Independent) -> Tensor:
         """Fuse a keyframe's common feature with a frame's own independent feature (Eq. 3, 5).
 
         Args:
             common: From `encode_common` of this frame or of an earlier or later keyframe.
             independent: From `encode_independent` of this frame.
-            is_keyframe: Chooses the ablation switches that apply; no effect on the full model.
 
         Returns:
             L2-normalised fused feature, (B, C_F, h, w).
         """
-        grid = (common.shape[-2], common.shape[-1])
-        if self.training and self.config.align_before_norm:
-            feature = normalise(align(independent.feature, grid))
-        else:
-            feature = align(normalise(independent.feature), grid)
-        frame = 'key' if is_keyframe else 'nonkey'
-        if not getattr(self.config, f'{frame}_uses_independent'):
-            return common
-        if not getattr(self.config, f'{frame}_uses_common'):
-            padding = self.common_channels - feature.shape[1]
-            return F.pad(feature, (0, 0, 0, 0, 0, padding))
+        feature = self.aligned(independent, (common.shape[-2], common.shape[-1]))
         return normalise(self.fusion(common, feature))
+
+    def aligned(self, independent: Independent, grid: tuple[int, int]) -> Tensor:
+        """L2-normalised independent feature on the grid (h, w), (B, C_f, h, w)."""
+        if self.training and self.config.align_before_norm:
+            return normalise(align(independent.feature, grid))
+        return align(normalise(independent.feature), grid)
 
     def classify(self, fused: Tensor) -> Tensor:
         """Class logits on the feature grid, (B, K, h, w)."""
@@ -127,7 +120,7 @@ class DCFM(nn.Module):
             Logits, (B, K, H, W).
         """
         common = self.encode_common(self.encode_independent(reference))
-        fused = self.fuse(common, self.encode_independent(image), is_keyframe=False)
+        fused = self.fuse(common, self.encode_independent(image))
         return self.decode(fused, (image.shape[-2], image.shape[-1]))
 
 

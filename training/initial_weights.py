@@ -16,16 +16,14 @@ import timm
 import torch
 from torch import Tensor
 
-from dcfm_ros.models.checkpoint import CheckpointError, load_checkpoint
+from dcfm_ros.models.checkpoint import CheckpointError
 from dcfm_ros.models.config import RESNET_BACKBONES, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.official import official_key
+from dcfm_ros.training.ablated_network import SWITCHES, load_network
 
 _NOT_OF_THE_WEIGHTS = ('dropout', 'drop_path', 'palette', 'motion')
 _OF_THE_HEAD = ('num_classes', 'class_names', 'head', 'head_channels')
-_SWITCHES = (
-    'key_uses_common', 'key_uses_independent', 'nonkey_uses_common', 'nonkey_uses_independent',
-)  # fmt: skip
 _CLASSIFIER = re.compile(r'(head|fc|classifier)\.')
 
 
@@ -88,9 +86,10 @@ def _part(key: str) -> str:
 
 
 def _from_checkpoint(net: DCFM, path: Path, *, with_head: bool) -> dict[str, Tensor]:
-    initial = load_checkpoint(path)
-    free = _NOT_OF_THE_WEIGHTS if with_head else _NOT_OF_THE_WEIGHTS + _OF_THE_HEAD + _SWITCHES
-    ours, theirs = net.config.to_dict(), initial.config.to_dict()
+    initial = load_network(path)
+    free = _NOT_OF_THE_WEIGHTS if with_head else _NOT_OF_THE_WEIGHTS + _OF_THE_HEAD + SWITCHES
+    plain = dict.fromkeys(SWITCHES, True)
+    ours, theirs = plain | net.config.to_dict(), plain | initial.config.to_dict()
     differing = [
         f'{field}: {theirs[field]!r}, not {ours[field]!r}'
         for field in ours

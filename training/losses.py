@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.training.ablated_network import fuse
 from dcfm_ros.training.segmentation_losses import KINDS, segmentation_loss
 
 DISTANCES = ('mse', 'l1')
@@ -104,9 +105,9 @@ def symmetric_loss(
     labelled = Independent(feature_labelled, state_labelled)
 
     # Three separate passes, in this order: batch norm and dropout see what the paper's code shows.
-    fused_labelled = net.fuse(common_labelled, labelled)
-    fused_reference = net.fuse(common_reference, reference)
-    fused_nonkey = net.fuse(common_reference, labelled, is_keyframe=False)
+    fused_labelled = fuse(net, common_labelled, labelled, is_keyframe=True)
+    fused_reference = fuse(net, common_reference, reference, is_keyframe=True)
+    fused_nonkey = fuse(net, common_reference, labelled, is_keyframe=False)
     nonkey_logits = net.classify(fused_nonkey)
     keyframe_logits = net.classify(fused_labelled)
     reference_logits = net.classify(fused_reference)
@@ -154,7 +155,8 @@ def keyframe_loss(
         class_weights: One weight per class of the cross-entropies, (K,); None: all 1.
     """
     independent = net.encode_independent(image)
-    logits = net.classify(net.fuse(net.encode_common(independent), independent))
+    common = net.encode_common(independent)
+    logits = net.classify(fuse(net, common, independent, is_keyframe=True))
     logits = _upsample(logits, (label.shape[-2], label.shape[-1]))
     loss = segmentation_loss(options.segmentation, logits, label, class_weights)
     return options.keyframe * loss

@@ -15,8 +15,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 import torch
 from torch import Tensor
 
-from dcfm_ros.models.config import DCFMConfig
-from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.training.ablated_network import AblatedConfig, build_network, fuse
 from dcfm_ros.training.initial_weights import load_initial_weights
 from dcfm_ros.training.losses import LossOptions, SymmetricLoss, keyframe_loss, symmetric_loss
 from dcfm_ros.training.metrics import ConfusionMatrix
@@ -34,7 +33,7 @@ class SymmetricTraining(LightningModule):
 
     def __init__(
         self,
-        net: DCFMConfig,
+        net: AblatedConfig,
         loss: LossOptions | None = None,
         optimisation: Optimisation | None = None,
         initial_weights: str | None = None,
@@ -59,7 +58,7 @@ class SymmetricTraining(LightningModule):
             ValueError: If a value is not allowed, or the initial weights do not fit.
         """
         super().__init__()
-        self.net = DCFM(net)
+        self.net = build_network(net)
         self.start = load_initial_weights(self.net, initial_weights)
         """Where the training started, in words."""
         rank_zero_info(f'initial weights: {self.start}')
@@ -133,8 +132,8 @@ class SymmetricTraining(LightningModule):
         independent = net.encode_independent(self.to_input(batch.labelled))
         reference = net.encode_independent(self.to_input(batch.reference))
         fused = {
-            'key': net.fuse(net.encode_common(independent), independent),
-            'nonkey': net.fuse(net.encode_common(reference), independent, is_keyframe=False),
+            'key': fuse(net, net.encode_common(independent), independent, is_keyframe=True),
+            'nonkey': fuse(net, net.encode_common(reference), independent, is_keyframe=False),
         }
         return {role: net.decode(feature, size) for role, feature in fused.items()}
 

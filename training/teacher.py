@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.training.ablated_network import load_network, make_engine, read_network_metadata
 from dcfm_ros.training.evaluation.averaged_views import MultiScaleEngine
 
 Image = NDArray[np.uint8]
@@ -49,8 +50,8 @@ class Teacher:
         """
         if not scales:
             raise ValueError(f'`scales` must be numbers above 0, got {list(scales)}')
-        height = height or read_metadata(checkpoint).image_height
-        net = load_checkpoint(checkpoint)
+        height = height or read_network_metadata(checkpoint).image_height
+        net, options = load_network(checkpoint), EngineOptions(device=device)
         self.config = net.config
         self.settings = {
             'checkpoint': str(checkpoint),
@@ -63,7 +64,10 @@ class Teacher:
         self._flip = flip
         # One engine would average the logits, in which a view that is far too sure outvotes all.
         self._engines = [
-            MultiScaleEngine(net, [scale], device, inference_height=height) for scale in scales
+            MultiScaleEngine(
+                make_engine(net, options, ScheduleOptions()), [scale], height, flip=False
+            )
+            for scale in scales
         ]
 
     def __call__(self, image: Image) -> Tensor:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from settings import setting
 import torch
 
+from dcfm_ros.keyframes.options import EngineOptions
 from dcfm_ros.models.checkpoint import read_metadata, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.evaluate import evaluate_dataset
+from dcfm_ros.training.evaluation.clip_choice import ClipChoice
+from dcfm_ros.training.evaluation.evaluate import evaluate_dataset
 from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.train import main
 
@@ -58,10 +61,11 @@ def evaluate(footage):
     config = DCFMConfig(backbone='mit_b0', num_classes=2, fuse_channels=16)
     torch.manual_seed(0)
     save_checkpoint(footage / 'net.safetensors', DCFM(config).eval())
+    choice = ClipChoice(dataset='folder', root=footage)
+    options = Options(engine=EngineOptions(device='cpu'))
     return evaluate_dataset(
-        footage / 'net.safetensors', 'folder', footage, intervals=(2,),
-        options=Options(device='cpu', streaming=True),
-    )  # fmt: skip
+        footage / 'net.safetensors', choice, [setting(interval=2)], options=options
+    )
 
 
 def fractions(values):

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-import copy
 from dataclasses import replace
-import sys
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -20,80 +18,92 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from dcfm_ros.engine import FrameResult, SegmentationEngine
-from dcfm_ros.keyframes.schedule import FixedScheduler
+from dcfm_ros.keyframes.options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
-from dcfm_ros.models.dcfm import DCFM
 
 Image = NDArray[np.uint8]
 
+_NEVER = ScheduleOptions(
+    schedule='adaptive', keyframe_score='image', change_threshold=100.0, max_time_gap_s=0.0
+)
 
-class FlippedEngine(SegmentationEngine):
-    """An engine with a second one beside it that sees every image mirrored.
 
-    The two share keyframes. Upsampling commutes with mirroring, so the logits are averaged on
-    the feature grid and upsampled once.
-    """
+class Engine(Protocol):
+    """What an evaluation runs: a `SegmentationEngine`, or several as one."""
 
-    def __init__(
-        self,
-        net: DCFM,
-        device: str = 'auto',
-        backend: str = 'auto',
-        inference_height: int | None = None,
-    ) -> None:
-        """Prepare both; see `SegmentationEngine`."""
-        super().__init__(net, device, backend, inference_height=inference_height)
-        self._mirrored = SegmentationEngine(
-            net, device, backend, inference_height=inference_height
-        )
+    schedule: ScheduleOptions
 
     def step(self, image: Image, stamp_ns: int) -> FrameResult:
         """See `SegmentationEngine.step`."""
-        result = super().step(image, stamp_ns)
-        self._mirrored.schedule = FixedScheduler(sys.maxsize)  # never by itself
+
+    def reset(self) -> None:
+        """See `SegmentationEngine.reset`."""
+
+    def segment_clip(
+        self, images: Sequence[Image], start: int = 0, mode: str = 'both'
+    ) -> Iterator[FrameResult]:
+        """See `SegmentationEngine.segment_clip`."""
+
+
+class FlippedEngine:
+    """Two engines of one network, one of which sees every image mirrored.
+
+    They share keyframes. Upsampling commutes with mirroring, so the logits are averaged on the
+    feature grid and upsampled once.
+    """
+
+    def __init__(self, engine: SegmentationEngine) -> None:
+        """Use an engine and a second one of its network."""
+        self._engine = engine
+        self._mirrored = engine.for_another_camera()
+
+    @property
+    def schedule(self) -> ScheduleOptions:
+        """See `SegmentationEngine.schedule`."""
+        return self._engine.schedule
+
+    @schedule.setter
+    def schedule(self, options: ScheduleOptions) -> None:
+        self._engine.schedule = options
+
+    def step(self, image: Image, stamp_ns: int) -> FrameResult:
+        """See `SegmentationEngine.step`."""
+        result = self._engine.step(image, stamp_ns)
+        self._mirrored.schedule = _NEVER  # by itself
         if result.is_keyframe:
             self._mirrored.reset()
         return _averaged(result, self._mirrored.step(_mirror(image), stamp_ns))
 
     def reset(self) -> None:
         """See `SegmentationEngine.reset`."""
-        super().reset()
+        self._engine.reset()
         self._mirrored.reset()
 
     def segment_clip(
         self, images: Sequence[Image], start: int = 0, mode: str = 'both'
     ) -> Iterator[FrameResult]:
         """See `SegmentationEngine.segment_clip`; every image is read twice."""
-        self._mirrored.schedule = copy.copy(self.schedule)
-        results = super().segment_clip(images, start, mode)
+        self._mirrored.schedule = self._engine.schedule
+        results = self._engine.segment_clip(images, start, mode)
         mirrored = self._mirrored.segment_clip(_MirroredImages(images), start, mode)
         return map(_averaged, results, mirrored)
 
 
-class MultiScaleEngine(SegmentationEngine):
+class MultiScaleEngine:
     """Segments every image on its own, at several sizes, with the deep encoder each time.
 
     There is none for video: a cached feature belongs to one size.
     """
 
     def __init__(
-        self,
-        net: DCFM,
-        scales: Sequence[float],
-        device: str = 'auto',
-        backend: str = 'auto',
-        inference_height: int | None = None,
-        *,
-        flip: bool = False,
+        self, engine: SegmentationEngine, scales: Sequence[float], height: int = 0, *, flip: bool
     ) -> None:
-        """Prepare the engine.
+        """Take an engine that works at the height of its images.
 
         Args:
-            net: See `SegmentationEngine`, as are the others.
+            engine: Runs the network; its schedule is replaced.
             scales: Factors of the size that the network works at, above 0.
-            device: Where the network runs.
-            backend: What runs it.
-            inference_height: Rows at scale 1.
+            height: Rows at scale 1, at most those of the image; 0: those of the image.
             flip: Look at every size mirrored too.
 
         Raises:
@@ -101,9 +111,12 @@ class MultiScaleEngine(SegmentationEngine):
         """
         if not scales or not all(scale > 0 for scale in scales):
             raise ValueError(f'`scales` must be numbers above 0, got {list(scales)}')
-        super().__init__(net, device, backend, schedule=1)
+        self.schedule = ScheduleOptions(keyframe_interval=1)
+        """Every frame is a keyframe, whatever is asked for."""
+        self._engine = engine
+        self._engine.schedule = self.schedule
         self._scales = scales
-        self._height = inference_height
+        self._height = height
         self._flip = flip
 
     def step(self, image: Image, stamp_ns: int) -> FrameResult:
@@ -115,13 +128,23 @@ class MultiScaleEngine(SegmentationEngine):
         for scale in self._scales:
             view = _with_rows(image, max(1, round(rows * scale)))
             for is_mirrored in (False, True) if self._flip else (False,):
-                result = super().step(_mirror(view) if is_mirrored else view, stamp_ns)
+                result = self._engine.step(_mirror(view) if is_mirrored else view, stamp_ns)
                 logits = result.logits.flip(-1) if is_mirrored else result.logits
                 views.append(F.interpolate(logits, size, mode='bilinear', align_corners=False))
                 stage_ms.update(result.stage_ms)
         mean = torch.stack(views).mean(0)
         mask = class_mask(mean, size)
         return replace(result, mask=mask, logits=mean, stage_ms=dict(stage_ms))
+
+    def reset(self) -> None:
+        """See `SegmentationEngine.reset`."""
+        self._engine.reset()
+
+    def segment_clip(
+        self, images: Sequence[Image], start: int = 0, mode: str = 'both'
+    ) -> Iterator[FrameResult]:
+        """Every image on its own, in either mode."""
+        return (self.step(image, index) for index, image in enumerate(images))
 
 
 class _MirroredImages(Sequence[Image]):

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.engine import FrameResult, SegmentationEngine
+from dcfm_ros.engine import FrameResult
 from dcfm_ros.images.preprocess import shrink
+from dcfm_ros.keyframes.adaptive_schedule import make_schedule
 from dcfm_ros.keyframes.schedule import Observation
+from dcfm_ros.training.evaluation.averaged_views import Engine
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores, both_known
 from dcfm_ros.training.evaluation.setting import Setting
 from dcfm_ros.training.footage.clips import Clip, Frame
@@ -43,7 +45,7 @@ def needed_spans(
         labelled = [index for index in labelled if index >= start + setting.delay]
     if not labelled:
         return []
-    if setting.threshold is not None:  # every decision depends on those before it
+    if setting.is_adaptive:  # every decision depends on those before it
         first = start if setting.mode == 'past' else 0
         ends_early = setting.mode == 'past' and not setting.delay
         return [range(first, labelled[-1] + 1 if ends_early else num_frames)]
@@ -64,7 +66,7 @@ def needed_spans(
 
 
 def segment_clip(
-    engine: SegmentationEngine, clip: Clip, setting: Setting, start: int
+    engine: Engine, clip: Clip, setting: Setting, start: int
 ) -> Iterator[tuple[Image | None, FrameResult]]:
     """Segment what is needed of a clip, from its first keyframe on.
 
@@ -79,7 +81,7 @@ def segment_clip(
         engine made of it.
     """
     for span in needed_spans(clip.labelled, len(clip.frames), setting, start):
-        engine.schedule = setting.scheduler()
+        engine.schedule = setting.keyframes
         if setting.mode == 'past':
             engine.reset()
             for index in span:
@@ -97,15 +99,17 @@ def segment_clip(
 
 
 def score_pass(
-    engine: SegmentationEngine, clip: Clip, setting: Setting, start: int, num_classes: int
+    engine: Engine, clip: Clip, setting: Setting, start: int, height: int = 0
 ) -> PassScores:
     """Segment a clip once and compare with its labels; see `segment_clip`.
+
+    `height` is that of the images that the engine's schedule is shown; 0: that of the clip's.
 
     Video consistency and the held label need a label for every frame of the clip. Few frames are
     kept at a time, however long the clip. Where the deep encoder is spread over frames, nothing is
     held: a keyframe's mask is not made with its own feature.
     """
-    scores = PassScores(num_classes)
+    scores = PassScores(clip.labels.num_classes)
     is_dense = len(clip.labelled) == len(clip.frames)
     keyframe: tuple[Image, Image | None] | None = None  # its mask and label
     for label, result in segment_clip(engine, clip, setting, start):
@@ -135,7 +139,7 @@ def score_pass(
         scores.num_keyframes = (
             scores.num_run_keyframes
             if scores.num_run == scores.num_frames
-            else _count_keyframes(clip, setting, start, engine.inference_height)
+            else _count_keyframes(clip, setting, start, height)
         )
     return scores
 
@@ -150,13 +154,13 @@ def _count_keyframes(clip: Clip, setting: Setting, start: int, height: int) -> i
     num_frames = len(clip.frames)
     # Offline an adaptive schedule makes the last frame a keyframe; a live stream knows no last.
     known = num_frames + (setting.mode == 'past')
-    decisions = setting.scheduler().decide_clip(known, look, start)
+    decisions = make_schedule(setting.keyframes).decide_clip(known, look, start)
     return sum(bool(decision.reason) for decision in islice(decisions, num_frames))
 
 
-def score_label_hold(clip: Clip, num_classes: int) -> LabelHold:
+def score_label_hold(clip: Clip) -> LabelHold:
     """Show old labels of a clip; nothing is counted where not every frame has one."""
-    scores = LabelHold(num_classes)
+    scores = LabelHold(clip.labels.num_classes)
     if len(clip.labelled) == len(clip.frames):
         labels = (read_frame(frame, clip.labels)[1] for frame in clip.frames)
         scores.add_clip(label for label in labels if label is not None)

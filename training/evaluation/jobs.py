@@ -4,39 +4,33 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.options import EngineOptions
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
+from dcfm_ros.training.ablated_network import make_engine
+from dcfm_ros.training.evaluation.averaged_views import Engine, FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_passes import score_label_hold, score_pass
 from dcfm_ros.training.evaluation.frame_times import FrameTimes, MeasuredTimes
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores
-from dcfm_ros.training.evaluation.setting import Setting
+from dcfm_ros.training.evaluation.setting import PER_FRAME, Setting
 from dcfm_ros.training.evaluation.streaming import StreamScores, score_stream
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.decoding import read_frame
-
-PER_FRAME = Setting(interval=1, phases='first')
-"""Every frame a keyframe: what the network does to images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How networks are run; the same for all rows."""
 
-    device: str = 'auto'
-    """As in `SegmentationEngine`, in each worker."""
-    backend: str = 'auto'
-    """As in `SegmentationEngine`."""
-    height: int | None = None
-    """Rows that every network works at (`inference_height`); None: those that it was trained at,
-    or, where these are not known, those of the images."""
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    """Of each worker; `execution` is that of the row. `inference_height` 0: the rows that each
+    network was trained at, or, where these are not known, those of the images."""
     flip: bool = False
     """Average the logits with those of the mirrored image."""
     scales: tuple[float, ...] = ()
@@ -47,26 +41,15 @@ class Options:
     """What frames take in the streaming accuracy; None: what the engine took."""
     rate_hz: float | None = None
     """Of the camera in the streaming accuracy, frames per second; None: that of each clip."""
-    motion: str = 'auto'
-    """As in `SegmentationEngine`; averages over views go by the network's own."""
 
-    def engine(
-        self, net: DCFM, height: int | None = None, setting: Setting = PER_FRAME
-    ) -> SegmentationEngine:
-        """The engine that these options and a setting ask for, for a network at so many rows."""
-        common = (self.device, self.backend)
+    def make_engine(self, net: DCFM, height: int = 0, setting: Setting = PER_FRAME) -> Engine:
+        """The engine that these options and a setting ask for, for a network at some rows."""
+        rows = 0 if self.scales else height
+        options = replace(setting.of_engine(self.engine), inference_height=rows)
+        engine = make_engine(net, options, setting.keyframes)
         if self.scales:
-            return MultiScaleEngine(net, self.scales, *common, height, flip=self.flip)
-        if self.flip:
-            return FlippedEngine(net, *common, height)
-        return SegmentationEngine(
-            net,
-            *common,
-            inference_height=height,
-            execution=setting.execution,
-            slices=setting.num_slices,
-            motion=self.motion,
-        )
+            return MultiScaleEngine(engine, self.scales, height, flip=self.flip)
+        return FlippedEngine(engine) if self.flip else engine
 
 
 @dataclass(frozen=True)
@@ -77,7 +60,7 @@ class Plan:
     setting: Setting
 
     def __post_init__(self) -> None:
-        if self.setting.threshold is None and self.setting.interval == 1:
+        if not self.setting.is_adaptive and self.setting.interval == 1:
             # With keyframes only, neither phase nor mode makes a difference.
             object.__setattr__(self, 'setting', PER_FRAME)
 
@@ -116,39 +99,39 @@ class ClipWork:
         nets: Mapping[str, DCFM],
         clips: Sequence[Clip],
         options: Options,
-        heights: Mapping[str, int | None],
+        heights: Mapping[str, int],
     ) -> None:
-        """Nothing is built yet; `heights` are the rows that each network works at."""
+        """Nothing is built yet; `heights` are each network's rows, 0: those of the images."""
         self._nets = dict(nets)
         self._clips = clips
         self._options = options
         self._heights = dict(heights)
-        self._engines: dict[tuple[str, str, int], SegmentationEngine] = {}
+        self._engines: dict[tuple[str, str, int], Engine] = {}
         self._times: defaultdict[Plan, MeasuredTimes] = defaultdict(MeasuredTimes)
 
     def __call__(self, job: Job) -> PassScores | StreamScores | LabelHold:
         """Counts of one job."""
         clip = self._clips[job.clip]
-        num_classes = clip.labels.num_classes
         if job.plan is None:
-            return score_label_hold(clip, num_classes)
+            return score_label_hold(clip)
         setting, engine = job.plan.setting, self._engine(job.plan, clip)
         if job.start is not None:
-            scores = score_pass(engine, clip, setting, job.start, num_classes)
+            height = self._heights[job.plan.network]
+            scores = score_pass(engine, clip, setting, job.start, height)
             self._times[job.plan].merge(scores.times)
             return scores
-        engine.schedule = setting.scheduler()
+        engine.schedule = setting.keyframes
         frame_ms = self._times[job.plan].of
         if assumed := self._options.frame_times:
             frame_ms = partial(assumed.of, num_slices=setting.num_slices)
-        return score_stream(engine, clip, num_classes, frame_ms, self._options.rate_hz)
+        return score_stream(engine, clip, frame_ms, self._options.rate_hz)
 
-    def _engine(self, plan: Plan, clip: Clip) -> SegmentationEngine:
+    def _engine(self, plan: Plan, clip: Clip) -> Engine:
         name, setting = plan.network, plan.setting
         key = (name, setting.execution, setting.num_slices)
         if key not in self._engines:
             net, height = self._nets[name], self._heights[name]
-            engine = self._engines[key] = self._options.engine(net, height, setting)
+            engine = self._engines[key] = self._options.make_engine(net, height, setting)
             image, _ = read_frame(clip.frames[0], clip.labels)
             for stamp_ns in (0, 1):  # warm-up, lest the first frames measured be the slowest
                 engine.step(image, stamp_ns)
@@ -171,38 +154,27 @@ class PlanScores:
         """Labelled pixels of every class that were counted, (K,)."""
         return self._passes.engine.pooled().label_pixels()
 
-    def row(
-        self, network: str, height: int | None, setting: Setting, schedule: str
-    ) -> dict[str, object]:
+    def row(self, network: str, height: int, setting: Setting, schedule: str) -> dict[str, object]:
         """A row of the JSON.
 
         Args:
             network: Its name.
-            height: Rows that it works at; None: those of the images.
+            height: Rows that it works at; 0: those of the images.
             setting: As it was asked for.
             schedule: 'fixed', 'adaptive', 'per_frame', or 'hold' for the keyframes' masks.
         """
         passes = self._passes
-        is_hold, is_adaptive = schedule == 'hold', setting.threshold is not None
+        is_hold = schedule == 'hold'
         values = (passes.hold if is_hold else passes.engine).values(self._class_names)
-        if is_adaptive or setting.delay:
+        if setting.is_adaptive or setting.delay:
             # Of all frames, for few may have a label, and none may have a feature of its own.
             values['keyframe_share'] = passes.keyframe_share()
         row: dict[str, object] = {
-            'interval': None if is_adaptive else setting.interval,
-            'mode': setting.mode,
+            **setting.values(),
             'schedule': schedule,
-            'execution': setting.execution,
-            'slices': setting.num_slices if setting.delay else None,
-            'threshold': setting.threshold,
-            'min_interval': setting.interval if is_adaptive else None,
-            'max_interval': setting.max_interval,
-            'keyframe_score': setting.score if is_adaptive else None,
-            'confidence_drop': setting.confidence_drop,
             'average_interval': passes.average_interval(),
-            'phases': setting.phases,
             'checkpoint': network,
-            'height': height,
+            'height': height or None,
             **values,
         }
         if not is_hold:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler
-from dcfm_ros.keyframes.schedule import FixedScheduler, Schedule
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 
-EXECUTIONS = ('sync', 'amortised')
 MODES = ('past', 'both')
 PHASES = ('all', 'first', 'video-index')
 
@@ -17,16 +15,8 @@ PHASES = ('all', 'first', 'video-index')
 class Setting:
     """Where keyframes lie and how they are used, for one row of figures."""
 
-    interval: int = 2
-    """Frames from keyframe to keyframe; of an adaptive schedule the least (the paper's MinK)."""
-    threshold: float | None = None
-    """Change score that makes a keyframe; None: the schedule is fixed."""
-    max_interval: int | None = None
-    """Frames from keyframe to keyframe at most, of an adaptive schedule; None: no limit."""
-    score: str = 'image'
-    """What an adaptive schedule compares, see `AdaptiveScheduler`, like the next."""
-    confidence_drop: float | None = None
-    """Fall of the mean confidence that makes a keyframe too; None: none does."""
+    keyframes: ScheduleOptions = field(default_factory=ScheduleOptions)
+    """Which frames become keyframes. Times between frames never make one."""
     mode: str = 'past'
     """'past' (P mode, live) or 'both' (B mode: the following keyframe too, offline)."""
     phases: str = 'all'
@@ -36,20 +26,13 @@ class Setting:
     on, and frame j before it at ages 0 to j, for nothing precedes a clip. An adaptive schedule
     begins with the first frame (paper IV-D): 'all' becomes 'first'."""
     execution: str = 'sync'
-    """When the deep encoder of a keyframe works, as in `SegmentationEngine`: 'sync' or
-    'amortised'. The first keyframe of a pass is done at once: frames that would not have its
-    feature yet in a long run are run, but not counted. In one slice it is 'sync'."""
-    slices: int | None = None
-    """Of an amortised keyframe; None: `interval`."""
+    """As in `EngineOptions`. The first keyframe of a pass is done at once: frames that would not
+    have its feature yet in a long run are run, but not counted. In one slice it is 'sync'."""
+    slices: int = 0
+    """`execution_slices` of `EngineOptions`."""
 
     def __post_init__(self) -> None:
-        if self.execution == 'async':
-            raise ValueError(
-                "`execution` must be 'sync' or 'amortised', got 'async': when its features come "
-                "depends on the machine; for the same masks take 'amortised' with as many "
-                '`slices` as frames go by until its thread is done'
-            )
-        for name, allowed in (('execution', EXECUTIONS), ('mode', MODES), ('phases', PHASES)):
+        for name, allowed in (('mode', MODES), ('phases', PHASES)):
             if getattr(self, name) not in allowed:
                 listed = ' or '.join(map(repr, allowed))
                 raise ValueError(f'`{name}` must be {listed}, got {getattr(self, name)!r}')
@@ -58,60 +41,61 @@ class Setting:
                 "`phases` must be 'first' or 'all' in mode 'past': frames before the first "
                 "keyframe have no past, and the paper's code starts P mode with the first frame"
             )
-        if self.threshold is None:
-            for name, unset in (
-                ('max_interval', None),
-                ('score', 'image'),
-                ('confidence_drop', None),
-            ):
-                if getattr(self, name) != unset:
-                    raise ValueError(f'`{name}` must be {unset} for a fixed schedule')
-        if self.mode == 'both' and self.confidence_drop is not None:
-            raise ValueError(
-                "`confidence_drop` must be None in mode 'both', where the next keyframe is known "
-                'before the masks'
-            )
-        self.scheduler()
-        self._check_slices()
+        keyframes = replace(self.keyframes, max_time_gap_s=0.0, max_feature_age_s=0.0)
+        object.__setattr__(self, 'keyframes', keyframes)
+        self._check_execution()
         if self.delay == 0:
             object.__setattr__(self, 'execution', 'sync')
-            object.__setattr__(self, 'slices', None)
-        if self.threshold is not None and self.phases == 'all':
+            object.__setattr__(self, 'slices', 0)
+        if self.is_adaptive and self.phases == 'all':
             object.__setattr__(self, 'phases', 'first')
 
     @property
-    def schedule(self) -> str:
-        """'fixed' or 'adaptive'."""
-        return 'fixed' if self.threshold is None else 'adaptive'
+    def is_adaptive(self) -> bool:
+        """Whether keyframes follow change in the images."""
+        return self.keyframes.schedule == 'adaptive'
+
+    @property
+    def interval(self) -> int:
+        """Frames from keyframe to keyframe; the least (the paper's MinK) if adaptive."""
+        if self.is_adaptive:
+            return max(1, self.keyframes.min_keyframe_interval)
+        return self.keyframes.keyframe_interval
 
     @property
     def needs_network(self) -> bool:
         """Whether the network has a say in what is a keyframe."""
-        return self.score == 'feature' or self.confidence_drop is not None
+        return self.is_adaptive and self.keyframes.keyframe_score == 'feature'
 
     @property
     def num_slices(self) -> int:
         """Frames that share the deep encoder of a keyframe."""
-        if self.execution == 'sync':
-            return 1
-        return self.interval if self.slices is None else self.slices
+        return self.of_engine(EngineOptions()).num_slices(self.keyframes)
 
     @property
     def delay(self) -> int:
         """Frames from a keyframe to the first one that uses its feature."""
         return self.num_slices - 1
 
-    def scheduler(self) -> Schedule:
-        """A new schedule for the engine."""
-        if self.threshold is None:
-            return FixedScheduler(self.interval)
-        return AdaptiveScheduler(
-            self.threshold,
-            self.interval,
-            self.max_interval,
-            score=self.score,
-            confidence_drop=self.confidence_drop,
-        )
+    def values(self) -> dict[str, object]:
+        """What a row says of it; None where it does not apply."""
+        keyframes, adaptive = self.keyframes, self.is_adaptive
+        return {
+            'interval': None if adaptive else self.interval,
+            'mode': self.mode,
+            'schedule': keyframes.schedule,
+            'execution': self.execution,
+            'slices': self.num_slices if self.delay else None,
+            'threshold': keyframes.change_threshold if adaptive else None,
+            'min_interval': self.interval if adaptive else None,
+            'max_interval': (keyframes.max_keyframe_interval or None) if adaptive else None,
+            'keyframe_score': keyframes.keyframe_score if adaptive else None,
+            'phases': self.phases,
+        }
+
+    def of_engine(self, options: EngineOptions) -> EngineOptions:
+        """Options of an engine with the execution of this setting."""
+        return replace(options, execution=self.execution, execution_slices=self.slices)
 
     def starts(self, num_frames: int, clip_index: int) -> Sequence[int]:
         """First keyframes of the passes over a clip."""
@@ -119,16 +103,45 @@ class Setting:
             return (min(clip_index % self.interval, num_frames - 1),)
         return (0,) if self.phases == 'first' else range(min(self.interval, num_frames))
 
-    def _check_slices(self) -> None:
-        if self.execution == 'sync':
-            if self.slices is not None:
-                raise ValueError("`slices` must be None where `execution` is 'sync'")
-            return
-        if self.mode == 'both':
+    def _check_execution(self) -> None:
+        if self.execution == 'sync' and self.slices:
+            raise ValueError("`slices` must be 0 where `execution` is 'sync'")
+        if self.execution != 'sync' and self.mode == 'both':
             raise ValueError("`execution` must be 'sync' in mode 'both', which is not live")
-        if self.threshold is None:
-            if not 1 <= self.num_slices <= self.interval:
-                allowed = f'from 1 to the interval ({self.interval})'
-                raise ValueError(f'`slices` must be {allowed}, got {self.slices}')
-        elif self.slices is None or self.slices < 1:
-            raise ValueError(f'`slices` must be at least 1 if adaptive, got {self.slices}')
+        if not self.is_adaptive and self.num_slices > self.interval:
+            allowed = f'from 1 to the interval ({self.interval})'
+            raise ValueError(f'`slices` must be {allowed}, got {self.slices}')
+
+
+PER_FRAME = Setting(keyframes=ScheduleOptions(keyframe_interval=1), phases='first')
+"""Every frame a keyframe: what the network does to images."""
+
+
+def settings_of(
+    schedules: Iterable[ScheduleOptions],
+    executions: Sequence[str] = ('sync',),
+    slices: int = 0,
+    *,
+    mode: str = 'past',
+    phases: str = 'all',
+) -> list[Setting]:
+    """Every schedule in every execution, a setting each; `slices` are of the amortised ones.
+
+    Raises:
+        ValueError: If they do not go together.
+    """
+    if slices and 'amortised' not in executions:
+        raise ValueError(f'`slices` ({slices}) needs `executions` with amortised')
+    chosen = tuple(schedules)
+    settings = [
+        Setting(
+            keyframes=keyframes,
+            mode=mode,
+            phases=phases,
+            execution=execution,
+            slices=slices if execution == 'amortised' else 0,
+        )
+        for execution in executions
+        for keyframes in chosen
+    ]
+    return list(dict.fromkeys(settings))  # in one slice, amortised is sync

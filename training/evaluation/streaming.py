@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.engine import FrameResult, SegmentationEngine
+from dcfm_ros.engine import FrameResult
 from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.evaluation.averaged_views import Engine
 from dcfm_ros.training.evaluation.frame_times import total_ms
 from dcfm_ros.training.evaluation.scores import miou
 from dcfm_ros.training.footage.clips import Clip
@@ -76,9 +77,8 @@ class StreamScores:
 
 
 def score_stream(
-    engine: SegmentationEngine,
+    engine: Engine,
     clip: Clip,
-    num_classes: int,
     frame_ms: Callable[[FrameResult], float] = total_ms,
     rate_hz: float | None = None,
 ) -> StreamScores:
@@ -87,12 +87,11 @@ def score_stream(
     Args:
         engine: With the schedule to be used; its stream is reset.
         clip: Frames after the last labelled one are left out.
-        num_classes: K.
         frame_ms: How long a frame takes; if not given, as long as the engine says it took.
         rate_hz: Of the camera, frames per second; None: the clip's own.
     """
     rate_hz = rate_hz or clip.rate_hz
-    scores = StreamScores(num_classes)
+    scores = StreamScores(clip.labels.num_classes)
     num_frames = clip.labelled[-1] + 1 if clip.labelled else 0
     arrivals_ns = [round(index * 1e9 / rate_hz) for index in range(num_frames)]
     num_processed = 0

@@ -44,6 +44,12 @@ class LabelSet:
         """K; class ids are 0 to K - 1."""
         return len(self.class_names)
 
+    def check_classes(self, name: str, num_classes: int) -> None:
+        """Raise ValueError unless a network, of that name, has as many classes."""
+        if num_classes != self.num_classes:
+            expected = f'must have the {self.num_classes} classes of {self.name}'
+            raise ValueError(f'{name} {expected}, got {num_classes}')
+
 
 def label_set_of(
     name: str,

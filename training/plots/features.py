@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.images.preprocess import shrink
-from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.ablated_network import fuse, load_network, read_network_metadata
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.decoding import read_frame
 
@@ -44,8 +44,8 @@ class FeatureExtractor:
             ValueError: If the device is absent.
         """
         self._device = resolve_device(device)
-        self.net = load_checkpoint(checkpoint, self._device)
-        self._height = read_metadata(checkpoint).image_height
+        self.net = load_network(checkpoint, self._device)
+        self._height = read_network_metadata(checkpoint).image_height
 
     @torch.inference_mode()
     def fused(self, image: Image, keyframe: Image | None = None) -> Feature:
@@ -61,7 +61,7 @@ class FeatureExtractor:
         else:
             reference = self.net.encode_independent(self._to_input(keyframe))
             common = self.net.encode_common(reference)
-        fused = self.net.fuse(common, independent, is_keyframe=keyframe is None)
+        fused = fuse(self.net, common, independent, is_keyframe=keyframe is None)
         return np.asarray(fused[0].float().cpu().numpy(), np.float32)
 
     def _to_input(self, image: Image) -> torch.Tensor:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.models.checkpoint import find_checkpoint, read_metadata
-from dcfm_ros.training.evaluate import check_classes
+from dcfm_ros.models.checkpoint import find_checkpoint
+from dcfm_ros.training.ablated_network import read_network_metadata
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.datasets import find_clips
 from dcfm_ros.training.footage.decoding import read_frame
@@ -33,7 +33,7 @@ class FigureRequest:
     output: Path
     """Folder for figure_<name>.png and .csv."""
     figures: tuple[str, ...] = ()
-    """Some of `figures.FIGURES`; empty: all of them."""
+    """Some of `FIGURES`; empty: all of them."""
     evaluations: tuple[Path, ...] = ()
     """JSON files of `dcfm evaluate`."""
     checkpoint: Path | None = None
@@ -134,5 +134,5 @@ def clip_frames(request: FigureRequest) -> tuple[list[Image], list[Image | None]
 
 def check_checkpoint(checkpoint: Path, clip: Clip) -> None:
     """Raise ValueError unless a checkpoint has as many classes as the labels of a clip."""
-    num_classes = read_metadata(checkpoint).config.num_classes
-    check_classes(str(checkpoint), num_classes, clip.labels)
+    num_classes = read_network_metadata(checkpoint).config.num_classes
+    clip.labels.check_classes(str(checkpoint), num_classes)

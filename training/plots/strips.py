@@ -14,10 +14,11 @@ from matplotlib.patches import Patch
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.masks.overlay import colorize
-from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
+from dcfm_ros.models.checkpoint import find_checkpoint
 from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.ablated_network import load_network, make_engine, read_network_metadata
 from dcfm_ros.training.footage.label_sets import LabelSet
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.plots.request import (
@@ -78,9 +79,10 @@ def segment_strip(
         name: For the row of the figure.
         device: As in `SegmentationEngine`.
     """
-    net = load_checkpoint(checkpoint)
-    height = read_metadata(checkpoint).image_height
-    engine = SegmentationEngine(net, device=device, schedule=interval, inference_height=height)
+    height = read_network_metadata(checkpoint).image_height
+    options = EngineOptions(device=device, inference_height=height)
+    schedule = ScheduleOptions(keyframe_interval=interval)
+    engine = make_engine(load_network(checkpoint), options, schedule)
     results = [engine.step(image, index) for index, image in enumerate(images)]
     return Strip(name, [r.mask for r in results], [r.keyframe_age for r in results])
 

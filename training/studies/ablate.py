@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 import fcntl
 import hashlib
 import json
@@ -22,8 +22,8 @@ from typing import Any
 import yaml
 
 from dcfm_ros.files import write_json, write_text
-from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
-from dcfm_ros.training.evaluate import evaluate_dataset
+from dcfm_ros.training.ablated_network import load_network, read_network_metadata
+from dcfm_ros.training.evaluation.evaluate import evaluate_dataset
 from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.footage.class_files import load_label_set
 from dcfm_ros.training.studies.ages import loss_by_age
@@ -154,30 +154,25 @@ def _evaluate(run: Run, name: str) -> dict[str, Any]:
     """Figures of one of the data, from its file if that is of the same data and weights."""
     item, path, weights = run.data[name], run.folder / f'{name}.json', run.folder / WEIGHTS
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    evaluated = {**asdict(item), 'root': str(item.root), 'weights': digest}
+    evaluated = item.values() | {'weights': digest}
     figures: dict[str, Any] = _read_json(path) if path.exists() else {}
     if figures.get('evaluated') != evaluated:
-        found = evaluate_dataset(
+        figures = evaluate_dataset(
             weights,
-            item.dataset,
-            item.root,
-            item.split,
-            intervals=(item.interval,),
-            mode=item.mode,
-            classes=item.classes,
-            hold_out_share=item.hold_out_share,
+            item.choice,
+            [item.setting],
             floors=False,
             options=Options(streaming=False),
             threads=run.num_threads,
         )
-        write_json(path, found | {'evaluated': evaluated})
-    figures = _read_json(path)
+        figures['evaluated'] = evaluated
+        write_json(path, figures)
     row = engine_row(figures) | {'notes': figures['notes']}
     if run.by_age:
         if 'by_age' not in figures:
-            height = read_metadata(weights).image_height or None
+            height = read_network_metadata(weights).image_height or None
             ages = range(1, item.interval)
-            by_age = loss_by_age(load_checkpoint(weights), item.clips(), ages, height)
+            by_age = loss_by_age(load_network(weights), item.choice.find(), ages, height)
             figures['by_age'] = {str(age): values for age, values in by_age.items()}
             write_json(path, figures)
         row['nonkey_loss'] = mean(values['loss'] for values in figures['by_age'].values())

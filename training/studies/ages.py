@@ -15,6 +15,7 @@ from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.ablated_network import fuse
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.metrics import ConfusionMatrix
@@ -79,7 +80,7 @@ def loss_by_age(
 def _logits(
     net: DCFM, common: torch.Tensor, independent: Independent, size: tuple[int, ...], age: int
 ) -> torch.Tensor:
-    fused = net.fuse(common, independent, is_keyframe=age == 0)
+    fused = fuse(net, common, independent, is_keyframe=age == 0)
     return net.decode(fused, (size[0], size[1]))
 
 

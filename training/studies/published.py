@@ -56,7 +56,7 @@ class SpeedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DecompositionRow:
-    """A row of Table V; the first four fields are the switches of `DCFMConfig`."""
+    """A row of Table V; the first four fields are the switches of `AblatedConfig`."""
 
     key_uses_common: bool
     key_uses_independent: bool

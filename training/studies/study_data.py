@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 import os
 from pathlib import Path
+from typing import Any
 
-from dcfm_ros.training.evaluation.clip_choice import find_evaluation_clips
+from dcfm_ros.keyframes.options import ScheduleOptions
+from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.evaluation.setting import Setting
-from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.label_sets import LabelSet
 
 
@@ -21,38 +22,28 @@ class EvaluationData:
         ValueError: If `interval` or `mode` is not allowed.
     """
 
-    dataset: str
-    root: Path
-    """Folder of the dataset; becomes absolute, links followed."""
-    split: str
+    choice: ClipChoice
+    """The clips; the root becomes absolute, links followed."""
     interval: int
     """Keyframe interval, frames."""
     mode: str
     """'both' or 'past'."""
-    classes: str | None = None
-    """Label set, by name or path, in whose classes the labels are read."""
-    hold_out_share: float | None = None
-    """Only what a training with this `data.hold_out_share` keeps for validation; None: all."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'root', self.root.resolve())
-        Setting(interval=self.interval, mode=self.mode)
+        root = self.choice.root.resolve()
+        object.__setattr__(self, 'choice', replace(self.choice, root=root))
+        self.setting  # noqa: B018 - which checks the two
 
-    def clips(self) -> list[Clip]:
-        """Find them.
+    @property
+    def setting(self) -> Setting:
+        """The setting of its figures."""
+        keyframes = ScheduleOptions(keyframe_interval=self.interval)
+        return Setting(keyframes=keyframes, mode=self.mode)
 
-        Raises:
-            FileNotFoundError: If a folder is absent.
-            ValueError: If the data is incomplete, or shares no class with `classes`, or
-                `hold_out_share` is not allowed or leaves no label.
-        """
-        return find_evaluation_clips(
-            self.dataset,
-            self.root,
-            self.split,
-            classes=self.classes,
-            hold_out_share=self.hold_out_share,
-        )
+    def values(self) -> dict[str, Any]:
+        """All that it says, fit for JSON."""
+        own = {'root': str(self.choice.root), 'interval': self.interval, 'mode': self.mode}
+        return asdict(self.choice) | own
 
     def check(self, trained: LabelSet, *, by_age: bool) -> None:
         """See that a network can be evaluated on it, before one is trained.
@@ -68,21 +59,21 @@ class EvaluationData:
         if by_age and self.interval < 2:
             text = 'at least 2 where non-key frames are measured by age'
             raise ValueError(f'`interval` must be {text}, got {self.interval}')
-        clips = self.clips()
+        clips = self.choice.find()
         labels = clips[0].labels
         if labels.num_classes != trained.num_classes:
             text = (
                 f'{trained.num_classes} classes of {trained.name}, or be read as them (`classes`)'
             )
-            found = f'the {labels.num_classes} of {labels.name} in {self.root}'
+            found = f'the {labels.num_classes} of {labels.name} in {self.choice.root}'
             raise ValueError(f'`data` must have the {text}, got {found}')
         oldest = max((clip.labelled[-1] for clip in clips if clip.labelled), default=-1)
         # A training may well validate on stills, which are keyframes only.
-        needed = min(self.interval - 1, 1) if self.hold_out_share is None else 0
+        needed = min(self.interval - 1, 1) if self.choice.hold_out_share is None else 0
         needed = self.interval - 1 if by_age else needed
         if oldest < needed:
             text = f'a labelled frame with {needed} frames before it'
-            raise ValueError(f'`data` must have {text}, got none in {self.root}')
+            raise ValueError(f'`data` must have {text}, got none in {self.choice.root}')
 
 
 def named(data: Sequence[EvaluationData]) -> dict[str, EvaluationData]:
@@ -91,16 +82,21 @@ def named(data: Sequence[EvaluationData]) -> dict[str, EvaluationData]:
     Raises:
         ValueError: If two of the data are the same.
     """
-    names = [f'{item.dataset}_{_part(item)}_k{item.interval}_{item.mode}' for item in data]
+    roots: dict[str, list[Path]] = {}
+    names = []
+    for item in data:
+        name = f'{item.choice.dataset}_{_part(item.choice)}_k{item.interval}_{item.mode}'
+        roots.setdefault(name, []).append(item.choice.root)
+        names.append(name)
     result = {}
     for name, item in zip(names, data, strict=True):
-        alike = [other.root for other, its in zip(data, names, strict=True) if its == name]
-        result['-'.join([name, *item.root.relative_to(os.path.commonpath(alike)).parts])] = item
+        own = item.choice.root.relative_to(os.path.commonpath(roots[name]))
+        result['-'.join([name, *own.parts])] = item
     if len(result) < len(data):
         raise ValueError(f'`data` must differ from each other, got only {", ".join(result)}')
     return result
 
 
-def _part(item: EvaluationData) -> str:
-    share = item.hold_out_share
-    return item.split if share is None else f'{item.split}_held_{share:g}'
+def _part(choice: ClipChoice) -> str:
+    share = choice.hold_out_share
+    return choice.split if share is None else f'{choice.split}_held_{share:g}'

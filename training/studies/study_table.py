@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from dcfm_ros.models.checkpoint import read_metadata
+from dcfm_ros.training.ablated_network import read_network_metadata
 
 FOLD = {'val_miou_key': 'fold key', 'val_miou_nonkey': 'fold non-key'}
 """Columns of the last validation, by its metrics."""
@@ -21,7 +21,7 @@ RECORDED = ('steps', 'hours', *FOLD)
 
 def training_record(weights: Path) -> dict[str, Any]:
     """What a checkpoint says of its training, `RECORDED`; None where it does not."""
-    record: dict[str, Any] = read_metadata(weights).training
+    record: dict[str, Any] = read_network_metadata(weights).training
     record = record | record.get('metrics', {})
     return {name: record.get(name) for name in RECORDED}
 

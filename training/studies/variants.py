@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from dcfm_ros.training.ablated_network import SWITCHES
 from dcfm_ros.training.studies.published import (
     DecompositionRow,
     LossRow,
@@ -24,9 +25,6 @@ from dcfm_ros.training.studies.published import (
 
 SEGMENTATION = {'CE': 'ce', 'CE+Dice': 'ce_dice', 'OhemCE': 'ohem'}
 DISTANCE = {'MSE': 'mse', 'L1': 'l1'}
-SWITCHES = (
-    'key_uses_common', 'key_uses_independent', 'nonkey_uses_common', 'nonkey_uses_independent',
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

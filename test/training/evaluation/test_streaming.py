@@ -3,6 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from settings import cpu_engine
 import torch
 
 from dcfm_ros.engine import SegmentationEngine
@@ -29,7 +30,7 @@ def run(arrivals_ms, spent_ms):
 def engine():
     torch.manual_seed(0)
     net = DCFM(DCFMConfig(backbone='mit_b0', num_classes=11, fuse_channels=32))
-    return SegmentationEngine(net, device='cpu', schedule=2)
+    return cpu_engine(net, 2)
 
 
 @pytest.fixture(scope='module')
@@ -88,7 +89,7 @@ def test_nothing_is_segmented_before_it_is_needed():
 
 def test_labels_meet_the_mask_that_was_published_by_then(engine, clip):
     # Key 250 ms, others 120: as in the first test, for the interval counts processed frames.
-    scores = score_stream(engine, clip, 11, FrameTimes(250, 120).of)
+    scores = score_stream(engine, clip, FrameTimes(250, 120).of)
     engine.reset()
     images = [cv2.imread(str(frame.image), cv2.IMREAD_COLOR_RGB) for frame in clip.frames]
     results = {frame: engine.step(images[frame], frame) for frame in (0, 2, 3, 5)}
@@ -117,19 +118,19 @@ def test_measured_times_are_those_of_the_engine(engine, clip, monkeypatch):
         return result
 
     monkeypatch.setattr(SegmentationEngine, 'step', slow_step)
-    measured = score_stream(engine, clip, 11).values()
-    assert measured == score_stream(engine, clip, 11, FrameTimes(250, 120).of).values()
+    measured = score_stream(engine, clip).values()
+    assert measured == score_stream(engine, clip, FrameTimes(250, 120).of).values()
 
 
 def test_frames_after_the_last_label_are_left_out(engine, clip):
     cut = Clip('cut', (*clip.frames[:3], Frame(clip.frames[3].image)), 10.0, CAMVID)
-    values = score_stream(engine, cut, 11, FrameTimes(10, 10).of).values()
+    values = score_stream(engine, cut, FrameTimes(10, 10).of).values()
     assert values['streaming_processed'] == 3
 
 
 def test_merged_clips_are_pooled(engine, clip):
     times = FrameTimes(250, 120).of
-    once, twice = (score_stream(engine, clip, 11, times) for _ in range(2))
+    once, twice = (score_stream(engine, clip, times) for _ in range(2))
     twice.merge(once)
     expected = once.values() | {'streaming_processed': 8, 'streaming_dropped': 4}
     assert twice.values() == pytest.approx(expected)

@@ -1,0 +1,168 @@
+"""Networks that leave a feature out on keyframes or on non-key frames (paper Table V).
+
+They are trained and measured, not deployed: the node does not load them. A network that leaves
+nothing out is a plain `DCFM` everywhere.
+
+Shapes: B batch, C_F common channels, h w common grid.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import reduce
+from os import PathLike
+
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+
+from dcfm_ros.backends.deep_task import DeepTask
+from dcfm_ros.backends.device import resolve_device
+from dcfm_ros.backends.torch_backend import TorchBackend
+from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.models.backbone import Independent
+from dcfm_ros.models.checkpoint import CheckpointMetadata, load_checkpoint, read_metadata
+from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.dcfm import DCFM
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblatedConfig(DCFMConfig):
+    """A network's architecture, and which features its head sees on which frames.
+
+    Raises:
+        ValueError: If a value is outside what its field says, or the head would see nothing.
+    """
+
+    key_uses_common: bool = True
+    """False feeds a keyframe's head the independent feature alone."""
+    key_uses_independent: bool = True
+    """False feeds a keyframe's head the common feature alone."""
+    nonkey_uses_common: bool = True
+    """False feeds a non-key frame's head the independent feature alone."""
+    nonkey_uses_independent: bool = True
+    """False feeds a non-key frame's head the keyframe's common feature alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for frame in ('key', 'nonkey'):
+            names = (f'{frame}_uses_common', f'{frame}_uses_independent')
+            if not any(getattr(self, name) for name in names):
+                raise ValueError(f'one of `{names[0]}` and `{names[1]}` must be True, got neither')
+
+    @property
+    def is_ablated(self) -> bool:
+        """Whether any feature is left out."""
+        return not all(getattr(self, name) for name in SWITCHES)
+
+
+SWITCHES = tuple(f.name for f in fields(AblatedConfig) if '_uses_' in f.name)
+
+
+class AblatedDCFM(DCFM):
+    """A `DCFM` whose fusion depends on the frame's role."""
+
+    fuses_linearly = False
+    config: AblatedConfig
+
+    def fuse(
+        self, common: Tensor, independent: Independent, *, is_keyframe: bool = True
+    ) -> Tensor:
+        """See `DCFM.fuse`; (B, C_F, h, w)."""
+        frame = 'key' if is_keyframe else 'nonkey'
+        if not getattr(self.config, f'{frame}_uses_independent'):
+            return common
+        if not getattr(self.config, f'{frame}_uses_common'):
+            feature = self.aligned(independent, (common.shape[-2], common.shape[-1]))
+            return F.pad(feature, (0, 0, 0, 0, 0, self.common_channels - feature.shape[1]))
+        return super().fuse(common, independent)
+
+    def forward(self, reference: Tensor, image: Tensor) -> Tensor:
+        """See `DCFM.forward`."""
+        common = self.encode_common(self.encode_independent(reference))
+        fused = self.fuse(common, self.encode_independent(image), is_keyframe=False)
+        return self.decode(fused, (image.shape[-2], image.shape[-1]))
+
+
+def fuse(net: DCFM, common: Tensor, independent: Independent, *, is_keyframe: bool) -> Tensor:
+    """`net.fuse` of any network; the role matters to ablated ones only."""
+    if isinstance(net, AblatedDCFM):
+        return net.fuse(common, independent, is_keyframe=is_keyframe)
+    return net.fuse(common, independent)
+
+
+def build_network(config: DCFMConfig) -> DCFM:
+    """The network of a configuration: a plain one if nothing is left out."""
+    if isinstance(config, AblatedConfig):
+        if config.is_ablated:
+            return AblatedDCFM(config)
+        config = DCFMConfig(**{f.name: getattr(config, f.name) for f in fields(DCFMConfig)})
+    return DCFM(config)
+
+
+def load_network(path: str | PathLike[str], device: str | torch.device = 'cpu') -> DCFM:
+    """`load_checkpoint` for ablated networks too.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If it cannot be used.
+    """
+    return load_checkpoint(path, device, config_class=AblatedConfig, build=build_network)
+
+
+def read_network_metadata(path: str | PathLike[str]) -> CheckpointMetadata:
+    """`read_metadata` for ablated networks too."""
+    return read_metadata(path, AblatedConfig)
+
+
+def make_engine(
+    net: DCFM, options: EngineOptions, schedule: ScheduleOptions
+) -> SegmentationEngine:
+    """An engine for any network.
+
+    Raises:
+        ValueError: As `SegmentationEngine`, or if an ablated network is not to run in PyTorch.
+    """
+    if not isinstance(net, AblatedDCFM):
+        return SegmentationEngine(net, options, schedule)
+    if options.backend not in ('auto', 'torch'):
+        raise ValueError(f'`backend` must be torch for an ablated network, got {options.backend}')
+    backend = AblatedBackend(net, resolve_device(options.device), options.precision)
+    return SegmentationEngine(net, options, schedule, backend=backend)
+
+
+class AblatedBackend(TorchBackend):
+    """Runs an ablated network; knows keyframes as the frames that a feature was made from."""
+
+    def __init__(self, net: AblatedDCFM, device: torch.device, precision: str) -> None:
+        """Prepare a copy of the network, see `TorchBackend`."""
+        super().__init__(net, device, precision)
+        # Of two keyframes (B mode) of two cameras (an image and its mirror).
+        self._made: deque[tuple[Tensor, Tensor]] = deque(maxlen=4)
+
+    def deep_task(self, independent: Independent) -> DeepTask:
+        """See `Backend.deep_task`."""
+        task = super().deep_task(independent)
+
+        def note(common: Tensor) -> Tensor:
+            self._made.append((common, independent.feature))
+            return common
+
+        task.steps = [*task.steps, note]
+        return task
+
+    @torch.inference_mode()
+    def decode(self, cached: Sequence[Tensor], independent: Independent) -> Tensor:
+        """See `Backend.decode`."""
+        is_keyframe = any(
+            common is cached[0] and feature is independent.feature
+            for common, feature in self._made
+        )
+        logits = [
+            self.net.classify(fuse(self.net, common, independent, is_keyframe=is_keyframe))
+            for common in cached
+        ]
+        return reduce(torch.add, logits) / len(logits)

@@ -1,0 +1,229 @@
+"""Evaluation of the engine that the robot runs, on the labelled frames of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.training.ablated_network import load_network, read_network_metadata
+from dcfm_ros.training.evaluation.clip_choice import ClipChoice
+from dcfm_ros.training.evaluation.jobs import ClipWork, Job, Options, Plan, PlanScores
+from dcfm_ros.training.evaluation.notes import (
+    NO_STREAMING,
+    note_on_held_out,
+    notes_on_classes,
+    notes_on_keyframes,
+)
+from dcfm_ros.training.evaluation.scores import LabelHold
+from dcfm_ros.training.evaluation.setting import PER_FRAME, Setting
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.label_sets import LabelSet
+from dcfm_ros.training.workers import map_in_order
+
+
+def evaluate_dataset(
+    checkpoint: Path | str,
+    choice: ClipChoice,
+    settings: Sequence[Setting],
+    *,
+    baselines: Sequence[Path | str] = (),
+    floors: bool = True,
+    options: Options | None = None,
+    jobs: int = 1,
+    ray_address: str | None = None,
+    threads: int = 1,
+) -> dict[str, object]:
+    """Evaluate a checkpoint on a dataset.
+
+    Args:
+        checkpoint: A network of the dataset's classes, or of those that they are read as.
+        choice: The clips.
+        settings: See `evaluate_clips`, as for the rest.
+        baselines: Checkpoints that are run on every frame by itself.
+        floors: Also rows to compare with.
+        options: How networks are run; without a height, each at that of its training.
+        jobs: Processes, or tasks on Ray.
+        ray_address: Where Ray is.
+        threads: Of each process.
+
+    Returns:
+        {'dataset', 'split', 'checkpoint', ...} and what `evaluate_clips` returns.
+
+    Raises:
+        FileNotFoundError: If a file or folder is absent.
+        CheckpointError: If a checkpoint cannot be used.
+        ValueError: If the data is incomplete or does not fit, or an argument is not allowed.
+    """
+    clips = choice.find()
+    paths = (checkpoint, *baselines)
+    figures: dict[str, Any] = evaluate_clips(
+        {str(path): load_network(path) for path in paths},
+        clips,
+        settings,
+        trained_heights={str(path): read_network_metadata(path).image_height for path in paths},
+        floors=floors,
+        options=options,
+        jobs=jobs,
+        ray_address=ray_address,
+        threads=threads,
+    )
+    if choice.hold_out_share is not None:
+        figures['notes'].insert(0, note_on_held_out(choice.hold_out_share, clips))
+    return {
+        'dataset': choice.dataset,
+        'split': choice.split,
+        'hold_out_share': choice.hold_out_share,
+        'checkpoint': str(checkpoint),
+        'classes': clips[0].labels.name,
+        'clips': len(clips),
+        **figures,
+    }
+
+
+def evaluate_clips(
+    nets: Mapping[str, DCFM],
+    clips: Sequence[Clip],
+    settings: Sequence[Setting],
+    *,
+    trained_heights: Mapping[str, int] | None = None,
+    floors: bool = True,
+    options: Options | None = None,
+    jobs: int = 1,
+    ray_address: str | None = None,
+    threads: int = 1,
+) -> dict[str, object]:
+    """Run the engine over clips.
+
+    Accuracies are the same whatever `jobs` and `ray_address` are, and on other machines, as long
+    as `threads` is. Times are not: several workers keep each other waiting. The streaming accuracy
+    follows from times, so with several workers it is left out unless `options` assumes them.
+
+    Args:
+        nets: The network by name, and after it others, to compare with, that are run on every
+            frame by itself.
+        clips: All of the same classes.
+        settings: Schedules of the first network, a row each.
+        trained_heights: Rows of the images that a network was trained on, by its name; 0 or
+            absent: unknown.
+        floors: Also rows of that network on every frame by itself (schedule 'per_frame') and of
+            its keyframes' masks repeated until the next keyframe ('hold'), if not amortised.
+        options: How networks are run.
+        jobs: See `map_in_order`, as for the rest.
+        ray_address: Where Ray is.
+        threads: Of each process.
+
+    Returns:
+        'rows', baselines and floors first, 'label_hold' {distance: mIoU}, how it was done, and
+        'notes', sentences about figures that are absent or say less than they seem to.
+        Fractions are in [0, 1], None where undefined; `ms_key` and `ms_nonkey` are medians of the
+        engine's time per frame. `average_interval` is frames per keyframe of the schedule on all
+        clips with a label, of all their frames. `by_age` has frames, mIoU and median time for
+        every age of the feature in use. `hold_miou*` is what the keyframes' masks score when they
+        are repeated, `label_hold_miou*` their hand-made labels.
+
+    Raises:
+        ValueError: If networks, clips, settings and options do not fit each other.
+    """
+    options = options or Options()
+    main, *others = nets
+    baselines = [*others, *([main] if floors else [])]
+    plans = [Plan(main, setting) for setting in settings]
+    plans = list(dict.fromkeys([*plans, *(Plan(name, PER_FRAME) for name in baselines)]))
+    _check(nets, clips, plans, options)
+    can_stream = options.streaming and any(plan.setting.mode == 'past' for plan in plans)
+    if options.frame_times and not can_stream:
+        raise ValueError('`key_ms` and `nonkey_ms` must not be given where nothing is streamed')
+    is_alone = jobs == 1 and ray_address is None
+    is_streaming = can_stream and (is_alone or options.frame_times is not None)
+    heights = {
+        name: options.engine.inference_height or (trained_heights or {}).get(name, 0)
+        for name in nets
+    }
+    todo = [job for plan in plans for job in plan.jobs(clips, streaming=is_streaming)]
+    todo += [Job(index) for index in range(len(clips)) if floors]
+    results = map_in_order(
+        ClipWork(nets, clips, options, heights),
+        todo,
+        jobs,
+        ray_address,
+        'evaluating',
+        threads=threads,
+        uses_gpu=options.engine.device != 'cpu',
+    )
+    scores, label_hold = _collect(todo, results, plans, clips[0].labels)
+    rows = [
+        scores[plan].row(plan.network, heights[plan.network], setting, schedule)
+        for plan, setting, schedule in _rows(main, baselines, settings, floors=floors)
+    ]
+    times = asdict(options.frame_times) if options.frame_times else 'measured'
+    return {
+        'backend': options.engine.backend,
+        'flip': options.flip,
+        'motion': options.engine.motion,
+        'scales': list(options.scales) or None,
+        'streaming_times': times if is_streaming else None,
+        'streaming_rate_hz': options.rate_hz if is_streaming else None,
+        'threads': threads,
+        'label_hold': label_hold.values() if floors else None,
+        'notes': [
+            *[NO_STREAMING] * (can_stream and not is_streaming),
+            *notes_on_keyframes(clips, rows),
+            *notes_on_classes(clips[0].labels, scores.values()),
+        ],
+        'rows': rows,
+    }
+
+
+def _collect(
+    jobs: Sequence[Job], results: Sequence[Any], plans: Sequence[Plan], labels: LabelSet
+) -> tuple[dict[Plan, PlanScores], LabelHold]:
+    """Add up what the jobs have counted."""
+    scores = {plan: PlanScores(labels.class_names) for plan in plans}
+    label_hold = LabelHold(labels.num_classes)
+    for job, result in zip(jobs, results, strict=True):
+        if job.plan is not None:
+            scores[job.plan].add(result)
+        else:
+            label_hold.merge(result)
+    return scores, label_hold
+
+
+def _rows(
+    main: str, baselines: Sequence[str], settings: Sequence[Setting], *, floors: bool
+) -> Iterator[tuple[Plan, Setting, str]]:
+    """What each row is made of: its plan, its setting as it was asked for, and its schedule."""
+    for name in baselines:
+        yield Plan(name, PER_FRAME), PER_FRAME, 'per_frame'
+    plans = [(Plan(main, setting), setting) for setting in settings]
+    if floors:
+        for plan, setting in plans:
+            if plan.is_video and setting.execution == 'sync':
+                yield plan, setting, 'hold'
+    for plan, setting in plans:
+        yield plan, setting, setting.keyframes.schedule
+
+
+def _check(
+    nets: Mapping[str, DCFM], clips: Sequence[Clip], plans: Iterable[Plan], options: Options
+) -> None:
+    """Raise ValueError unless they fit each other."""
+    if not any(clip.labelled for clip in clips):
+        raise ValueError('`clips` must have a labelled frame, got none')
+    for name, net in nets.items():
+        clips[0].labels.check_classes(name, net.config.num_classes)
+    settings = [plan.setting for plan in plans]
+    if options.scales and any(setting != PER_FRAME for setting in settings):
+        raise ValueError(
+            '`scales` must be empty unless every interval is 1: a cached feature belongs to one '
+            'size, so there is no multi-scale video mode'
+        )
+    if options.flip and any(setting.execution != 'sync' for setting in settings):
+        raise ValueError("`flip` must be off unless every `execution` is 'sync'")
+    if options.flip and any(s.needs_network and s.mode == 'both' for s in settings):
+        raise ValueError(
+            "`flip` must be off where features are compared in mode 'both': those of the mirrored "
+            'images ask for other keyframes'
+        )
