@@ -64,7 +64,7 @@ def figures(
     --root, 7 and 8 also --without-consistency, curves --training. Tells what is left out and why;
     fails if it is a figure that --figures names.
     """
-    from dcfm_ros.training.figures import make_figures, parse_figures
+    from dcfm_ros.training.plots.figures import make_figures, parse_figures
     from dcfm_ros.training.plots.request import FigureRequest
 
     outcomes = make_figures(

@@ -64,6 +64,7 @@ def ablate(
 
     Started again it goes on where it stopped; the full model is trained once for all tables.
     """
+    from dcfm_ros.training.evaluation.clip_choice import ClipChoice
     from dcfm_ros.training.studies.ablate import run_study
     from dcfm_ros.training.studies.study_data import EvaluationData
     from dcfm_ros.training.studies.study_table import as_markdown
@@ -79,13 +80,15 @@ def ablate(
         dataset, root, split, *share = parts
         data.append(
             EvaluationData(
-                dataset=dataset,
-                root=Path(root),
-                split=split,
+                choice=ClipChoice(
+                    dataset=dataset,
+                    root=Path(root),
+                    split=split,
+                    classes=classes,
+                    hold_out_share=_share(share[0]) if share else None,
+                ),
                 interval=interval or chosen.interval,
                 mode=mode or chosen.mode,
-                classes=classes,
-                hold_out_share=_share(share[0]) if share else None,
             )
         )
     numbers = parse_numbers('seeds', seeds, int)

@@ -191,3 +191,27 @@ def test_unknown_name_is_told_the_packaged_ones(packaged):
     (packaged / 'accurate.safetensors').unlink()
     with pytest.raises(FileNotFoundError, match=r'file: accurate; packaged are default$'):
         find_checkpoint('accurate')
+
+
+SWITCHES = dict.fromkeys(
+    ['key_uses_common', 'key_uses_independent', 'nonkey_uses_common', 'nonkey_uses_independent'],
+    True,
+)
+
+
+def test_files_of_earlier_releases_load(net, saved):
+    def change(metadata):
+        metadata['config'] = json.dumps(json.loads(metadata['config']) | SWITCHES)
+
+    rewrite(saved, change_metadata=change)
+    assert load_checkpoint(saved).config == net.config
+
+
+def test_networks_of_ablations_are_refused_with_the_reason(saved):
+    def change(metadata):
+        ablated = SWITCHES | {'nonkey_uses_common': False}
+        metadata['config'] = json.dumps(json.loads(metadata['config']) | ablated)
+
+    rewrite(saved, change_metadata=change)
+    with pytest.raises(CheckpointError, match=r'`nonkey_uses_common` is off: .* for studies only'):
+        load_checkpoint(saved)

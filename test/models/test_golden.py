@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import golden
 import numpy as np
 import pytest
+from settings import schedule
 import torch
 
-from dcfm_ros.keyframes.adaptive_schedule import AdaptiveScheduler, change_score
+from dcfm_ros.keyframes.adaptive_schedule import change_score, make_schedule
 from dcfm_ros.keyframes.clip import plan_clip
-from dcfm_ros.keyframes.schedule import FixedScheduler, Observation
+from dcfm_ros.keyframes.schedule import Observation
 from dcfm_ros.models.config import DCFMConfig
 
 pytestmark = golden.needs_golden
@@ -55,41 +55,18 @@ def test_keyframe_logits_and_mask(case):
 )
 def test_clip_modes(case, name, interval, start, mode):
     _, net, facts, size, independent, common = case
-    decisions = FixedScheduler(interval).decide_clip(len(common), common.__getitem__, start)
+    decisions = make_schedule(schedule(interval)).decide_clip(
+        len(common), common.__getitem__, start
+    )
     for step in plan_clip(decisions, mode):
         neighbours = [i for i in (step.previous, step.following) if i is not None]
         logits = sum(
-            net.decode(net.fuse(common[i], independent[step.frame], is_keyframe=False), size)
-            for i in neighbours
+            net.decode(net.fuse(common[i], independent[step.frame]), size) for i in neighbours
         )
         expected = facts[name][step.frame]
         figures = [logits.sum(), logits.abs().mean()]
         np.testing.assert_allclose(figures, [expected['sum'], expected['absmean']], rtol=1e-8)
         golden.check_argmax(logits, expected['argmax'])
-
-
-@pytest.mark.parametrize(
-    ('flag', 'field'),
-    [
-        ('kh=False', 'key_uses_common'),
-        ('kl=False', 'key_uses_independent'),
-        ('nh=False', 'nonkey_uses_common'),
-        ('nl=False', 'nonkey_uses_independent'),
-    ],
-)
-def test_ablation_switches(case, flag, field):
-    _, net, facts, size, independent, common = case
-    expected = facts['ablation'][flag]
-    ablated = golden.golden_net(dataclasses.replace(net.config, **{field: False}))
-    key = ablated.decode(ablated.fuse(common[0], independent[0]), size)
-    between = sum(
-        ablated.decode(ablated.fuse(common[i], independent[1], is_keyframe=False), size)
-        for i in (0, 2)
-    )
-    assert torch.isfinite(between).all()
-    if isinstance(expected, dict):  # the official code fails for one, ours does not
-        np.testing.assert_allclose(key.abs().mean(), expected['I0'], rtol=1e-8)
-        np.testing.assert_allclose(between.abs().mean(), expected['B1'], rtol=1e-8)
 
 
 def test_normalised_half_of_the_independent_feature(case):
@@ -119,11 +96,12 @@ def decide(name):
     adaptive = re.fullmatch(r'AKS min(\d+) thr([\d.]+) max(\d+)', name)
     if adaptive:
         shortest, threshold, longest = adaptive.groups()
-        schedule = AdaptiveScheduler(float(threshold), int(shortest), int(longest))
         seen = [Observation(image=image) for image in constant_images()]
-        return schedule.decide_clip(20, seen.__getitem__)
+        chosen = schedule(int(shortest), float(threshold), int(longest))
+        return make_schedule(chosen).decide_clip(20, seen.__getitem__)
     interval, start = re.fullmatch(r'\w+ K=(\d+)(?: st=(\d+))?', name).groups('0')
-    return FixedScheduler(int(interval)).decide_clip(20, constant_images().__getitem__, int(start))
+    chosen = make_schedule(schedule(int(interval)))
+    return chosen.decide_clip(20, constant_images().__getitem__, int(start))
 
 
 @pytest.mark.parametrize('name', SCHEDULES)

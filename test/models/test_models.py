@@ -86,7 +86,7 @@ def test_forward_is_the_four_stages():
     net = make(backbone='mit_b0')
     reference, image = torch.rand(2, 1, 3, 64, 96)
     common = net.encode_common(net.encode_independent(reference))
-    fused = net.fuse(common, net.encode_independent(image), is_keyframe=False)
+    fused = net.fuse(common, net.encode_independent(image))
     assert torch.equal(net(reference, image), net.decode(fused, (64, 96)))
 
 
@@ -210,7 +210,6 @@ def test_presets_name_their_classes(preset):
         ({'dropout': 1.0}, r'in \[0, 1\), got 1.0'),
         ({'class_names': ('a',)}, r'one entry per class \(7\), got 1'),
         ({'palette': ((0, 0, 300),) * 7}, 'from 0 to 255'),
-        ({'nonkey_uses_common': False, 'nonkey_uses_independent': False}, 'must be True'),
     ],
 )
 def test_bad_config_is_refused_with_what_is_allowed(options, message):

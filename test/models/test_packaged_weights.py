@@ -9,7 +9,9 @@ import pytest
 from repository import CAMVID
 
 from dcfm_ros.models.checkpoint import load_checkpoint, packaged_checkpoints, read_metadata
-from dcfm_ros.training.evaluate import evaluate_dataset
+from dcfm_ros.training.evaluation.clip_choice import ClipChoice
+from dcfm_ros.training.evaluation.evaluate import evaluate_dataset
+from dcfm_ros.training.evaluation.setting import PER_FRAME
 
 _PACKAGED = packaged_checkpoints()
 each_tier = pytest.mark.parametrize('path', _PACKAGED.values(), ids=_PACKAGED.keys())
@@ -51,9 +53,8 @@ def test_record_tells_how_it_was_trained(path: Path) -> None:
 @pytest.mark.skipif(not CAMVID.is_dir(), reason='needs ../shared/data/camvid')
 def test_engine_reaches_what_the_training_saw_on_its_fold(path: Path) -> None:
     record = read_metadata(path).training
-    fold = evaluate_dataset(
-        path, 'camvid', CAMVID, 'train', intervals=[1], hold_out_share=0.1, floors=False
-    )
+    choice = ClipChoice(dataset='camvid', root=CAMVID, split='train', hold_out_share=0.1)
+    fold = evaluate_dataset(path, choice, [PER_FRAME], floors=False)
     rows = fold['rows']
     assert isinstance(rows, list)
     [miou] = [row['miou'] for row in rows if row['schedule'] == 'fixed']

@@ -7,6 +7,7 @@ import torch
 
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.training.ablated_network import AblatedConfig, build_network
 from dcfm_ros.training.losses import (
     LossOptions,
     agreement_mask,
@@ -35,8 +36,10 @@ def golden_loss(case, **switches):
     facts = golden.load()['models'][case]
     config = DCFMConfig.preset(golden.PRESETS[case])
     # The released training code resizes before it normalises; the published figures do not.
-    config = dataclasses.replace(config, align_before_norm=True, **switches)
-    net = golden.golden_net(config)
+    config = dataclasses.replace(config, align_before_norm=True)
+    plain = golden.golden_net(config)
+    net = build_network(AblatedConfig(**{**plain.config.to_dict(), **switches})).double().eval()
+    net.load_state_dict(plain.state_dict())
     net.training = True  # but not its batch norms and dropouts: the golden figures are of these
     size = tuple(facts['args']['size'])
     frames = golden.golden_frames(net, size)

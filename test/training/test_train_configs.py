@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+import re
 
 import pytest
 from repository import ROOT
 import yaml
 
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.training.ablated_network import AblatedConfig
 from dcfm_ros.training.lightning_cli import TrainingCLI
 from dcfm_ros.training.losses import LossOptions
 from dcfm_ros.training.optimisation import Optimisation
@@ -23,6 +25,7 @@ PAPER = sorted(path.stem for path in (FOLDER / 'released').iterdir())
 """Names of the published trainings."""
 STEPS = sorted(path.stem for path in (FOLDER / 'steps').glob('*.yaml'))
 """Variants of steps.yaml."""
+EVERY = sorted(str(p.relative_to(FOLDER).with_suffix('')) for p in FOLDER.rglob('*.yaml'))
 
 SETTINGS = (
     'batch', 'lambda1', 'lambda2', 'lr_encoder', 'lr_decoder', 'poly_power', 'iterations',
@@ -50,7 +53,7 @@ def read(tmp_path_factory):
         @cache
         def values(*names):
             found = parser.parse_args([f'--config={FOLDER / name}.yaml' for name in names])
-            DCFMConfig(**found.model.net)
+            AblatedConfig(**found.model.net)
             LossOptions(**found.model.loss)
             Optimisation(**found.model.optimisation)
             return found
@@ -119,6 +122,15 @@ def test_released_files_change_what_the_released_code_does_otherwise(read, name)
         'config': released['config'],
         **RELEASED[name],
     }
+
+
+@pytest.mark.parametrize('name', EVERY)
+def test_every_file_can_be_read_with_the_classes_that_it_names(read, name):
+    values = read('steps' if name.startswith('steps/') else 'default', name)
+    paths = re.findall(r'class_path: ([\w.]+)', (FOLDER / f'{name}.yaml').read_text())
+    assert set(paths) <= set(re.findall(r"class_path='([\w.]+)'", repr(values)))
+    for module, _, class_name in (path.rpartition('.') for path in paths):
+        assert hasattr(import_module(module), class_name)
 
 
 @pytest.mark.parametrize('name', [*PAPER, 'ablation', 'default'])

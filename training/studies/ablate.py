@@ -6,48 +6,35 @@ it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-import fcntl
+from collections.abc import Mapping, Sequence
 import hashlib
 import json
-import os
 from pathlib import Path
 from statistics import mean
-import subprocess
-import sys
 from typing import Any
 
 import yaml
 
-from dcfm_ros.files import write_json, write_text
+from dcfm_ros.files import write_json
 from dcfm_ros.training.ablated_network import load_network, read_network_metadata
 from dcfm_ros.training.evaluation.evaluate import evaluate_dataset
 from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.footage.class_files import load_label_set
 from dcfm_ros.training.studies.ages import loss_by_age
+from dcfm_ros.training.studies.runs import (
+    WEIGHTS,
+    Run,
+    check_inputs,
+    claim,
+    locked,
+    merged,
+    train,
+    training_config,
+)
 from dcfm_ros.training.studies.study_data import EvaluationData, named
 from dcfm_ros.training.studies.study_table import RECORDED, summary, training_record
-from dcfm_ros.training.studies.variants import Study, Variant
-from dcfm_ros.training.workers import MAX_TRIES, cores_per_job, map_in_order
-
-WEIGHTS = 'last.safetensors'
-"""What a training leaves in its folder."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training and its evaluation."""
-
-    folder: Path
-    config: Mapping[str, Any]
-    """The training's yaml."""
-    data: Mapping[str, EvaluationData]
-    """By name."""
-    by_age: bool
-    """Also measure the loss of non-key frames at the ages of the keyframe interval."""
-    num_threads: int
+from dcfm_ros.training.studies.variants import Study
+from dcfm_ros.training.workers import cores_per_job, map_in_order
 
 
 def run_study(
@@ -97,13 +84,15 @@ def run_study(
     by_name = named(data)
     threads = threads or cores_per_job(jobs)
     runs = [
-        Run(folder, _training_config(base, variant, seed, folder), by_name, by_age, threads)
+        Run(folder, training_config(base, variant, seed, folder), by_name, by_age, threads)
         for variant in study.variants
         for seed in seeds
         for folder in [output / variant.folder / f'seed_{seed}']
     ]
     for run in runs:
-        _claim(run)
+        check_inputs(run, configs)
+    for run in runs:
+        claim(run)
     results = map_in_order(
         train_and_evaluate,
         runs,
@@ -113,19 +102,6 @@ def run_study(
         threads=threads,
         uses_gpu=base['trainer'].get('accelerator', 'auto') != 'cpu',
     )
-    records = [training_record(run.folder / WEIGHTS) for run in runs]
-    rows = []
-    for index, variant in enumerate(study.variants):
-        own = slice(index * len(seeds), (index + 1) * len(seeds))
-        rows.append({
-            'variant': variant.name,
-            'published': dict(variant.published),
-            'training': summary(records[own], RECORDED),
-            **{
-                name: summary([result[name] for result in results[own]], study.columns)
-                for name in by_name
-            },
-        })  # fmt: skip
     return {
         'study': study.title,
         'columns': list(study.columns),
@@ -133,8 +109,24 @@ def run_study(
         'configs': [str(path) for path in configs],
         'data': {name: [item.interval, item.mode] for name, item in by_name.items()},
         'notes': [f'{name}: {note}' for name in by_name for note in results[0][name]['notes']],
-        'rows': rows,
+        'rows': _rows(study, len(seeds), runs, results),
     }
+
+
+def _rows(
+    study: Study, num_seeds: int, runs: Sequence[Run], results: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """A row per variant, over its seeds."""
+    records = [training_record(run.folder / WEIGHTS) for run in runs]
+    rows: list[dict[str, Any]] = []
+    for index, variant in enumerate(study.variants):
+        own = slice(index * num_seeds, (index + 1) * num_seeds)
+        row = {'variant': variant.name, 'published': dict(variant.published)}
+        row['training'] = summary(records[own], RECORDED)
+        for name in results[0]:
+            row[name] = summary([result[name] for result in results[own]], study.columns)
+        rows.append(row)
+    return rows
 
 
 def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
@@ -144,9 +136,9 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
         By name of the data: the row of the evaluation, its 'notes', and 'nonkey_loss' if that is
         asked for.
     """
-    with _locked(run.folder) as lock:
+    with locked(run.folder) as lock:
         if not (run.folder / WEIGHTS).exists():
-            _train(run, lock)
+            train(run, lock)
         return {name: _evaluate(run, name) for name in run.data}
 
 
@@ -187,82 +179,3 @@ def engine_row(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The row of the engine at its keyframe interval among all rows of an evaluation."""
     [row] = [row for row in figures['rows'] if row['schedule'] == 'fixed']
     return dict(row)
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` on top; what names another class takes none of the old arguments."""
-    result = dict(base)
-    for key, value in changes.items():
-        old = result.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            same_class = value.get('class_path', old.get('class_path')) == old.get('class_path')
-            result[key] = merged(old, value) if same_class else value
-        else:
-            result[key] = value
-    return result
-
-
-def _training_config(
-    base: Mapping[str, Any], variant: Variant, seed: int, folder: Path
-) -> dict[str, Any]:
-    """The yaml of one run: variant and seed on top, everything that is written in `folder`."""
-    own = {
-        'seed_everything': seed,
-        'data': {'seed': seed},
-        'export': {'folder': str(folder)},
-        'trainer': {'default_root_dir': str(folder)},
-    }
-    config = merged(merged(base, variant.changes), own)
-    keep = 'ModelCheckpoint'
-    callbacks = config['trainer'].get('callbacks') or []
-    callbacks = [item for item in callbacks if not str(item['class_path']).endswith(keep)]
-    state = {'dirpath': str(folder), 'filename': 'state', 'save_last': True}
-    state['enable_version_counter'] = False
-    callbacks.append({'class_path': f'lightning.pytorch.callbacks.{keep}', 'init_args': state})
-    config['trainer'] = {**config['trainer'], 'callbacks': callbacks, 'logger': False}
-    return config
-
-
-def _claim(run: Run) -> None:
-    """Write the run's yaml, or see that the one that is there is the same."""
-    path = run.folder / 'train.yaml'
-    text = yaml.safe_dump(dict(run.config), sort_keys=False)
-    if path.exists():
-        if path.read_text(encoding='utf-8') != text:
-            msg = f'{path} is of another configuration'
-            raise ValueError(f'`output` must be empty or hold runs of this configuration: {msg}')
-        return
-    write_text(path, text)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """Wait until nobody works in the folder, and keep others out of it.
-
-    Yields:
-        The open lock. A training inherits it: one that outlives its worker is waited for by the
-        next that comes.
-    """
-    with (folder / 'lock').open('w') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
-
-
-def _train(run: Run, lock: int) -> None:
-    state, log = run.folder / 'last.ckpt', run.folder / 'train.log'
-    environment = {**os.environ, 'OMP_NUM_THREADS': str(run.num_threads)}
-    for _ in range(MAX_TRIES):
-        command = [sys.executable, '-m', 'dcfm_ros.training.train', 'fit']
-        command += ['--config', str(run.folder / 'train.yaml')]
-        command += ['--ckpt_path', str(state)] if state.exists() else []
-        with log.open('a', encoding='utf-8') as file:
-            code = subprocess.run(
-                command, stdout=file, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock]
-            ).returncode
-        if code == 0:
-            return
-        if code > 0:  # below: the number of the signal that killed it
-            break
-    how = 'failed' if code > 0 else f'was killed {MAX_TRIES} times'
-    last = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()[-1:]
-    raise RuntimeError(f'the training in {run.folder} {how}, see {log}: {"".join(last)}')

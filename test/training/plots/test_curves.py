@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 import numpy as np
 import pytest
 
-from dcfm_ros.training.figures import make_figures
 from dcfm_ros.training.plots.curves import curve_rows, draw_curves, read_curves
+from dcfm_ros.training.plots.figures import make_figures
 from dcfm_ros.training.plots.request import FigureRequest
 
 

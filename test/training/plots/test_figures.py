@@ -18,10 +18,10 @@ from dcfm_ros.cli import main as cli
 from dcfm_ros.models.checkpoint import find_checkpoint, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.figures import FIGURES, make_figures, parse_figures
 from dcfm_ros.training.footage.clips import Clip, Frame
 from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.plots.features import FeatureExtractor, Sample, sample_vectors
+from dcfm_ros.training.plots.figures import FIGURES, make_figures, parse_figures
 from dcfm_ros.training.plots.points import cityscapes_points, vspw_points
 from dcfm_ros.training.plots.request import FigureRequest, checkpoint_pair
 from dcfm_ros.training.plots.rows import mean_frame_ms, read_evaluation, short_names
@@ -357,7 +357,7 @@ def test_fused_feature_is_that_of_the_network_at_its_trained_height(tmp_path: Pa
 
     with torch.no_grad():
         common = extractor.net.encode_common(encode(keyframe))
-        expected = extractor.net.fuse(common, encode(image), is_keyframe=False)[0]
+        expected = extractor.net.fuse(common, encode(image))[0]
     assert found.shape == (16, 8, 12)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     assert not np.allclose(found, extractor.fused(image), atol=1e-3)

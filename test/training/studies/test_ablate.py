@@ -9,15 +9,18 @@ import time
 import cv2
 import numpy as np
 import pytest
+from repository import ROOT
 import yaml
 
 from dcfm_ros.cli.train import ablate
-from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata, save_checkpoint
-from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.training.ablated_network import build_network, load_network, read_network_metadata
+from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.footage.datasets import find_clips
 from dcfm_ros.training.footage.label_sets import CAMVID, CITYSCAPES
-from dcfm_ros.training.studies.ablate import Run, merged, run_study, train_and_evaluate
+from dcfm_ros.training.studies.ablate import run_study, train_and_evaluate
 from dcfm_ros.training.studies.ages import loss_by_age
+from dcfm_ros.training.studies.runs import Run, merged
 from dcfm_ros.training.studies.study_data import EvaluationData, named
 from dcfm_ros.training.studies.study_table import as_markdown
 from dcfm_ros.training.studies.variants import STUDIES, Study, Variant, study
@@ -139,8 +142,9 @@ def test_configurations_are_merged_key_by_key():
 
 
 def evaluation_data(root, **changes):
-    arguments = {'dataset': 'camvid', 'split': 'val', 'interval': 2, 'mode': 'past', **changes}
-    return EvaluationData(root=Path(root), **arguments)
+    own = {'interval': 2, 'mode': 'past'}
+    own = {name: changes.pop(name, value) for name, value in own.items()}
+    return EvaluationData(choice=ClipChoice(dataset='camvid', root=Path(root), **changes), **own)
 
 
 def test_names_tell_roots_apart_only_where_they_must():
@@ -165,7 +169,7 @@ def test_only_held_out_data_may_have_nothing_but_keyframes(camvid):
         evaluation_data(camvid, **stills).check(CAMVID, by_age=False)
     held = evaluation_data(camvid, **stills, hold_out_share=0.5)
     held.check(CAMVID, by_age=False)
-    assert [clip.name for clip in held.clips()] == ['a_00020', 'a_00030']
+    assert [clip.name for clip in held.choice.find()] == ['a_00020', 'a_00030']
     with pytest.raises(ValueError, match='a labelled frame with 3 frames before it'):
         held.check(CAMVID, by_age=True)
     with pytest.raises(ValueError, match='must be large enough for a labelled frame'):
@@ -201,7 +205,7 @@ def test_study_says_how_it_is_evaluated(monkeypatch, tmp_path):
     asked = {}
 
     def run(chosen, configs, data, *arguments):
-        asked[chosen.columns] = [(item.interval, item.mode, item.classes) for item in data]
+        asked[chosen.columns] = [(item.interval, item.mode, item.choice.classes) for item in data]
         return {'study': '', 'columns': [], 'data': {}, 'notes': ['of it'], 'rows': []}
 
     monkeypatch.setattr('dcfm_ros.training.studies.ablate.run_study', run)
@@ -219,7 +223,7 @@ def test_command_evaluates_on_what_is_held_out(monkeypatch, tmp_path, own, capsy
     asked = []
 
     def run(chosen, configs, data, *arguments):
-        asked.extend((item.split, item.hold_out_share, item.mode) for item in data)
+        asked.extend((i.choice.split, i.choice.hold_out_share, i.mode) for i in data)
         return {'study': chosen.title, 'columns': [], 'data': {}, 'notes': ['of it'], 'rows': []}
 
     monkeypatch.setattr('dcfm_ros.training.studies.ablate.run_study', run)
@@ -296,8 +300,8 @@ def done(camvid, tmp_path_factory):
     other = Variant('no fusion', {'model': {'net': {'nonkey_uses_common': False}}})
     rest = ([config], [evaluation_data(camvid)], folder / 'out', (7,))
     run_study(Study('one variant', ('miou',), (other,)), *rest)
-    net = load_checkpoint(folder / 'out/no_fusion/seed_7/last.safetensors')
-    fused = DCFM(dataclasses.replace(net.config, nonkey_uses_common=True))
+    net = load_network(folder / 'out/no_fusion/seed_7/last.safetensors')
+    fused = build_network(dataclasses.replace(net.config, nonkey_uses_common=True))
     fused.load_state_dict(net.state_dict())
     save_checkpoint(folder / 'fused', fused, {'steps': 5, 'metrics': {'loss': 1.5}})
     two = Study('two variants', ('miou', 'nonkey_loss'), (full, other))
@@ -314,7 +318,7 @@ def test_every_variant_is_trained_and_evaluated(done):
     evaluated = json.loads((output / 'full/seed_7/camvid_val_k2_past.json').read_text())
     [row] = [row for row in evaluated['rows'] if row['schedule'] == 'fixed']
     assert full['miou'] == {'mean': row['miou'], 'std': 0.0, 'values': [row['miou']]}
-    net = load_checkpoint(output / 'no_fusion/seed_7/last.safetensors').config
+    net = load_network(output / 'no_fusion/seed_7/last.safetensors').config
     assert (net.fuse_channels, net.nonkey_uses_common) == (16, False)
     trained = yaml.safe_load((output / 'no_fusion/seed_7/train.yaml').read_text())
     assert trained['seed_everything'] == trained['data']['seed'] == 7
@@ -327,7 +331,7 @@ def test_networks_are_evaluated_at_the_height_of_their_training(done, camvid):
     rows = json.loads((folder / 'camvid_val_k2_past.json').read_text())['rows']
     assert [row['height'] for row in rows] == [48]
     clips = find_clips('camvid', camvid, 'val')
-    losses = loss_by_age(load_checkpoint(folder / 'last.safetensors'), clips, [1], 48)
+    losses = loss_by_age(load_network(folder / 'last.safetensors'), clips, [1], 48)
     shown = figures['rows'][1]['camvid_val_k2_past']['nonkey_loss']['mean']
     assert shown == pytest.approx(losses[1]['loss'], abs=1e-6)
 
@@ -346,7 +350,7 @@ def test_figures_tell_of_the_trainings(done):
     full, other = (row['training'] for row in figures['rows'])
     assert full['steps'] == {'mean': 5.0, 'std': 0.0, 'values': [5.0]}
     assert full['hours']['values'] == full['val_miou_key']['values'] == [None]
-    record = read_metadata(output / 'no_fusion/seed_7/last.safetensors').training
+    record = read_network_metadata(output / 'no_fusion/seed_7/last.safetensors').training
     assert other['steps']['values'] == [record['steps']] == [2]
     assert other['hours']['values'] == [record['hours']]
     for name in ('val_miou_key', 'val_miou_nonkey'):
@@ -376,9 +380,10 @@ def test_held_out_stills_are_evaluated_with_a_note(done, camvid):
     held = evaluation_data(camvid, split='train', hold_out_share=0.5)
     figures = run_study(one, configs, [held], output, seeds)
     name = 'camvid_train_held_0.5_k2_past'
-    share, keyframes = figures['notes']
+    share, keyframes, classes = figures['notes']
     assert share.startswith(f'{name}: only what a training with hold_out_share 0.5 keeps')
     assert keyframes.endswith('none of non-key frames')
+    assert classes.startswith(f'{name}: no counted label has class')
     [row] = figures['rows']
     assert row[name]['miou_nonkey'] == {'mean': None, 'std': None, 'values': [None]}
     assert row[name]['miou']['mean'] > 0
@@ -496,3 +501,26 @@ def test_training_that_outlives_its_worker_is_waited_for(run, trains_by):
     worker.join()
     train_and_evaluate(run)
     assert len((run.folder / 'starts').read_text()) == 1
+
+
+def test_missing_initial_weights_name_the_command_that_trains_them(camvid, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = ROOT / 'config/train/ablation.yaml'
+    with pytest.raises(FileNotFoundError) as error:
+        run_study(study('losses'), [config], [evaluation_data(camvid)], tmp_path / 'out')
+    assert str(error.value).splitlines() == [
+        'no such file of initial weights: out/ablation_start/last.safetensors; train it first:',
+        '  dcfm train fit --config config/train/ablation.yaml '
+        '--config config/train/image_baseline.yaml --config config/train/ablation_start.yaml',
+    ]
+    assert not (tmp_path / 'out').exists()
+
+
+def test_missing_training_data_are_named_before_anything_is_trained(camvid, tmp_path):
+    own = tmp_path / 'own.yaml'
+    train = [{'dataset': 'camvid', 'root': str(tmp_path / 'absent')}]
+    own.write_text(yaml.safe_dump({'model': {'initial_weights': None}, 'data': {'train': train}}))
+    configs = [ROOT / 'config/train/ablation.yaml', own]
+    with pytest.raises(FileNotFoundError, match=r'training data: .*absent \(camvid\)'):
+        run_study(study('losses'), configs, [evaluation_data(camvid)], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()

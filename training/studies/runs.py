@@ -1,0 +1,143 @@
+"""One training of a study: its yaml, what it needs, and the process that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+import fcntl
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+from typing import Any
+
+import yaml
+
+from dcfm_ros.files import write_text
+from dcfm_ros.training.studies.study_data import EvaluationData
+from dcfm_ros.training.studies.variants import Variant
+from dcfm_ros.training.workers import MAX_TRIES
+
+WEIGHTS = 'last.safetensors'
+"""What a training leaves in its folder."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its evaluation."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    """The training's yaml."""
+    data: Mapping[str, EvaluationData]
+    """By name."""
+    by_age: bool
+    """Also measure the loss of non-key frames at the ages of the keyframe interval."""
+    num_threads: int
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` on top; what names another class takes none of the old arguments."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same_class = value.get('class_path', old.get('class_path')) == old.get('class_path')
+            result[key] = merged(old, value) if same_class else value
+        else:
+            result[key] = value
+    return result
+
+
+def training_config(
+    base: Mapping[str, Any], variant: Variant, seed: int, folder: Path
+) -> dict[str, Any]:
+    """The yaml of one run: variant and seed on top, everything that is written in `folder`."""
+    own = {
+        'seed_everything': seed,
+        'data': {'seed': seed},
+        'export': {'folder': str(folder)},
+        'trainer': {'default_root_dir': str(folder)},
+    }
+    config = merged(merged(base, variant.changes), own)
+    keep = 'ModelCheckpoint'
+    callbacks = config['trainer'].get('callbacks') or []
+    callbacks = [item for item in callbacks if not str(item['class_path']).endswith(keep)]
+    state = {'dirpath': str(folder), 'filename': 'state', 'save_last': True}
+    state['enable_version_counter'] = False
+    callbacks.append({'class_path': f'lightning.pytorch.callbacks.{keep}', 'init_args': state})
+    config['trainer'] = {**config['trainer'], 'callbacks': callbacks, 'logger': False}
+    return config
+
+
+def check_inputs(run: Run, configs: Sequence[Path]) -> None:
+    """Raise FileNotFoundError unless what a training reads is there, or the training itself."""
+    if (run.folder / WEIGHTS).exists():
+        return
+    start = str(run.config.get('model', {}).get('initial_weights') or '').removeprefix('features:')
+    if start and not start.startswith('timm:') and not Path(start).is_file():
+        written = '\n'.join(path.read_text(encoding='utf-8') for path in configs)
+        found = re.search(r'^#\s+(dcfm train .*(?:(?<=\\)\n#.*)*)', written, re.MULTILINE)
+        command = re.sub(r'\s*\\\n#\s*', ' ', found[1]) if found else 'dcfm train fit ...'
+        raise FileNotFoundError(
+            f'no such file of initial weights: {start}; train it first:\n  {command}'
+        )
+    for source in run.config['data'].get('train', ()):
+        root = source.get('root')
+        if root is not None and not Path(root).is_dir():
+            raise FileNotFoundError(
+                f'no such folder of training data: {root} ({source["dataset"]}); a further '
+                '--config can name others'
+            )
+
+
+def claim(run: Run) -> None:
+    """Write the run's yaml, or see that the one that is there is the same."""
+    path = run.folder / 'train.yaml'
+    text = yaml.safe_dump(dict(run.config), sort_keys=False)
+    if path.exists():
+        if path.read_text(encoding='utf-8') != text:
+            msg = f'{path} is of another configuration'
+            raise ValueError(f'`output` must be empty or hold runs of this configuration: {msg}')
+        return
+    write_text(path, text)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Wait until nobody works in the folder, and keep others out of it.
+
+    Yields:
+        The open lock. A training inherits it: one that outlives its worker is waited for by the
+        next that comes.
+    """
+    with (folder / 'lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def train(run: Run, lock: int) -> None:
+    """Train in a process of its own, which inherits the lock, and again if it is killed.
+
+    Raises:
+        RuntimeError: If it fails; the message names its log.
+    """
+    state, log = run.folder / 'last.ckpt', run.folder / 'train.log'
+    environment = {**os.environ, 'OMP_NUM_THREADS': str(run.num_threads)}
+    for _ in range(MAX_TRIES):
+        command = [sys.executable, '-m', 'dcfm_ros.training.train', 'fit']
+        command += ['--config', str(run.folder / 'train.yaml')]
+        command += ['--ckpt_path', str(state)] if state.exists() else []
+        with log.open('a', encoding='utf-8') as file:
+            code = subprocess.run(
+                command, stdout=file, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock]
+            ).returncode
+        if code == 0:
+            return
+        if code > 0:  # below: the number of the signal that killed it
+            break
+    how = 'failed' if code > 0 else f'was killed {MAX_TRIES} times'
+    last = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()[-1:]
+    raise RuntimeError(f'the training in {run.folder} {how}, see {log}: {"".join(last)}')
