@@ -76,7 +76,7 @@ def extract(
     from dcfm_ros.files import write_text
     from dcfm_ros.recordings.extract import ExtractOptions, extract_frames
     from dcfm_ros.recordings.sources import open_source
-    from dcfm_ros.training.footage.label_sets import class_file_text, load_label_set
+    from dcfm_ros.training.footage.class_files import class_file_text, load_label_set
 
     if classes is not None:
         class_file, text = output / 'classes.yaml', class_file_text(load_label_set(classes))

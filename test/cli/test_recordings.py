@@ -9,7 +9,8 @@ import yaml
 from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.sources import SourceFrame
-from dcfm_ros.training.footage.datasets import check_clips, find_clips
+from dcfm_ros.training.footage.datasets import find_clips
+from dcfm_ros.training.footage.frame_check import check_frames
 from dcfm_ros.training.footage.label_sets import CAMVID
 
 
@@ -58,7 +59,7 @@ def test_extract_makes_a_dataset_of_a_bag(bag, tmp_path):
     assert run.stdout.split() == ['5', 'images', 'and', '3', 'masks', 'in', f'{own}/val/run']
     (clip,) = find_clips('folder', own, 'val')
     assert (len(clip.frames), clip.labels.class_names) == (5, CAMVID.class_names)
-    check_clips([clip])
+    assert not check_frames([clip]).problems
     again = dcfm('extract', *arguments, '--split', 'val')
     assert again.returncode == 1
     assert again.stderr.strip().endswith('own/val/run exists already')

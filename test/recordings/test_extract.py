@@ -7,7 +7,8 @@ import yaml
 
 from dcfm_ros.recordings.extract import ExtractOptions, extract_frames
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source
-from dcfm_ros.training.footage.datasets import find_clips, read_frame
+from dcfm_ros.training.footage.datasets import find_clips
+from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.footage.label_sets import CAMVID
 
 STAMPS = [1_000_000_000 + index * 50_000_000 for index in range(5)]

@@ -51,11 +51,7 @@ def existing_folder(path: Path) -> Path:
 def find_files(
     folder: Path, problems: list[str], *, ending: str = '', suffixes: tuple[str, ...] = ('.png',)
 ) -> dict[str, Path]:
-<<<<<<< HEAD
     """Files of a folder by name, in time order; hidden ones are passed over.
-=======
-    """Files of a folder by name, in time order; hidden ones (macOS writes `._NAME`) are none.
->>>>>>> 3de00f8 (Report classes that occur in no label, undefined as undefined)
 
     Args:
         folder: Where to look; none are found if it does not exist.
@@ -63,18 +59,7 @@ def find_files(
         ending: Of the name in front of the suffix, for example '_leftImg8bit'; cut off.
         suffixes: Of the files to find, lower case.
     """
-<<<<<<< HEAD
     paths = list_files(folder, suffixes) if folder.is_dir() else []
-=======
-    paths = folder.iterdir() if folder.is_dir() else ()
-    wanted = [
-        path
-        for path in paths
-        if path.suffix.lower() in suffixes
-        and path.stem.endswith(ending)
-        and not path.name.startswith('.')
-    ]
->>>>>>> 3de00f8 (Report classes that occur in no label, undefined as undefined)
     found: dict[str, Path] = {}
     for path in (p for p in paths if p.stem.endswith(ending)):
         name = path.stem.removesuffix(ending)

@@ -60,13 +60,9 @@ def find_bags(
     """
     folder = split_folder(root, split)
     options = _read_bag_options(root / 'bag.yaml', problems)
-<<<<<<< HEAD
     # Without metadata, .mcap files side by side are recordings of their own.
     is_one = (folder / 'metadata.yaml').is_file()
-    bags = [folder] if is_one else sorted(p for p in folder.iterdir() if is_bag(p))
-=======
-    bags = [folder] if is_bag(folder) else sorted(p for p in folder.glob('[!.]*') if is_bag(p))
->>>>>>> 3de00f8 (Report classes that occur in no label, undefined as undefined)
+    bags = [folder] if is_one else sorted(p for p in folder.glob('[!.]*') if is_bag(p))
     clips = []
     for bag in bags:
         try:
