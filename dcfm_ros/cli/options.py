@@ -72,6 +72,7 @@ _OPTIONAL = {
     int: OptionalInt,
     float: OptionalFloat,
     str: OptionalText,
+    bool: OptionalBool,
     tuple: OptionalText,
 }
 
@@ -125,6 +126,7 @@ def _parameter(field: Any, panel: str | None) -> inspect.Parameter:
     """The option of a field as typer wants it: optional, because the dataclass has the default."""
     name, default, spec = field.name, field.default, field.metadata['spec']
     flags = _flag(name).split()
+    flags = [f'{f}/--no-{f[2:]}' for f in flags] if isinstance(default, bool) else flags
     text = re.sub(r'\w+', lambda found: FLAGS.get(found[0], found[0]), spec.description)
     if name == 'change_threshold':
         text = f'Make keyframes when the scene changes. {text}'

@@ -9,15 +9,17 @@ import typer
 
 from dcfm_ros.cli.options import (
     Checkpoint,
-    Device,
     Rate,
     Topic,
     parse_numbers,
     print_rows,
+    takes_options,
     with_progress,
 )
+from dcfm_ros.keyframes.options import EngineOptions
 
 
+@takes_options('device', 'inference_height')
 def pseudo_label(
     source: Annotated[str, typer.Argument(help='Bag, .mcap, video or image folder.')],
     output: Annotated[Path, typer.Option(help='Folder of the dataset to create.')],
@@ -34,15 +36,15 @@ def pseudo_label(
     floor: Annotated[float, typer.Option(help='but none below this probability.')] = 0.6,
     scales: Annotated[str, typer.Option(help='Average over sizes.')] = '0.75,1,1.25',
     flip: Annotated[bool, typer.Option(help='Average with the mirrored image.')] = True,
-    height: Annotated[int, typer.Option(min=0, help='Rows to work at; 0: as trained.')] = 0,
-    device: Device = 'auto',
     topic: Topic = None,
     rate: Rate = 15.0,
     jpeg: Annotated[bool, typer.Option('--jpeg', help='JPEG images instead of PNG.')] = False,
+    *,
+    engine: EngineOptions,
 ) -> None:
     """Label a recording with a trained network, to train another on (dataset 'folder').
 
-    Every frame by itself; pixels that it is not sure of are left out.
+    Every frame by itself; pixels that the network is not sure of are left out.
     """
     from dcfm_ros.models.checkpoint import find_checkpoint
     from dcfm_ros.recordings.sources import open_source
@@ -56,8 +58,8 @@ def pseudo_label(
         find_checkpoint(checkpoint),
         parse_numbers('scales', scales, float),
         flip=flip,
-        device=device,
-        height=height,
+        device=engine.device,
+        height=engine.inference_height,
     )
     record = label_footage(
         with_progress(open_source(source, topic=topic, rate_hz=rate), 'labelling'),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from dcfm_ros.models.checkpoint import find_checkpoint
 from dcfm_ros.training.ablated_network import read_network_metadata
+from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.footage.clips import Clip
-from dcfm_ros.training.footage.datasets import find_clips
 from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.plots.style import Row
 
@@ -44,13 +44,8 @@ class FigureRequest:
     """Checkpoints that figure 10 shows per frame above the DCFM."""
     training: Path | None = None
     """Folder of the training whose curves are drawn; None: there is none."""
-    dataset: str = 'camvid'
-    """Layout of the dataset of figures 7, 8 and 10, as in `find_clips`."""
-    root: Path | None = None
-    """Its folder; None: there is none."""
-    split: str = 'val'
-    classes: str | None = None
-    """Label set, by name or path, in whose classes its labels are read; None: its own."""
+    data: ClipChoice | None = None
+    """The clips of figures 7, 8 and 10; None: there are none."""
     clip: str = ''
     """Clip of figures 7 and 10; empty: the first that is long enough."""
     start: int = 0
@@ -91,7 +86,7 @@ class Drawing:
 
 def missing_options(request: FigureRequest, *, pair: bool = False) -> str:
     """Which inputs a figure of a dataset (and of a pair of checkpoints) lacks; '' if none."""
-    wanted = {'--root': request.root}
+    wanted: dict[str, object] = {'--root': request.data}
     if pair:
         wanted['--without-consistency'] = request.without_consistency
     missing = [option for option, value in wanted.items() if value is None]
@@ -107,8 +102,8 @@ def checkpoint_pair(request: FigureRequest) -> dict[str, Path]:
 
 def dataset_clips(request: FigureRequest) -> list[Clip]:
     """The clips of the dataset that the request names."""
-    assert request.root is not None
-    return find_clips(request.dataset, request.root, request.split, classes=request.classes)
+    assert request.data is not None
+    return request.data.find()
 
 
 def clip_frames(request: FigureRequest) -> tuple[list[Image], list[Image | None], Clip]:

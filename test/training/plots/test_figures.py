@@ -18,6 +18,7 @@ from dcfm_ros.cli import main as cli
 from dcfm_ros.models.checkpoint import find_checkpoint, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.footage.clips import Clip, Frame
 from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.plots.features import FeatureExtractor, Sample, sample_vectors
@@ -33,6 +34,10 @@ from dcfm_ros.training.plots.tsne import dispersion
 from dcfm_ros.training.studies.published import published
 
 NAMES = ('1', '6a', '6b', '7', '8', '9', '10', 'curves')
+
+
+def camvid_in(root):
+    return ClipChoice(dataset='camvid', root=root)
 
 
 def fixed(interval, miou, **values):
@@ -178,7 +183,9 @@ def test_figure_that_is_there_is_kept_unless_told(tmp_path: Path) -> None:
 
 
 def test_one_figure_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
-    request = FigureRequest(output=tmp_path, figures=('10', '1'), root=tmp_path / 'nowhere')
+    request = FigureRequest(
+        output=tmp_path, figures=('10', '1'), data=camvid_in(tmp_path / 'nowhere')
+    )
     ten, one = make_figures(request)
     assert (ten.status, one.status) == ('failed', 'made')
     assert 'nowhere' in ten.note
@@ -377,7 +384,7 @@ def test_figures_of_networks_and_their_claims(tmp_path: Path, data) -> None:
     root, first, second = data
     request = FigureRequest(
         output=tmp_path, figures=('7', '8', '10'), checkpoint=first, without_consistency=second,
-        compare=(second,), root=root, frames=3, start=1, interval=2, per_class=20, device='cpu',
+        compare=(second,), data=camvid_in(root), frames=3, start=1, interval=2, per_class=20, device='cpu',
     )  # fmt: skip
     seven, eight, ten = make_figures(request)
     assert [o.status for o in (seven, eight, ten)] == ['made'] * 3, (seven, eight, ten)
@@ -420,7 +427,9 @@ def test_clip_must_be_there_and_long_enough(tmp_path: Path, data) -> None:
 def test_packaged_networks_are_known_by_name(tmp_path: Path, data) -> None:
     request = FigureRequest(output=tmp_path, without_consistency=Path('default'))
     assert set(checkpoint_pair(request).values()) == {find_checkpoint('default')}
-    request = FigureRequest(output=tmp_path, figures=('10',), root=data[0], compare=('best',))
+    request = FigureRequest(
+        output=tmp_path, figures=('10',), data=camvid_in(data[0]), compare=('best',)
+    )
     (outcome,) = make_figures(request)
     assert 'no such checkpoint file: best; packaged are' in outcome.note
 
@@ -429,7 +438,10 @@ def test_network_of_other_classes_is_refused(tmp_path: Path, data) -> None:
     net = DCFM(DCFMConfig(backbone='mit_b0', num_classes=5, fuse_channels=16))
     save_checkpoint(tmp_path / 'five.safetensors', net)
     request = FigureRequest(
-        output=tmp_path, figures=('10',), root=data[0], checkpoint=tmp_path / 'five.safetensors'
+        output=tmp_path,
+        figures=('10',),
+        data=camvid_in(data[0]),
+        checkpoint=tmp_path / 'five.safetensors',
     )
     (outcome,) = make_figures(request)
     assert 'five.safetensors must have the 11 classes of CamVid, got 5' in outcome.note
