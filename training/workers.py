@@ -7,7 +7,7 @@ because that number decides how sums are rounded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -20,6 +20,14 @@ import sys
 from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+from dcfm_ros.training.worker_process import (
+    import_ray,
+    start_worker,
+    threads_of_libraries,
+    work,
+    work_on_ray,
+)
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -103,7 +111,7 @@ def ray_session(address: str, num_cpus: int) -> Iterator[Any]:
         RuntimeError: If Ray is not installed.
         ConnectionError: If there is no cluster at the address.
     """
-    ray = _import_ray()
+    ray = import_ray()
     if ray.is_initialized():
         yield ray
         return
@@ -119,7 +127,7 @@ def ray_session(address: str, num_cpus: int) -> Iterator[Any]:
 
 
 def _map_here(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Numbered:
-    with _threads(threads):
+    with threads_of_libraries(threads):
         for index, item in enumerate(items):
             yield index, function(item)
 
@@ -134,13 +142,13 @@ def _map_in_processes(
 
     def new_worker() -> ProcessPoolExecutor:
         # A pool of its own: when it is killed, the other workers work on.
-        return ProcessPoolExecutor(1, context, _start_worker, start)
+        return ProcessPoolExecutor(1, context, start_worker, start)
 
-    def work(item: Any) -> Any:
+    def try_on(item: Any) -> Any:
         for _ in range(MAX_TRIES):
             worker = idle.get()
             try:
-                return worker.submit(_work, item).result()
+                return worker.submit(work, item).result()
             except BrokenProcessPool:
                 worker.shutdown()
                 worker = new_worker()
@@ -153,7 +161,7 @@ def _map_in_processes(
         idle.put(new_worker())
     callers = ThreadPoolExecutor(count)
     try:
-        futures = {callers.submit(work, item): index for index, item in enumerate(items)}
+        futures = {callers.submit(try_on, item): index for index, item in enumerate(items)}
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:
@@ -173,7 +181,7 @@ def _map_on_ray(
     with ray_session(address, jobs * threads) as ray:
         num_gpus = int(uses_gpu and ray.cluster_resources().get('GPU', 0) >= 1)
         _check_room(ray, threads, num_gpus)
-        task = ray.remote(_work_on_ray).options(
+        task = ray.remote(work_on_ray).options(
             num_cpus=threads, num_gpus=num_gpus, max_retries=MAX_TRIES - 1
         )
         payload = ray.put(pickle.dumps(function))
@@ -193,16 +201,6 @@ def _map_on_ray(
             yield running.pop(done), result
 
 
-def _import_ray() -> Any:
-    os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # read when it starts: nothing phones home
-    try:
-        import ray
-    except ImportError as error:
-        text = "`ray_address` needs the package ray: pip install 'dcfm_ros[cluster]'"
-        raise RuntimeError(text) from error
-    return ray
-
-
 def _check_room(ray: Any, num_cpus: int, num_gpus: int) -> None:
     """Raise ValueError if no machine can run a task, for which Ray would wait for ever."""
     machines = [node['Resources'] for node in ray.nodes() if node['Alive']]
@@ -215,53 +213,3 @@ def _check_room(ray: Any, num_cpus: int, num_gpus: int) -> None:
 
 def _killed(item: Any) -> RuntimeError:
     return RuntimeError(f'a worker was killed {MAX_TRIES} times while it worked on {item}')
-
-
-_loaded: tuple[str, Callable[[Any], Any]] | None = None
-"""In a worker: the function that it was given, after the key that it was known by."""
-
-
-def _start_worker(key: str, payload: bytes, threads: int, folder: Path) -> None:
-    global _loaded
-    if folder.is_dir():
-        os.chdir(folder)  # relative paths mean here what they mean where the work is given out
-    os.environ['OMP_NUM_THREADS'] = str(threads)  # for what is imported later
-    _loaded = key, pickle.loads(payload)
-    _set_threads({'torch': threads, 'cv2': threads})
-
-
-def _work(item: Any) -> Any:
-    assert _loaded is not None
-    return _loaded[1](item)
-
-
-def _work_on_ray(references: list[Any], item: Any, threads: int, folder: Path) -> Any:
-    """Work on an item; the function stays, for a worker of Ray is given many items."""
-    key = references[0].hex()
-    if _loaded is None or _loaded[0] != key:
-        _start_worker(key, _import_ray().get(references[0]), threads, folder)
-    return _work(item)
-
-
-_THREADS = {
-    'torch': ('get_num_threads', 'set_num_threads'),
-    'cv2': ('getNumThreads', 'setNumThreads'),
-}
-"""How libraries are asked for the number of their threads, and told."""
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    loaded = _THREADS.keys() & sys.modules.keys()
-    before = {name: getattr(sys.modules[name], _THREADS[name][0])() for name in loaded}
-    _set_threads(dict.fromkeys(loaded, count))
-    try:
-        yield
-    finally:
-        _set_threads(before)
-
-
-def _set_threads(counts: Mapping[str, int]) -> None:
-    """Tell those of the libraries that are loaded."""
-    for name in counts.keys() & sys.modules.keys():
-        getattr(sys.modules[name], _THREADS[name][1])(counts[name])

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.training.pairs.still_motion import fill_holes
+from dcfm_ros.training.pairs.hole_filling import fill_holes
 
 Image = NDArray[np.uint8]
 Matrix = NDArray[np.float64]

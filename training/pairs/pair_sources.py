@@ -82,8 +82,6 @@ class VideoPairs(PairSource):
         self._clips = clips
         self._gaps = gaps
         self._labelled = labelled_frames(clips)
-        if not self._labelled:
-            raise ValueError('`clips` must hold at least one labelled frame')
         self._decoded = [
             [read_frame(frame, clip.labels) for frame in clip.frames]
             for clip in (clips if in_memory else ())
@@ -185,10 +183,8 @@ def read_labelled(clips: Sequence[Clip], place: tuple[int, int]) -> tuple[Image,
 
 
 def labelled_frames(clips: Sequence[Clip]) -> list[tuple[int, int]]:
-    """(clip, frame) of every frame with a label."""
-    return [
-        (clip_index, frame_index)
-        for clip_index, clip in enumerate(clips)
-        for frame_index, frame in enumerate(clip.frames)
-        if frame.label is not None
-    ]
+    """(clip, frame) of every frame with a label; ValueError if there is none."""
+    places = [(index, frame) for index, clip in enumerate(clips) for frame in clip.labelled]
+    if not places:
+        raise ValueError('`clips` must hold at least one labelled frame')
+    return places

@@ -95,8 +95,6 @@ class LayeredPairs(PairSource):
         self._gaps = gaps
         self._labelled = labelled_frames(clips)
         self._motion = LayerMotion()
-        if not self._labelled:
-            raise ValueError('`clips` must hold at least one labelled frame')
 
     def __len__(self) -> int:
         return len(self._labelled)
@@ -137,8 +135,6 @@ class StillPairs(PairSource):
             raise ValueError(f'`paste_share` must be 0 for stills on disk, got {paste_share}')
         self._clips = clips
         self._labelled = labelled_frames(clips)
-        if not self._labelled:
-            raise ValueError('`clips` must hold at least one labelled frame')
         self._paste_share = paste_share
         self._decoded = [
             read_labelled(clips, place) for place in (self._labelled if in_memory else ())

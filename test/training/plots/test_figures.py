@@ -384,7 +384,8 @@ def test_figures_of_networks_and_their_claims(tmp_path: Path, data) -> None:
     root, first, second = data
     request = FigureRequest(
         output=tmp_path, figures=('7', '8', '10'), checkpoint=first, without_consistency=second,
-        compare=(second,), data=camvid_in(root), frames=3, start=1, interval=2, per_class=20, device='cpu',
+        compare=(second,), data=camvid_in(root), frames=3, start=1, interval=2, per_class=20,
+        device='cpu',
     )  # fmt: skip
     seven, eight, ten = make_figures(request)
     assert [o.status for o in (seven, eight, ten)] == ['made'] * 3, (seven, eight, ten)
@@ -417,7 +418,7 @@ def test_figures_of_networks_and_their_claims(tmp_path: Path, data) -> None:
 
 def test_clip_must_be_there_and_long_enough(tmp_path: Path, data) -> None:
     root, first, _ = data
-    common = {'output': tmp_path, 'figures': ('10',), 'root': root, 'checkpoint': first}
+    common = {'output': tmp_path, 'figures': ('10',), 'data': camvid_in(root), 'checkpoint': first}
     (outcome,) = make_figures(FigureRequest(**common, clip='other'))
     assert outcome.status == 'failed' and "got 'other'" in outcome.note
     (outcome,) = make_figures(FigureRequest(**common, start=3, frames=4))
