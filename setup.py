@@ -82,7 +82,7 @@ setup(
         'dcfm_ros': ['py.typed'],
         'dcfm_ros.models': ['weights/*'],
         'dcfm_ros.replay.pages': ['templates/*.html'],
-        'dcfm_ros.training': ['published.yaml'],
+        'dcfm_ros.training.studies': ['published.yaml'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),

@@ -15,7 +15,7 @@ from dcfm_ros.training.losses import (
     keyframe_loss,
     symmetric_loss,
 )
-from dcfm_ros.training.schedule import poly_with_warmup
+from dcfm_ros.training.optimisation import poly_with_warmup
 from dcfm_ros.training.segmentation_losses import (
     cross_entropy,
     generalised_dice,

@@ -17,11 +17,10 @@ from dcfm_ros.training.footage.drive_cache import rendered_drives
 from dcfm_ros.training.lightning_cli import WeightAverage, WholeCheckpointIO
 from dcfm_ros.training.losses import LossOptions
 from dcfm_ros.training.module import SymmetricTraining
-from dcfm_ros.training.optimisation import Optimisation
+from dcfm_ros.training.optimisation import Optimisation, poly_with_warmup
 from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
 from dcfm_ros.training.pairs.clip_pairs import ClipPair
 from dcfm_ros.training.pairs.source_options import SourceOptions
-from dcfm_ros.training.schedule import poly_with_warmup
 from dcfm_ros.training.train import main
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from dcfm_ros.training.plots.rows import EvaluatedRow, short_names
 from dcfm_ros.training.plots.style import Row
@@ -41,39 +41,25 @@ class Point:
 
     def row(self) -> Row:
         """What the CSV says of it."""
-        return {
-            'kind': self.kind,
-            'method': self.method,
-            'backbone': self.backbone,
-            'fps': self.fps,
-            'miou': self.miou,
-            'mvc8': self.mvc8,
-            'params_m': self.params_m,
-        }
+        return asdict(self)
 
 
 def vspw_points(own: Sequence[EvaluatedRow] = ()) -> list[Point]:
     """Table II, and own rows that have a speed."""
-    points = [
-        Point(
-            kind=_kind(row.method), method=row.method, backbone=row.backbone, fps=row.fps,
-            miou=row.miou, mvc8=row.mvc8, params_m=row.params_m,
-        )
-        for row in published('table2_vspw')
-    ]  # fmt: skip
-    return points + _own_points(own)
+    return _published_points('table2_vspw') + _own_points(own)
 
 
 def cityscapes_points(own: Sequence[EvaluatedRow] = ()) -> list[Point]:
     """Table III, and own rows that have a speed."""
-    points = [
-        Point(
-            kind=_kind(row.method), method=row.method, backbone=row.backbone, fps=row.fps,
-            miou=row.miou,
-        )
-        for row in published('table3_cityscapes')
-    ]  # fmt: skip
-    return points + _own_points(own)
+    return _published_points('table3_cityscapes') + _own_points(own)
+
+
+def _published_points(table: str) -> list[Point]:
+    points = []
+    for row in published(table):
+        known = {f.name: getattr(row, f.name) for f in fields(Point) if hasattr(row, f.name)}
+        points.append(Point(kind=_kind(row.method), **known))
+    return points
 
 
 def _kind(method: str) -> str:

@@ -15,13 +15,7 @@ from typing import Any
 import yaml
 
 from dcfm_ros.training.ablated_network import SWITCHES
-from dcfm_ros.training.studies.published import (
-    DecompositionRow,
-    LossRow,
-    LossTypeRow,
-    published,
-    title,
-)
+from dcfm_ros.training.studies.published import published, title
 
 SEGMENTATION = {'CE': 'ce', 'CE+Dice': 'ce_dice', 'OhemCE': 'ohem'}
 DISTANCE = {'MSE': 'mse', 'L1': 'l1'}
@@ -80,7 +74,7 @@ def study(name: str) -> Study:
         return _GAPS
     table, columns = _TABLES[name]
     rows = published(table)
-    variants = tuple(_variant(row, columns) for row in rows)
+    variants = tuple(_variant(name, row, columns) for row in rows)
     return Study(title(table), columns, variants)
 
 
@@ -128,20 +122,19 @@ def _heading(lines: Sequence[str]) -> str:
     return lines[0].strip('# \t') if lines else ''
 
 
-def _variant(row: Any, columns: tuple[str, ...]) -> Variant:
+def _variant(study_name: str, row: Any, columns: tuple[str, ...]) -> Variant:
     figures = {column: getattr(row, column) for column in columns}
-    if isinstance(row, DecompositionRow):
+    if study_name == 'decomposition':
         off = [name for name in SWITCHES if not getattr(row, name)]
         name = ', '.join(f'without {_words(switch)}' for switch in off) or 'full model'
         changes: dict[str, Any] = {'model': {'net': dict.fromkeys(off, False)}} if off else {}
         return Variant(name, changes, figures)
-    if isinstance(row, LossRow):
+    if study_name == 'losses':
         terms = {'keyframe': 'L_I', 'nonkey': 'L_B', 'consistency': 'L_con'}
         on = {term: getattr(row, f'{term}_loss') for term in terms}
         off = [term for term in terms if not on[term]]
         changes = {'model': {'loss': dict.fromkeys(off, 0.0)}} if off else {}
         return Variant(' + '.join(terms[term] for term in terms if on[term]), changes, figures)
-    assert isinstance(row, LossTypeRow)
     kinds = {
         'segmentation': SEGMENTATION[row.segmentation_loss],
         'distance': DISTANCE[row.consistency_loss],

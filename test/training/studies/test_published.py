@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
 from importlib import resources
 from typing import Any
 
@@ -27,7 +26,9 @@ ROWS = {
 
 
 def raw() -> dict[str, Any]:
-    text = resources.files('dcfm_ros.training').joinpath('published.yaml').read_text('utf-8')
+    text = (
+        resources.files('dcfm_ros.training.studies').joinpath('published.yaml').read_text('utf-8')
+    )
     loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded
 
@@ -44,25 +45,13 @@ def test_file_holds_every_table_and_row() -> None:
 
 
 @pytest.mark.parametrize('name', TABLES)
-def test_every_number_reaches_the_typed_row(name: str) -> None:
+def test_every_number_reaches_the_row(name: str) -> None:
     table = raw()[name]
     for row, values in zip(published(name), table['rows'], strict=True):
-        assert [field.name for field in fields(row)] == table['columns']
-        for (column, typed), value in zip(asdict(row).items(), values, strict=True):
+        assert list(row._fields) == table['columns']
+        for column, typed, value in zip(row._fields, row, values, strict=True):
             is_accuracy = column.startswith(('miou', 'wiou', 'mvc'))
             assert typed == (pytest.approx(value / 100) if is_accuracy else value)
-
-
-@pytest.mark.parametrize('name', TABLES)
-def test_types_of_the_rows_are_those_declared(name: str) -> None:
-    allowed = {
-        'str': str, 'bool': bool, 'int': int, 'float': (int, float), 'Number': (int, float),
-        'None': type(None),
-    }  # fmt: skip
-    for row in published(name):
-        for field in fields(row):
-            kinds = [allowed[kind] for kind in str(field.type).split(' | ')]
-            assert any(isinstance(getattr(row, field.name), kind) for kind in kinds), field.name  # type: ignore[arg-type]
 
 
 def test_accuracies_are_fractions() -> None:
