@@ -102,7 +102,7 @@ def _run(call: Call) -> Outcome:
         return OK if package in ('foxglove_bridge',) else call.refused('a foreign package')
     if program not in NODES:
         return call.refused(f'executables are {", ".join(NODES)}')
-    arguments = [word.replace(':=...', ':=/some/topic') for word in arguments]
+    arguments = [word.replace(':=...', f':=/topic_{i}') for i, word in enumerate(arguments)]
     return _start(Path(sys.executable).parent / program, arguments, call)
 
 
@@ -182,10 +182,10 @@ def _lifecycle(call: Call) -> Outcome:
 
 def _topic(call: Call) -> Outcome:
     from dcfm_ros.cloud import node as cloud
-    from dcfm_ros.ros import messages
+    from dcfm_ros.ros import camera_topics
 
     topics = [word for word in call.words if word.startswith('/')]
-    known = {name.lstrip('~/') for name, _, _ in (messages.OUTPUTS | cloud.OUTPUTS).values()}
+    known = {name.lstrip('~/') for name, _, _ in (camera_topics.OUTPUTS | cloud.OUTPUTS).values()}
     known |= {'diagnostics', 'image', 'labels', 'label_info'}
     unknown = [t for t in topics if not any(t.endswith(name) for name in known)]
     return call.refused(f'nothing publishes {unknown}') if unknown else OK
