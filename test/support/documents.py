@@ -107,7 +107,7 @@ class Stage:
         log = self.folder / '.log'
         with log.open('w', encoding='utf-8') as file:
             process = subprocess.Popen(
-                ['bash', '-euo', 'pipefail', '-c', functions + block.text],
+                ['bash', '-eo', 'pipefail', '-c', functions + block.text],
                 cwd=self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
