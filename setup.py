@@ -98,7 +98,8 @@ setup(
         'mcap',
         'numpy',
         # The headless build: opencv-python needs libGL.so.1, which a bare machine does not have.
-        'opencv-python-headless',
+        # Ubuntu 22.04 has 4.5.4, 24.04 has 4.6.0.
+        'opencv-python-headless>=4.5.4',
         'psutil',
         'PyYAML',
         'rich',

@@ -1,4 +1,4 @@
-"""The node's peer on DDS: sends frames, collects the answers and accounts for every frame."""
+"""The node's peer on DDS: sends frames, collects the answers, accounts for every frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dcfm_ros.ros.messages import array_to_image, ns_to_stamp, stamp_to_ns
 
 OnMask = Callable[[int, NDArray[np.uint8]], None]
 _IDLE_S = 2.0
-"""Diagnostics that come so long after the last frame count it, wherever it is."""
+"""Diagnostics this much later than the last frame account for it, wherever it is."""
 _TOPICS = {'raw': ('image', Image), 'compressed': ('image/compressed', CompressedImage)}
 
 
@@ -33,7 +33,7 @@ class PlayerNode(Node):
     """Publisher and subscriptions; the executor's thread fills the records of a play.
 
     Args:
-        context: Of its own, so that a caller's rclpy is left alone.
+        context: Of its own, which leaves the caller's rclpy alone.
         namespace: Of the segmentation node, fully qualified.
         reliability: 'reliable' or 'best_effort'.
         image_transport: 'raw' or 'compressed', as the node's parameter.
@@ -67,7 +67,7 @@ class PlayerNode(Node):
         self._masks = self.create_subscription(Image, f'{namespace}/mask', self._on_mask, 100)
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy[reliability.upper()])
         topic, kind = _TOPICS[image_transport]
-        # The node asks for more until it knows what is offered here: nothing to warn of.
+        # Until the node knows what is offered here, it requests more: not worth a warning.
         quiet = PublisherEventCallbacks(use_default_callbacks=False)
         self._images = self.create_publisher(
             kind, f'{namespace}/{topic}', qos, event_callbacks=quiet
@@ -75,7 +75,7 @@ class PlayerNode(Node):
 
     @property
     def qos(self) -> dict[str, dict[str, str | int]]:
-        """Quality of service of images (offered) and masks (asked for)."""
+        """Quality of service of images (offered) and masks (requested)."""
         profiles = {'images': self._images.qos_profile, 'masks': self._masks.qos_profile}
         return {
             name: {'reliability': profile.reliability.name.lower(), 'depth': profile.depth}
@@ -103,9 +103,9 @@ class PlayerNode(Node):
                 self._changed.wait(min(wait_s - passed_s, 0.1))
 
     def begin(self) -> None:
-        """Forget the frames of the play before; the node is ready, and idle."""
+        """Forget the frames of the last play; the node is ready, and idle."""
         with self._changed:
-            # Lost after the last frame that arrived, so the next one will show the gap.
+            # Lost after the last frame that arrived: the next one will show the gap.
             unseen = self._never_arrived() - self._dropped()['lost']
             self._records, self._index, self._unexpected = [], {}, 0
             self._received_before = self._health.frames_received
@@ -137,7 +137,7 @@ class PlayerNode(Node):
             self._changed.wait_for(lambda: self._is_settled() or self._is_idle(), wait_s)
 
     def report(self) -> PlayReport:
-        """What is known so far."""
+        """The state so far."""
         with self._changed:
             return PlayReport(
                 records=self._records,
@@ -168,7 +168,7 @@ class PlayerNode(Node):
         return waiting <= sum(self._dropped().values())
 
     def _is_idle(self) -> bool:
-        """Whether the node has nothing under way, so that what is missing will not come."""
+        """Whether the node is done with all it received, so that what is missing will not come."""
         if self._health_s < self._records[-1].sent_s + _IDLE_S:
             return False
         done, dropped = self._health.frames_answered, self._health.dropped

@@ -1,4 +1,4 @@
-"""Plays frames over DDS to a node that runs: at a rate, as they were recorded, or one by one."""
+"""Plays frames over DDS to a running node: at a rate, as recorded, or one by one."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class Player:
     """A connection to a running node, for one play after the other."""
 
     def __init__(self, node: PlayerNode, image_transport: str) -> None:
-        """Take a node that is spun by somebody else; use `connect`."""
+        """Use `connect`, which also spins the node."""
         self._node = node
         self._image_transport = image_transport
 
     @property
     def rmw(self) -> str:
-        """The middleware, as ROS calls it."""
+        """Identifier of the middleware."""
         return rclpy.get_rmw_implementation_identifier()
 
     @property
     def qos(self) -> dict[str, dict[str, str | int]]:
-        """What images are offered with, and masks asked for with."""
+        """Quality of service of images (offered) and masks (requested)."""
         return self._node.qos
 
     def check_running(self, wait_s: float) -> None:
@@ -76,15 +76,15 @@ class Player:
         """Play frames and wait for the answers.
 
         Args:
-            frames: Taken one by one while playing.
-            rate_hz: Frames per second; None: the next one when the last one is answered.
-            timeline: Send as far apart as the stamps are, instead; after a step back at once.
-            wait_s: How long to wait at most for the node to be active and connected, for the last
-                answers and, without a rate, for each answer.
+            frames: Read one by one while playing.
+            rate_hz: Frames per second; None: each when the last one is answered.
+            timeline: Send at the intervals of the stamps instead; after a step back at once.
+            wait_s: Longest wait for the node to be active and connected, for the last answers
+                and, without a rate, for each answer.
 
         Raises:
             ValueError: If an argument is wrong or two frames have the same stamp.
-            TimeoutError: If the node is not there or not active; says what it reported.
+            TimeoutError: If the node is absent or not active; with its state, or the other nodes.
         """
         _check_rate(rate_hz, timeline)
         self._node.wait_until_ready(wait_s)
@@ -109,14 +109,14 @@ def connect(
     image_transport: str = 'raw',
     on_mask: OnMask | None = None,
 ) -> Iterator[Player]:
-    """Connect to a node, in a context of its own, so that a caller's rclpy is left alone.
+    """Connect to a node, in a context of its own, which leaves the caller's rclpy alone.
 
     Args:
         namespace: Of the node.
         reliability: 'reliable' or 'best_effort'.
         image_transport: 'raw' or 'compressed', as the parameter of the node.
-        on_mask: Called with frame index and mask, (H, W), instead of keeping the masks; in another
-            thread.
+        on_mask: Called with frame index and mask, (H, W), in another thread; None: the masks are
+            kept.
 
     Raises:
         ValueError: If an argument is wrong.
@@ -173,7 +173,7 @@ def _check_rate(rate_hz: float | None, timeline: bool) -> None:
 
 
 def _when_due(frames: Iterable[PlayedFrame], rate_hz: float | None) -> Iterator[PlayedFrame]:
-    """Give each frame when it is due: by the rate, or else by the stamps."""
+    """Yield each frame when it is due, by the rate or by the stamps."""
     due_s = last_ns = None
     for frame in frames:
         if due_s is None or last_ns is None:

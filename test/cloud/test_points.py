@@ -162,9 +162,9 @@ def test_mask_must_have_one_byte_per_pixel() -> None:
 
 
 def test_mask_of_another_size_is_taken_pixel_by_pixel() -> None:
-    mask = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.uint8)
-    assert on_depth_grid('mask', mask, (2, 1)).tolist() == [[6, 8]]
-    larger = on_depth_grid('mask', mask, (8, 4))
+    mask = np.arange(18, dtype=np.uint8).reshape(3, 6)
+    assert on_depth_grid('mask', mask, (2, 1)).tolist() == [[7, 10]]
+    larger = on_depth_grid('mask', mask, (12, 6))
     assert larger.tolist() == np.repeat(np.repeat(mask, 2, 0), 2, 1).tolist()
 
 

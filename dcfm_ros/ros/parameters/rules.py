@@ -64,18 +64,15 @@ def refusal(changes: Mapping[str, Any], now: Any, state: str) -> str:
 def unknown(names: Iterable[str], table: Any) -> list[str]:
     """One warning for each name that is not a parameter's, with what is probably meant."""
     known = types_of(table)
-    return [
-        f'`{name}` is not a parameter of this node and is ignored{_hint(name, known)}'
-        for name in names
-        if name not in known and name not in _BUILT_IN
-    ]
+    return [_ignored(n, known) for n in names if n not in known and n not in _BUILT_IN]
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
+def _ignored(name: str, known: Iterable[str]) -> str:
     if name in REMOVED:
-        return f': it was removed, {REMOVED[name]}'
+        return f'`{name}` was removed and is ignored: {REMOVED[name]}'
     close = get_close_matches(name, known, n=1)
-    return f'; did you mean `{close[0]}`?' if close else ''
+    hint = f'; did you mean `{close[0]}`?' if close else ''
+    return f'`{name}` is not a parameter of this node and is ignored{hint}'
 
 
 def _as_declared(given: Mapping[str, Any], table: Any) -> dict[str, Any]:

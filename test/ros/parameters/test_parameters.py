@@ -194,7 +194,7 @@ def test_unknown_name_is_reported_with_a_close_one() -> None:
 @pytest.mark.parametrize('name', REMOVED)
 def test_removed_name_is_reported_with_its_replacement(name: str) -> None:
     (warning,) = unknown([name], NodeParameters)
-    assert f'`{name}` is not a parameter of this node and is ignored: it was removed' in warning
+    assert warning == f'`{name}` was removed and is ignored: {REMOVED[name]}'
     named = set(re.findall('`(.*?)`', REMOVED[name]))
     assert named <= set(types_of(NodeParameters))
     assert named or REMOVED[name] == 'there is no replacement'
