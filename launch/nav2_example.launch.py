@@ -1,6 +1,6 @@
-"""A costmap of classes: segmentation, labelled cloud and a costmap of Nav2 on its own.
+"""A costmap of classes: segmentation, labelled cloud and a stand-alone costmap of Nav2.
 
-To look at and to copy from; on a robot the layers go into the costmaps of its Nav2.
+An example to copy from: on a robot the layers go into the costmaps of its Nav2.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'stride',
                 default_value='2',
-                description='Rows and columns of the depth from one point to the next; costmaps '
-                'of 5 cm need few points.',
+                description='Step between the rows and columns of the depth that become points; '
+                'costmaps of 5 cm need few.',
             ),
             DeclareLaunchArgument(
                 'costmap_file',
@@ -56,7 +56,7 @@ def generate_launch_description() -> LaunchDescription:
                 'use_sim_time',
                 default_value='false',
                 choices=['true', 'false'],
-                description='Follow /clock, as for a replayed bag.',
+                description='Use the time of /clock, for a replayed bag.',
             ),
             include('segment.launch.py', 'image_topic', 'use_sim_time'),
             include(

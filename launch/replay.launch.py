@@ -1,6 +1,6 @@
-"""Play a recording to segmentation_node: with the project's player and a report, or with rosbag2.
+"""Play a recording to segmentation_node: with the package's player and a report, or with rosbag2.
 
-The node is started by segment.launch.py; its arguments of the same names go there.
+segment.launch.py starts the node, with the arguments of the same names.
 """
 
 from __future__ import annotations
@@ -22,15 +22,11 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
-FROM_SEGMENT = (
-    'namespace',
-    'params_file',
-    'checkpoint',
-    'device',
-    'image_transport',
-    'keyframe_interval',
-    'fastdds_profile',
-)
+from dcfm_ros.ros.parameters.launch_arguments import launch_argument
+from dcfm_ros.ros.parameters.segmentation import NodeParameters
+
+PARAMETERS = ('checkpoint', 'device', 'image_transport', 'keyframe_interval')
+FROM_SEGMENT = ('namespace', 'params_file', 'fastdds_profile', *PARAMETERS)
 SHARE = FindPackageShare('dcfm_ros')
 
 
@@ -40,21 +36,20 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument(
                 'bag',
-                description='The recording: a rosbag2 folder, or a file of one.',
+                description='The recording: a rosbag2 folder, or one of its files.',
             ),
             DeclareLaunchArgument(
                 'topic',
                 default_value='',
-                description='Image topic of the recording. Empty: the only one that it has; '
-                'rosbag2 needs the name.',
+                description='Image topic of the recording. Empty: its only one; rosbag2 needs the '
+                'name.',
             ),
             DeclareLaunchArgument(
                 'player',
                 default_value='dcfm',
                 choices=['dcfm', 'rosbag2'],
-                description='dcfm: plays the images, measures and writes a report, as '
-                '`dcfm replay --online`. rosbag2: `ros2 bag play` of all topics, without a '
-                'report.',
+                description='dcfm: play the images, measure and write a report, as '
+                '`dcfm replay --online`. rosbag2: `ros2 bag play` of all topics, no report.',
             ),
             DeclareLaunchArgument(
                 'report',
@@ -65,30 +60,30 @@ def generate_launch_description() -> LaunchDescription:
                 'mode',
                 default_value='timeline',
                 choices=['timeline', 'rate', 'peak'],
-                description='At the rate of the recording; then also at `rates`; then also at the '
-                'highest rate with at most 5 % of the frames missing (player dcfm).',
+                description='timeline: at the rate of the recording; rate: also at `rates`; peak: '
+                'also at the highest rate with at most 5 % of the frames missing (player dcfm).',
             ),
             DeclareLaunchArgument(
                 'rates',
                 default_value='10,15,30',
-                description='Frames per second, with commas between (player dcfm).',
+                description='Frames per second, separated by commas (player dcfm).',
             ),
             DeclareLaunchArgument(
                 'speed',
                 default_value='1.0',
-                description='Times the speed of the recording (player rosbag2).',
+                description='Speed relative to the recording (player rosbag2).',
             ),
             DeclareLaunchArgument(
                 'delay',
                 default_value='10.0',
-                description='Seconds until the first image: the node loads its network meanwhile '
+                description='Seconds before the first image, for the node to load its network '
                 '(player rosbag2; dcfm waits until the node is ready).',
             ),
             DeclareLaunchArgument(
                 'fastdds_profile',
                 default_value='',
-                description='Fast DDS profile of node and player: large_images, which is '
-                'packaged, or a file. Empty: as the environment says.',
+                description='Fast DDS profile of node and player: large_images (packaged) or a '
+                'file. Empty: as in the environment.',
             ),
             DeclareLaunchArgument(
                 'namespace',
@@ -100,29 +95,9 @@ def generate_launch_description() -> LaunchDescription:
                 default_value=PathJoinSubstitution([SHARE, 'config', 'segmentation.yaml']),
                 description='YAML file with the parameters of the node.',
             ),
-            DeclareLaunchArgument(
-                'checkpoint',
-                default_value='',
-                description='Weights file (safetensors), or default or accurate, which are '
-                'packaged. Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'device',
-                default_value='',
-                description='auto, cpu, cuda or cuda:<number>. Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'image_transport',
-                default_value='',
-                choices=['', 'raw', 'compressed'],
-                description='compressed for a recording of sensor_msgs/CompressedImage. Empty: '
-                'as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'keyframe_interval',
-                default_value='',
-                description='Frames from one keyframe to the next; 1 makes every frame one. '
-                'Empty: as in params_file.',
+            *(
+                DeclareLaunchArgument(name, **launch_argument(name, NodeParameters))
+                for name in PARAMETERS
             ),
             OpaqueFunction(function=start),
         ]
@@ -130,7 +105,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start(context: LaunchContext) -> list[Action]:
-    """Start the node, and the player as soon as its process runs; all ends with the player."""
+    """Start the node, and the player once its process runs; everything ends with the player."""
     given = dict(context.launch_configurations)
     arguments = {name: given[name] for name in FROM_SEGMENT}
     arguments['image_topic'] = 'image'

@@ -1,6 +1,6 @@
-"""Start segmentation_node on a camera topic, or on several, in one node or in a node for each.
+"""Start segmentation_node on one camera topic or several, in one node or in a node per camera.
 
-Every argument of `OVERRIDES` is a node parameter. Left empty, it stays as the parameter file says.
+The arguments of `OVERRIDES` are node parameters; left empty, they stay as in the parameter file.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-# With None, YAML decides on the type, and the node itself says what is wrong with a wrong one.
-OVERRIDES = {
-    'checkpoint': str,
-    'device': str,
-    'image_transport': str,
-    'keyframe_interval': None,
-    'execution': str,
-    'autostart': None,
-    'use_sim_time': None,
-}
+from dcfm_ros.ros.parameters.launch_arguments import launch_argument, value_type
+from dcfm_ros.ros.parameters.segmentation import NodeParameters
+
+OVERRIDES = (
+    'checkpoint',
+    'device',
+    'image_transport',
+    'keyframe_interval',
+    'execution',
+    'autostart',
+)
 DEFAULT_PARAMS_FILE = PathJoinSubstitution(
     [FindPackageShare('dcfm_ros'), 'config', 'segmentation.yaml']
 )
@@ -46,85 +47,56 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'image_topic',
                 default_value='/camera/image_raw',
-                description='Camera images, sensor_msgs/Image; not used with cameras. Compressed '
-                'images and camera_info are looked for where image_transport has them: '
-                '<image_topic>/compressed, and camera_info beside <image_topic>.',
+                description='Camera images, sensor_msgs/Image; ignored with cameras. Compressed '
+                'images are expected on <image_topic>/compressed, camera_info beside '
+                '<image_topic>.',
             ),
             DeclareLaunchArgument(
                 'cameras',
                 default_value='',
-                description='Several cameras: their names and image topics, as in '
-                'front=/front/image_raw,rear=/rear/image_raw. A name alone stands for '
-                '<name>=/<name>/image_raw. Masks come on <namespace>/<name>/mask. Empty: one '
+                description='Several cameras: names and image topics, such as '
+                'front=/front/image_raw,rear=/rear/image_raw. A name alone means '
+                '<name>=/<name>/image_raw. Masks are on <namespace>/<name>/mask. Empty: one '
                 'camera without a name, on image_topic.',
             ),
             DeclareLaunchArgument(
                 'nodes',
                 default_value='one',
                 choices=['one', 'per_camera'],
-                description='With cameras: one node, which loads the network once and works on '
-                'one frame at a time, or a node for each, named '
-                '<namespace>/<name>/segmentation_node, for machines with cores (or memory of a '
-                'GPU) to spare.',
+                description='With cameras: one node, which loads the network once and processes '
+                'one frame at a time, or a node per camera, named '
+                '<namespace>/<name>/segmentation_node, for machines with cores (or GPU memory) '
+                'to spare.',
             ),
             DeclareLaunchArgument(
                 'params_file',
                 default_value=DEFAULT_PARAMS_FILE,
-                description='YAML file with the parameters of the node.',
+                description='YAML file with the parameters of the node, under /** or its full '
+                'name; the node warns if a file misses it.',
             ),
-            DeclareLaunchArgument(
-                'checkpoint',
-                default_value='',
-                description='Weights file (safetensors), or default or accurate, which are '
-                'packaged. Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'device',
-                default_value='',
-                description='auto, cpu, cuda or cuda:<number>. Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'image_transport',
-                default_value='',
-                choices=['', 'raw', 'compressed'],
-                description='Which images are subscribed to. Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'keyframe_interval',
-                default_value='',
-                description='Frames from one keyframe to the next; 1 makes every frame one. '
-                'Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'execution',
-                default_value='',
-                choices=['', 'sync', 'amortised', 'async'],
-                description='When the deep encoder works: on the keyframe, a slice per frame, or '
-                'in a thread of its own. Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'autostart',
-                default_value='',
-                choices=['', 'true', 'false'],
-                description='Configure and activate the node at start. Empty: as in params_file.',
+            *(
+                DeclareLaunchArgument(name, **launch_argument(name, NodeParameters))
+                for name in OVERRIDES
             ),
             DeclareLaunchArgument(
                 'use_sim_time',
                 default_value='',
                 choices=['', 'true', 'false'],
-                description='Follow /clock, as for a replayed bag. Empty: as in params_file.',
+                description='Use the time of /clock, for a replayed bag. Empty: as in '
+                'params_file.',
             ),
             DeclareLaunchArgument(
                 'fastdds_profile',
                 default_value='',
-                description='Fast DDS profile of all that is launched here: large_images, which '
-                'is packaged, or a file. The camera needs it too. Empty: as the environment says.',
+                description='Fast DDS profile of everything launched here: large_images '
+                '(packaged) or a file. The camera driver needs it too. Empty: as in the '
+                'environment.',
             ),
             DeclareLaunchArgument(
                 'log_level',
                 default_value='info',
                 choices=['debug', 'info', 'warn', 'error', 'fatal'],
-                description='Least severity that is logged.',
+                description='Lowest severity that is logged.',
             ),
             OpaqueFunction(function=set_profile),
             OpaqueFunction(function=start_nodes),
@@ -133,7 +105,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def set_profile(context: LaunchContext) -> list[SetEnvironmentVariable]:
-    """Name the Fast DDS profile that was given in the variables of Fast DDS 2 and 3."""
+    """Set the given Fast DDS profile in the variables of Fast DDS 2 and 3."""
     profile = LaunchConfiguration('fastdds_profile').perform(context)
     if profile == 'large_images':
         profile = PACKAGED_PROFILE.perform(context)
@@ -141,10 +113,12 @@ def set_profile(context: LaunchContext) -> list[SetEnvironmentVariable]:
 
 
 def start_nodes(context: LaunchContext) -> list[Node]:
-    """Start a node, or one per camera, with the overrides that were given."""
+    """Start a node, or one per camera, with the given overrides."""
     overrides: dict[str, Any] = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=value_type)
-        for name, value_type in OVERRIDES.items()
+        name: ParameterValue(
+            LaunchConfiguration(name), value_type=value_type(name, NodeParameters)
+        )
+        for name in (*OVERRIDES, 'use_sim_time')
         if LaunchConfiguration(name).perform(context)
     }
     namespace = LaunchConfiguration('namespace').perform(context)
@@ -163,7 +137,7 @@ def start_nodes(context: LaunchContext) -> list[Node]:
 
 
 def read_cameras(text: str) -> dict[str, str]:
-    """Image topics by name of the camera, in order; see argument `cameras`."""
+    """Image topics by camera name, in order; see argument `cameras`."""
     cameras: dict[str, str] = {}
     for entry in filter(None, map(str.strip, text.split(','))):
         name, _, topic = map(str.strip, entry.partition('='))
@@ -174,7 +148,7 @@ def read_cameras(text: str) -> dict[str, str]:
 
 
 def remappings(prefix: str, topic: str) -> list[tuple[str, str]]:
-    """From the node's names of a camera's topics to those of its driver."""
+    """From the node's topics of a camera to those of its driver."""
     raw = topic.removesuffix('/compressed')
     return [
         (f'{prefix}image', topic),

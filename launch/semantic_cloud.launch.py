@@ -9,16 +9,17 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-# With None, YAML decides on the type, and the node itself says what is wrong with a wrong one.
-OVERRIDES = {
-    'max_time_difference_ms': None,
-    'use_confidence': None,
-    'color': str,
-    'stride': None,
-    'max_range': None,
-    'keep_labels': None,
-    'use_sim_time': None,
-}
+from dcfm_ros.ros.parameters.cloud import CloudParameters
+from dcfm_ros.ros.parameters.launch_arguments import launch_argument, value_type
+
+OVERRIDES = (
+    'max_time_difference_ms',
+    'use_confidence',
+    'color',
+    'stride',
+    'max_range',
+    'keep_labels',
+)
 DEFAULT_PARAMS_FILE = PathJoinSubstitution(
     [FindPackageShare('dcfm_ros'), 'config', 'semantic_cloud.yaml']
 )
@@ -31,7 +32,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'namespace',
                 default_value='segmentation',
-                description='Where mask, confidence and labels are, and the clouds will be. '
+                description='Namespace of mask, confidence and labels, and of the clouds; '
                 'segmentation/<camera> for one of several cameras of a segmentation_node.',
             ),
             DeclareLaunchArgument(
@@ -48,60 +49,30 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'image_topic',
                 default_value='/camera/image_raw',
-                description='Camera images, sensor_msgs/Image; needed with color:=image only.',
+                description='Camera images, sensor_msgs/Image; only with color:=image.',
             ),
             DeclareLaunchArgument(
                 'params_file',
                 default_value=DEFAULT_PARAMS_FILE,
-                description='YAML file with the parameters of the node.',
+                description='YAML file with the parameters of the node, under /** or its full '
+                'name; the node warns if a file misses it.',
             ),
-            DeclareLaunchArgument(
-                'max_time_difference_ms',
-                default_value='',
-                description='Largest difference between the stamps of a depth image and its '
-                'mask. Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'use_confidence',
-                default_value='',
-                choices=['', 'true', 'false'],
-                description='Wait for the confidence of each mask. Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'color',
-                default_value='',
-                choices=['', 'class', 'image'],
-                description='What rgb shows: the colour of the class or the camera image. '
-                'Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'stride',
-                default_value='',
-                description='Take every so many rows and columns only. Empty: as in params_file.',
-            ),
-            DeclareLaunchArgument(
-                'max_range',
-                default_value='',
-                description='Farther depths, in m, are invalid; 0: none are. Empty: as in '
-                'params_file.',
-            ),
-            DeclareLaunchArgument(
-                'keep_labels',
-                default_value='',
-                description="Classes that points/filtered keeps, as in ['car', 'person']. "
-                'Empty: as in params_file.',
+            *(
+                DeclareLaunchArgument(name, **launch_argument(name, CloudParameters))
+                for name in OVERRIDES
             ),
             DeclareLaunchArgument(
                 'use_sim_time',
                 default_value='',
                 choices=['', 'true', 'false'],
-                description='Follow /clock, as for a replayed bag. Empty: as in params_file.',
+                description='Use the time of /clock, for a replayed bag. Empty: as in '
+                'params_file.',
             ),
             DeclareLaunchArgument(
                 'log_level',
                 default_value='info',
                 choices=['debug', 'info', 'warn', 'error', 'fatal'],
-                description='Least severity that is logged.',
+                description='Lowest severity that is logged.',
             ),
             OpaqueFunction(function=start_node),
         ]
@@ -109,10 +80,12 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start_node(context: LaunchContext) -> list[Node]:
-    """Start the node with the overrides that were given."""
+    """Start the node with the given overrides."""
     overrides = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=value_type)
-        for name, value_type in OVERRIDES.items()
+        name: ParameterValue(
+            LaunchConfiguration(name), value_type=value_type(name, CloudParameters)
+        )
+        for name in (*OVERRIDES, 'use_sim_time')
         if LaunchConfiguration(name).perform(context)
     }
     return [
