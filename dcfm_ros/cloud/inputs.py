@@ -11,12 +11,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from dcfm_ros.cloud.matching import CloudMatcher, Match
+from dcfm_ros.cloud.matching import CloudMatcher
 from dcfm_ros.cloud.processor import CloudJob, DepthFrame
 from dcfm_ros.cloud.status import InputState
 from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.ros.camera_topics import LATCHED
-from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
 from dcfm_ros.ros.health.status import Status, image_status
 from dcfm_ros.ros.health.stream_statistics import StreamSnapshot, StreamStatistics
 from dcfm_ros.ros.matched_subscription import MatchedSubscription
@@ -47,16 +46,14 @@ class CloudInputs:
         self._values = values
         self._statistics = statistics
         self._hand_on = hand_on
+        uses = {'confidence': values().use_confidence, 'image': values().color == 'image'}
+        self._companions = [name for name, is_used in uses.items() if is_used]
         self._matcher = CloudMatcher(
-            use_confidence=values().use_confidence,
-            use_image=values().color == 'image',
-            max_difference_ns=0,
-            capacity=values().queue_size,
+            self._companions, max_difference_ns=0, capacity=values().queue_size
         )
-        self._gaps = SequenceGaps()
         self._info: CameraInfo | None = None
         self._labels = ClassLabels()
-        self._frames = {_DEPTH: '', 'mask': ''}
+        self._frames = {'depth': '', 'mask': ''}
         self._heard_s: dict[str, float] = {}
         self._subscriptions = self._subscribe()
 
@@ -82,59 +79,39 @@ class CloudInputs:
         """What the diagnostics need to know of the other inputs."""
         return InputState(
             silent=self._silent_topics(),
-            depth_frame=self._frames[_DEPTH],
+            depth_frame=self._frames['depth'],
             mask_frame=self._frames['mask'],
             unknown_labels=self._labels.keep(self._values().keep_labels)[1],
             lone=self._matcher.lone,
         )
 
     def _subscribe(self) -> dict[str, MatchedSubscription]:
-        matcher, values = self._matcher, self._values()
-        images: dict[str, Callable[[int, Any], list[Match]]] = {'mask': matcher.add_mask}
-        if values.use_confidence:
-            images['confidence'] = matcher.add_confidence
-        if values.color == 'image':
-            images['image'] = matcher.add_image
+        node = self._node
         found = {
-            name: MatchedSubscription(self._node, Image, name, self._adder(name, add), depth=5)
-            for name, add in images.items()
+            name: MatchedSubscription(node, Image, name, self._receiver(name), depth=5)
+            for name in ('mask', *self._companions)
         }
         found[_DEPTH] = MatchedSubscription(
-            self._node,
-            Image,
-            _DEPTH,
-            self._on_depth,
-            on_subscribe=lambda known: self._gaps.listen(time.monotonic(), known),
-            on_matched=self._on_depth_matched,
-            depth=5,
+            node, Image, _DEPTH, self._on_depth, counts_lost=True, depth=5
         )
         found[_INFO] = MatchedSubscription(
-            self._node, CameraInfo, _INFO, self._on_camera_info, takes_latched=True
+            node, CameraInfo, _INFO, self._on_camera_info, takes_latched=True
         )
-        self._node.create_subscription(String, 'labels', self._on_labels, LATCHED)
+        node.create_subscription(String, 'labels', self._on_labels, LATCHED)
         return found
 
-    def _adder(self, name: str, add: Callable[[int, Any], list[Match]]) -> Callable[[Image], None]:
+    def _receiver(self, name: str) -> Callable[[Image], None]:
         def on_image(message: Image) -> None:
             self._heard_s[name] = time.monotonic()
-            if name == 'mask':
-                self._frames['mask'] = message.header.frame_id
-            self._match(lambda: add(stamp_to_ns(message.header.stamp), message))
+            self._match(name, message, message)
 
         return on_image
 
-    def _on_depth_matched(self, event: Any) -> None:
-        self._gaps.connect(time.monotonic(), event.current_count, event.current_count_change)
-
-    def _on_depth(self, message: Image, info: dict[str, Any]) -> None:
+    def _on_depth(self, message: Image, num_lost: int) -> None:
         now_s = time.monotonic()
-        is_alone = self._subscriptions[_DEPTH].publishers == 1
-        number = info['publication_sequence_number'] if is_alone else None
-        self._statistics.dropped('lost', self._gaps.lost_before(number))
+        self._statistics.dropped('lost', num_lost)
         self._statistics.received(now_s)
-        self._frames[_DEPTH] = message.header.frame_id
-        frame = DepthFrame(message, now_s)
-        self._match(lambda: self._matcher.add_depth(stamp_to_ns(message.header.stamp), frame))
+        self._match('depth', message, DepthFrame(message, now_s))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._heard_s[_INFO] = float('inf')  # one is enough
@@ -146,11 +123,13 @@ class CloudInputs:
         except ValueError as error:
             self._node.get_logger().error(str(error))
 
-    def _match(self, add: Callable[[], list[Match]]) -> None:
+    def _match(self, stream: str, message: Image, item: Any) -> None:
         """Add a message, count what will have no mask and hand on what is complete."""
+        if stream in self._frames:
+            self._frames[stream] = message.header.frame_id
         self._matcher.max_difference_ns = round(self._values().max_time_difference_ms * 1e6)
         lone = self._matcher.lone['depth']
-        matches = add()
+        matches = self._matcher.add(stream, stamp_to_ns(message.header.stamp), item)
         self._statistics.dropped('no_mask', self._matcher.lone['depth'] - lone)
         for match in matches:
             if self._info is None:

@@ -1,11 +1,12 @@
 """Finds the messages that belong together by their stamps; no ROS.
 
-Nothing is kept for ever, and what finds no partner is handed back to be counted.
+Nothing is kept for ever, and messages without a partner are handed back to be counted.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -15,7 +16,7 @@ B = TypeVar('B')
 
 @dataclass
 class Outcome(Generic[A, B]):
-    """What became of messages when one more came."""
+    """What becomes of messages when one more arrives."""
 
     pairs: list[tuple[A, B]] = field(default_factory=list)
     lone_firsts: list[A] = field(default_factory=list)
@@ -25,13 +26,13 @@ class Outcome(Generic[A, B]):
 class StampMatcher(Generic[A, B]):
     """Pairs two streams by stamp: exactly, else with the nearest within a tolerance.
 
-    Each message is used once, and pairs come in the order of their stamps. A second whose stamp no
-    first has waits until a first with a later stamp has come: only then it is known which one is
-    nearest. When stamps go back, as where a bag starts again, messages from before are given up.
+    Each message is used once, and pairs are in the order of their stamps. A second without a first
+    of its stamp waits until a first with a later stamp has arrived: only then is it known which is
+    nearest. When stamps go back, as when a bag starts over, earlier messages are given up.
 
     Args:
         max_difference_ns: Tolerance; 0: equal stamps only. May be changed at any time.
-        capacity: How many of each stream may wait; the oldest is given up for a new one.
+        capacity: Number of each stream that may wait; the oldest is given up for a new one.
     """
 
     def __init__(self, max_difference_ns: int, capacity: int) -> None:
@@ -42,7 +43,7 @@ class StampMatcher(Generic[A, B]):
         self._newest_ns: int | None = None  # stamp of the last first, waiting or not
 
     def add_first(self, stamp_ns: int, item: A) -> Outcome[A, B]:
-        """Take a message of the first stream, of which the second one is made."""
+        """Take a message of the first stream, from which the second is made."""
         outcome: Outcome[A, B] = Outcome()
         if self._newest_ns is not None and stamp_ns <= self._newest_ns:
             outcome.lone_firsts += _remove_from(self._firsts, stamp_ns)
@@ -81,33 +82,34 @@ class StampMatcher(Generic[A, B]):
 
 
 class Match(NamedTuple):
-    """Messages that make one cloud; None where one is not asked for, or has not come yet."""
+    """The messages of one cloud; None for what is not required or has not arrived."""
 
     stamp_ns: int
-    """Of the mask and of what has its stamp, confidence and image."""
-    mask: Any
+    """Of the mask, and of confidence and image."""
+    mask: Any = None
     confidence: Any = None
     image: Any = None
     depth: Any = None
 
 
 class CloudMatcher:
-    """Pairs masks with the other images of the same stamp, and depth images with those.
+    """Joins a mask with the other images of its stamp, and the depth image with both.
 
     Args:
-        use_confidence: Whether a mask needs its confidence.
-        use_image: Whether a mask needs the camera image that it was made of.
+        companions: What a mask needs of its own stamp: 'confidence', 'image', both or nothing.
         max_difference_ns: Largest difference between the stamps of depth image and mask.
-        capacity: How many messages of each stream may wait.
+        capacity: Number of messages of each stream that may wait.
     """
 
     def __init__(
-        self, *, use_confidence: bool, use_image: bool, max_difference_ns: int, capacity: int
+        self, companions: Collection[str], *, max_difference_ns: int, capacity: int
     ) -> None:
         self.lone = {'depth': 0, 'mask': 0, 'confidence': 0, 'image': 0}
         """Messages since the start that found no partner, by stream."""
-        self._confidences = StampMatcher[Match, Any](0, capacity) if use_confidence else None
-        self._images = StampMatcher[Any, Match](0, capacity) if use_image else None
+        self._needed = {'mask', *companions}
+        self._capacity = capacity
+        self._waiting: dict[int, dict[str, Any]] = {}  # by stamp, then stream
+        self._newest: dict[str, int] = {}
         self._clouds = StampMatcher[Any, Match](max_difference_ns, capacity)
 
     @property
@@ -119,59 +121,37 @@ class CloudMatcher:
     def max_difference_ns(self, value: int) -> None:
         self._clouds.max_difference_ns = value
 
-    def add_depth(self, stamp_ns: int, depth: Any) -> list[Match]:
-        """Take a depth image; returns what is complete now."""
-        return self._complete(self._clouds.add_first(stamp_ns, depth))
+    def add(self, stream: str, stamp_ns: int, message: Any) -> list[Match]:
+        """Take a message of 'depth', 'mask', 'confidence' or 'image'; returns what is complete."""
+        if stream == 'depth':
+            return self._complete(self._clouds.add_first(stamp_ns, message))
+        if stamp_ns < self._newest.get(stream, stamp_ns):  # a bag starts over
+            self._give_up(s for s, parts in self._waiting.items() if stream in parts)
+        self._newest[stream] = stamp_ns
+        parts = self._waiting.setdefault(stamp_ns, {})
+        self.lone[stream] += stream in parts
+        parts[stream] = message
+        if parts.keys() == self._needed:
+            match = Match(stamp_ns, **self._waiting.pop(stamp_ns))
+            self._give_up(s for s in self._waiting if s < stamp_ns)
+            return self._complete(self._clouds.add_second(stamp_ns, match))
+        with_stream = [s for s, parts in self._waiting.items() if stream in parts]
+        self._give_up(with_stream[: -self._capacity])
+        return []
 
-    def add_mask(self, stamp_ns: int, mask: Any) -> list[Match]:
-        """Take a mask; returns what is complete now."""
-        match = Match(stamp_ns, mask)
-        if self._confidences is None:
-            return self._add_labelled(match)
-        return self._add_confident(self._confidences.add_first(stamp_ns, match))
-
-    def add_confidence(self, stamp_ns: int, confidence: Any) -> list[Match]:
-        """Take a confidence image; returns what is complete now."""
-        assert self._confidences is not None
-        return self._add_confident(self._confidences.add_second(stamp_ns, confidence))
-
-    def add_image(self, stamp_ns: int, image: Any) -> list[Match]:
-        """Take a camera image; returns what is complete now."""
-        assert self._images is not None
-        return self._add_coloured(self._images.add_first(stamp_ns, image))
-
-    def _add_confident(self, outcome: Outcome[Match, Any]) -> list[Match]:
-        self._count(outcome.lone_firsts)
-        self.lone['confidence'] += len(outcome.lone_seconds)
-        pairs = (match._replace(confidence=other) for match, other in outcome.pairs)
-        return [cloud for match in pairs for cloud in self._add_labelled(match)]
-
-    def _add_labelled(self, match: Match) -> list[Match]:
-        if self._images is None:
-            return self._complete(self._clouds.add_second(match.stamp_ns, match))
-        return self._add_coloured(self._images.add_second(match.stamp_ns, match))
-
-    def _add_coloured(self, outcome: Outcome[Any, Match]) -> list[Match]:
-        self.lone['image'] += len(outcome.lone_firsts)
-        self._count(outcome.lone_seconds)
-        matches = [match._replace(image=image) for image, match in outcome.pairs]
-        return [
-            cloud
-            for match in matches
-            for cloud in self._complete(self._clouds.add_second(match.stamp_ns, match))
-        ]
+    def _give_up(self, stamps: Iterable[int]) -> None:
+        for stamp_ns in list(stamps):
+            self._count_lone(self._waiting.pop(stamp_ns))
 
     def _complete(self, outcome: Outcome[Any, Match]) -> list[Match]:
         self.lone['depth'] += len(outcome.lone_firsts)
-        self._count(outcome.lone_seconds)
+        for _ in outcome.lone_seconds:
+            self._count_lone(self._needed)
         return [match._replace(depth=depth) for depth, match in outcome.pairs]
 
-    def _count(self, matches: list[Match]) -> None:
-        """Count masks, and what had come with them, as lone."""
-        for match in matches:
-            self.lone['mask'] += 1
-            self.lone['confidence'] += match.confidence is not None
-            self.lone['image'] += match.image is not None
+    def _count_lone(self, streams: Iterable[str]) -> None:
+        for stream in streams:
+            self.lone[stream] += 1
 
 
 def _remove_before(waiting: deque[tuple[int, A]], stamp_ns: int) -> list[A]:

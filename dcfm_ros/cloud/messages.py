@@ -12,16 +12,11 @@ from std_msgs.msg import Header
 
 from dcfm_ros.cloud.points import POINT
 
-try:
-    from sensor_msgs_py.point_cloud2 import create_cloud
-except ImportError:  # comes with ROS, but not as a wheel
-    create_cloud = None
-
 _DATATYPES = {np.dtype('f4'): PointField.FLOAT32, np.dtype('u4'): PointField.UINT32}
 
 
 def point_fields() -> list[PointField]:
-    """What a `POINT` consists of."""
+    """The fields of a `POINT`."""
     assert POINT.names is not None and POINT.fields is not None
     entries = ((name, *POINT.fields[name][:2]) for name in POINT.names)
     return [
@@ -38,23 +33,12 @@ def points_to_cloud(points: NDArray[np.void], header: Header, is_dense: bool) ->
         header: Becomes the header of the message as it is.
         is_dense: Whether all points have a place in space.
     """
-    flat = np.ascontiguousarray(points).reshape(-1)
-    if create_cloud is not None:
-        cloud = create_cloud(header, point_fields(), flat)
-    else:
-        cloud = _create_cloud(header, flat)
-    # Said here, since create_cloud would take (H, W) for W rows of H points.
-    cloud.height, cloud.width = points.shape if points.ndim == 2 else (1, points.size)
-    cloud.row_step = cloud.point_step * cloud.width
-    cloud.is_dense = is_dense
-    return cloud
-
-
-def _create_cloud(header: Header, points: NDArray[np.void]) -> PointCloud2:
-    """What sensor_msgs_py does, for where it is not installed."""
-    cloud = PointCloud2(header=header, fields=point_fields(), point_step=POINT.itemsize)
+    height, width = points.shape if points.ndim == 2 else (1, points.size)
+    cloud = PointCloud2(header=header, height=height, width=width, is_dense=is_dense)
+    cloud.fields = point_fields()
     cloud.is_bigendian = sys.byteorder == 'big'
-    data = array.array('B')
-    data.frombytes(points.view(np.uint8).data)
+    cloud.point_step, cloud.row_step = POINT.itemsize, POINT.itemsize * width
+    data = array.array('B')  # the only type that a message takes over unchecked
+    data.frombytes(np.ascontiguousarray(points).reshape(-1).view(np.uint8).data)
     cloud.data = data
     return cloud

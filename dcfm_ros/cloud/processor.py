@@ -1,4 +1,4 @@
-"""What happens to a depth image that has found its mask: project, label, publish, count."""
+"""What happens to a depth image with its mask: project, label, publish, count."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dcfm_ros.ros.parameters.cloud import CloudParameters
 
 
 class DepthFrame(NamedTuple):
-    """A depth image and when it came."""
+    """A depth image and when it arrived."""
 
     message: Any
     """sensor_msgs/Image."""
@@ -32,7 +32,7 @@ class DepthFrame(NamedTuple):
 
 
 class CloudJob(NamedTuple):
-    """All that one cloud is made of."""
+    """What one cloud is made of."""
 
     match: Match
     """Its depth is a `DepthFrame`, the rest are sensor_msgs/Image."""
@@ -42,7 +42,7 @@ class CloudJob(NamedTuple):
 
 
 class _Layers(NamedTuple):
-    """What there is to know of each pixel of a depth image, each (H, W)."""
+    """What is known of each pixel of a depth image; all (H, W)."""
 
     mask: NDArray[np.uint8]
     confidence: NDArray[np.uint8] | None
@@ -55,9 +55,9 @@ class CloudProcessor:
     Args:
         outputs: Publishers by topic: points, points/filtered, points/mask, points/confidence and
             processing_time_ms.
-        statistics: Told what became of each depth image.
-        values: Gives the node's parameters of now.
-        log_error: Given a line for what could not be used, once per second at most.
+        statistics: Counts what becomes of each depth image.
+        values: Returns the node's current parameters.
+        log_error: Logs a line for what could not be used, at most once per second.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class CloudProcessor:
         self._throttle = LogThrottle()
 
     def process(self, job: CloudJob) -> None:
-        """Answer a depth image, or refuse it if something it needs is bad."""
+        """Answer a depth image, or refuse it if anything it needs is bad."""
         start_s = time.monotonic()
         frame, values = job.match.depth, self._values()
         try:
@@ -99,7 +99,7 @@ class CloudProcessor:
     def _publish(
         self, points: NDArray[np.void], labels: ClassLabels, values: CloudParameters, header: Any
     ) -> None:
-        """Publish what somebody listens to."""
+        """Publish what has subscribers."""
         if self._is_wanted('points/mask'):
             mask = points['label'].astype(np.uint8)
             message = messages.array_to_image(mask, 'mono8', header)
@@ -116,11 +116,8 @@ class CloudProcessor:
 
     def _refuse(self, reason: str) -> None:
         self._statistics.refused(reason)
-        # The same complaint about another value is no news.
-        held_back = self._throttle.allow(reason.partition(', got ')[0], time.monotonic())
-        if held_back is not None:
-            more = f' ({held_back} more like it were not logged)' if held_back else ''
-            self._log_error(f'no cloud: {reason}{more}')
+        if line := self._throttle.line(f'no cloud: {reason}', time.monotonic()):
+            self._log_error(line)
 
     def _is_wanted(self, topic: str) -> bool:
         return bool(self._outputs[topic].get_subscription_count() > 0)

@@ -1,4 +1,4 @@
-"""What semantic_cloud_node says of its health; no ROS."""
+"""Diagnostics of semantic_cloud_node; no ROS."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dcfm_ros.ros.health.stream_statistics import StreamSnapshot
 
 DROP_CAUSES = ('lost', 'no_mask', 'no_camera_info', 'unheard', 'replaced', 'refused')
 """Why a depth image has no cloud: it never arrived, no mask (with its confidence and image) has a
-stamp like it, no camera_info has come yet, nobody listens, a newer one was ready first, it was no
-valid image or did not fit mask or camera_info."""
+stamp near its own, there was no camera_info yet, the clouds have no subscribers, a newer one
+replaced it, it was invalid or did not fit mask or camera_info."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputState:
-    """What is known of the inputs beside the depth images."""
+    """State of the inputs other than the depth images."""
 
     silent: Sequence[str]
-    """Topics that are needed and from which nothing has come lately."""
+    """Topics that are needed and have been silent lately."""
     depth_frame: str
     mask_frame: str
     """Frame ids of the newest messages; '' while there are none."""
     unknown_labels: Sequence[str]
-    """Those of `keep_labels` that are no class."""
+    """Entries of `keep_labels` that are not a class."""
     lone: Mapping[str, int]
     """Messages without a partner, by stream."""
 
@@ -36,22 +36,22 @@ def cloud_status(
     max_time_difference_ms: float,
     subscribers: Mapping[str, int],
 ) -> Status:
-    """What is known of the output.
+    """Diagnostics of the output.
 
     Args:
         snapshot: Figures of the depth images.
-        inputs: What is known of the rest.
+        inputs: State of the other inputs.
         max_time_difference_ms: Parameter of that name.
         subscribers: By topic.
     """
-    is_listened_to = any(subscribers.values())
+    has_subscribers = any(subscribers.values())
     level, message = Level.WARN, ''
-    if snapshot.rate_in_hz and is_listened_to and not snapshot.rate_out_hz and inputs.silent:
+    if snapshot.rate_in_hz and has_subscribers and not snapshot.rate_out_hz and inputs.silent:
         message = f'no clouds: nothing comes on {", ".join(inputs.silent)}'
-    elif snapshot.rate_in_hz and is_listened_to and not snapshot.rate_out_hz:
+    elif snapshot.rate_in_hz and has_subscribers and not snapshot.rate_out_hz:
         message = (
             f'no clouds: no mask has a stamp within {max_time_difference_ms:g} ms of a depth '
-            'image, or it comes after queue_size newer depth images'
+            'image, or it arrives after queue_size newer depth images'
         )
     elif inputs.mask_frame and inputs.depth_frame not in ('', inputs.mask_frame):
         message = (

@@ -15,7 +15,6 @@ from dcfm_ros.ros.camera_topics import CAMERA_INFO, CameraTopics
 from dcfm_ros.ros.frame_processor import FrameProcessor
 from dcfm_ros.ros.frame_slot import Frame, FrameSlot
 from dcfm_ros.ros.health.deadline import ProcessingDeadline
-from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
 from dcfm_ros.ros.health.status import Level, Status, image_status, mask_status
 from dcfm_ros.ros.health.stream_statistics import StreamStatistics
 from dcfm_ros.ros.mask_outputs import MaskOutputs
@@ -51,7 +50,6 @@ class Camera:
         self._images: MatchedSubscription | None = None
         self._camera_infos: MatchedSubscription | None = None
         self._camera_info: CameraInfoRelay | None = None
-        self._gaps = SequenceGaps()
         self._statistics = StreamStatistics()
         self._deadline = ProcessingDeadline()
 
@@ -98,8 +96,7 @@ class Camera:
             CompressedImage if transport == 'compressed' else Image,
             self._topics.image(transport),
             self._on_image,
-            on_subscribe=lambda known: self._gaps.listen(time.monotonic(), known),
-            on_matched=self._on_matched,
+            counts_lost=True,
         )
         if self._camera_info is not None:
             self._camera_infos = MatchedSubscription(
@@ -174,15 +171,10 @@ class Camera:
     def _named(self, status: Status) -> Status:
         return replace(status, task=self._topics.task(status.task))
 
-    def _on_matched(self, event: Any) -> None:
-        self._gaps.connect(time.monotonic(), event.current_count, event.current_count_change)
-
-    def _on_image(self, message: Image | CompressedImage, info: dict[str, Any]) -> None:
+    def _on_image(self, message: Image | CompressedImage, num_lost: int) -> None:
         """Only swap the slot: what the worker cannot keep up with is counted, never queued."""
         now = time.monotonic()
-        is_alone = self._images is not None and self._images.publishers == 1
-        number = info['publication_sequence_number'] if is_alone else None
-        self._statistics.dropped('lost', self._gaps.lost_before(number))
+        self._statistics.dropped('lost', num_lost)
         self._statistics.received(now)
         if self.slot is None:
             self._statistics.dropped('disabled')

@@ -101,11 +101,8 @@ class FrameProcessor:
 
     def _refuse(self, reason: str) -> None:
         self._statistics.refused(reason)
-        # The same complaint about another value is no news.
-        held_back = self._throttle.allow(reason.partition(', got ')[0], time.monotonic())
-        if held_back is not None:
-            more = f' ({held_back} more like it were not logged)' if held_back else ''
-            self._log_error(f'refused an image: {reason}{more}')
+        if line := self._throttle.line(f'refused an image: {reason}', time.monotonic()):
+            self._log_error(line)
 
     def _answer(
         self,

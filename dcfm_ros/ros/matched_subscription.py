@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import time
 from typing import Any
 
 from rclpy.clock import Clock
@@ -17,6 +18,7 @@ from rclpy.qos import (
     qos_policy_name_from_kind,
 )
 
+from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
 from dcfm_ros.ros.qos_overrides import is_overridden, overriding_options
 
 
@@ -34,8 +36,7 @@ class MatchedSubscription:
         name: str,
         callback: Callable[..., None],
         *,
-        on_subscribe: Callable[[int], None] | None = None,
-        on_matched: Callable[[Any], None] | None = None,
+        counts_lost: bool = False,
         takes_latched: bool = False,
         depth: int = 1,
     ) -> None:
@@ -45,11 +46,9 @@ class MatchedSubscription:
             node: Owner of the subscription.
             kind: Type of the messages.
             name: Of the topic, not remapped: rclpy would do it twice.
-            callback: Called with each message and, if it takes two arguments, rclpy's message
-                info.
-            on_subscribe: Called with the number of publishers before each subscription, also one
-                that replaces another.
-            on_matched: Called with rclpy's event when publishers come or go.
+            callback: Called with each message, and with `counts_lost` also with the number that
+                the middleware lost before it.
+            counts_lost: Whether to count what is lost; possible with one publisher.
             takes_latched: Whether to request the last message from before, if all publishers
                 keep it.
             depth: Of the queue.
@@ -60,8 +59,7 @@ class MatchedSubscription:
         self._name = name
         self._kind = kind
         self._callback = callback
-        self._on_subscribe = on_subscribe
-        self._on_matched = on_matched
+        self._gaps = SequenceGaps() if counts_lost else None
         self._takes_latched = takes_latched
         self._depth = depth
         self._is_overridden = is_overridden(
@@ -110,12 +108,12 @@ class MatchedSubscription:
     def _subscribe(self, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> None:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
-        if self._on_subscribe is not None:
-            self._on_subscribe(self._node.count_publishers(self.topic))
+        if self._gaps is not None:
+            self._gaps.listen(time.monotonic(), self._node.count_publishers(self.topic))
         self._subscription = self._node.create_subscription(
             self._kind,
             self._name,
-            self._callback,
+            self._callback if self._gaps is None else self._on_message,
             QoSProfile(depth=self._depth, reliability=reliability, durability=durability),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._on_incompatible_qos, matched=self._on_matched
@@ -124,6 +122,16 @@ class MatchedSubscription:
                 self._node, self.topic, 'subscription', matched=True
             ),
         )
+
+    def _on_message(self, message: Any, info: dict[str, Any]) -> None:
+        assert self._gaps is not None
+        number = info['publication_sequence_number'] if self.publishers == 1 else None
+        self._callback(message, self._gaps.lost_before(number))
+
+    def _on_matched(self, event: Any) -> None:
+        if self._gaps is not None:
+            now = time.monotonic()
+            self._gaps.connect(now, event.current_count, event.current_count_change)
 
     def _on_incompatible_qos(self, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)

@@ -13,9 +13,8 @@ def matcher(difference_ms: int = 20, capacity: int = 10) -> StampMatcher[str, st
     return StampMatcher(difference_ms * MS, capacity)
 
 
-def clouds(**options: bool) -> CloudMatcher:
-    uses = {'use_confidence': False, 'use_image': False} | options
-    return CloudMatcher(**uses, max_difference_ns=20 * MS, capacity=10)
+def clouds(*companions: str) -> CloudMatcher:
+    return CloudMatcher(companions, max_difference_ns=20 * MS, capacity=10)
 
 
 def test_equal_stamps_are_paired_at_once() -> None:
@@ -123,55 +122,74 @@ def test_repeated_stamp_replaces_what_waits() -> None:
 def test_late_mask_finds_its_depth_image_among_newer_ones() -> None:
     matching = clouds()
     for stamp in range(100, 400, 33):
-        assert matching.add_depth(stamp * MS, f'd{stamp}') == []
-    (match,) = matching.add_mask(166 * MS, 'm166')
+        assert matching.add('depth', stamp * MS, f'd{stamp}') == []
+    (match,) = matching.add('mask', 166 * MS, 'm166')
     assert (match.depth, match.mask, match.confidence) == ('d166', 'm166', None)
     assert matching.lone['depth'] == 2
 
 
 def test_mask_waits_for_its_own_confidence() -> None:
-    matching = clouds(use_confidence=True)
-    matching.add_depth(100 * MS, 'd')
-    assert matching.add_mask(100 * MS, 'm') == []
-    (match,) = matching.add_confidence(100 * MS, 'c')
+    matching = clouds('confidence')
+    matching.add('depth', 100 * MS, 'd')
+    assert matching.add('mask', 100 * MS, 'm') == []
+    (match,) = matching.add('confidence', 100 * MS, 'c')
     assert (match.depth, match.mask, match.confidence) == ('d', 'm', 'c')
 
 
 def test_confidence_may_come_before_its_mask() -> None:
-    matching = clouds(use_confidence=True)
-    matching.add_depth(100 * MS, 'd')
-    assert matching.add_confidence(100 * MS, 'c') == []
-    assert len(matching.add_mask(100 * MS, 'm')) == 1
+    matching = clouds('confidence')
+    matching.add('depth', 100 * MS, 'd')
+    assert matching.add('confidence', 100 * MS, 'c') == []
+    assert len(matching.add('mask', 100 * MS, 'm')) == 1
 
 
 def test_mask_whose_confidence_is_lost_is_counted_with_its_depth_image() -> None:
-    matching = clouds(use_confidence=True)
+    matching = clouds('confidence')
     for stamp in (100, 200, 300):
-        matching.add_depth(stamp * MS, stamp)
-    matching.add_mask(100 * MS, 'lost')
-    matching.add_mask(200 * MS, 'm')
-    assert len(matching.add_confidence(200 * MS, 'c')) == 1
+        matching.add('depth', stamp * MS, stamp)
+    matching.add('mask', 100 * MS, 'lost')
+    matching.add('mask', 200 * MS, 'm')
+    assert len(matching.add('confidence', 200 * MS, 'c')) == 1
     assert matching.lone == {'depth': 1, 'mask': 1, 'confidence': 0, 'image': 0}
 
 
 def test_image_of_the_same_stamp_is_joined() -> None:
-    matching = clouds(use_confidence=True, use_image=True)
+    matching = clouds('confidence', 'image')
     for stamp in (100, 133, 166):
-        matching.add_image(stamp * MS, f'i{stamp}')
-        matching.add_depth((stamp + 3) * MS, f'd{stamp}')
-    matching.add_mask(133 * MS, 'm133')
-    (match,) = matching.add_confidence(133 * MS, 'c133')
+        matching.add('image', stamp * MS, f'i{stamp}')
+        matching.add('depth', (stamp + 3) * MS, f'd{stamp}')
+    matching.add('mask', 133 * MS, 'm133')
+    (match,) = matching.add('confidence', 133 * MS, 'c133')
     assert match == (133 * MS, 'm133', 'c133', 'i133', 'd133')
     assert matching.lone == {'depth': 1, 'mask': 0, 'confidence': 0, 'image': 1}
+
+
+def test_companions_that_wait_are_bounded() -> None:
+    matching = clouds('image')
+    for stamp in range(100):
+        assert matching.add('image', stamp * MS, stamp) == []
+    assert matching.lone['image'] == 90
+
+
+def test_stale_companions_of_a_bag_that_starts_over_are_given_up() -> None:
+    matching = clouds('confidence', 'image')
+    matching.add('image', 900 * MS, 'stale')
+    matching.add('mask', 900 * MS, 'stale')
+    matching.add('image', 100 * MS, 'i')
+    matching.add('mask', 100 * MS, 'm')
+    assert matching.lone == {'depth': 0, 'mask': 1, 'confidence': 0, 'image': 1}
+    matching.add('depth', 100 * MS, 'd')
+    (match,) = matching.add('confidence', 100 * MS, 'c')
+    assert (match.image, match.mask, match.confidence) == ('i', 'm', 'c')
 
 
 def test_every_depth_image_is_paired_lone_or_waiting() -> None:
     matching = clouds()
     matches = []
     for i in range(1000):
-        matches += matching.add_depth((i * 33 + i % 7) * MS, i)
+        matches += matching.add('depth', (i * 33 + i % 7) * MS, i)
         if i % 5 == 4:
-            matches += matching.add_mask(((i - 4) * 33 + 5) * MS, i)
+            matches += matching.add('mask', ((i - 4) * 33 + 5) * MS, i)
     waiting = 1000 - len(matches) - matching.lone['depth']
     assert len(matches) == 200
     assert [match.depth for match in matches] == sorted(match.depth for match in matches)

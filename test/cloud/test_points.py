@@ -200,22 +200,25 @@ def test_message_holds_the_points() -> None:
     ]
 
 
-@pytest.mark.parametrize('shape', [(3, 4), (12,), (0,)])
-def test_message_is_the_same_as_of_sensor_msgs_py(
-    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    point_cloud2 = pytest.importorskip(
-        'sensor_msgs_py.point_cloud2', reason='sensor_msgs_py is not installed'
-    )
+@pytest.mark.parametrize(('count', 'width'), [(12, 12), (0, 0)])
+def test_points_without_a_grid_are_one_row(count: int, width: int) -> None:
+    pytest.importorskip('sensor_msgs')
     from std_msgs.msg import Header
 
-    from dcfm_ros.cloud import messages as cloud_messages
+    from dcfm_ros.cloud.messages import points_to_cloud
 
-    points = cloud(np.full((3, 4), 2.0, np.float32)).ravel()[: np.prod(shape)].reshape(shape)
-    header = Header(frame_id='optical')
-    made = cloud_messages.points_to_cloud(points, header, is_dense=True)
-    assert cloud_messages.create_cloud is point_cloud2.create_cloud
-    monkeypatch.setattr(cloud_messages, 'create_cloud', None)
-    assert cloud_messages.points_to_cloud(points, header, is_dense=True) == made
-    read = point_cloud2.read_points(made)
+    points = cloud(np.full((3, 4), 2.0, np.float32)).ravel()[:count]
+    message = points_to_cloud(points, Header(), is_dense=True)
+    assert (message.height, message.width, message.is_dense) == (1, width, True)
+    assert message.data.tobytes() == points.tobytes()
+
+
+def test_sensor_msgs_py_reads_the_points() -> None:
+    point_cloud2 = pytest.importorskip('sensor_msgs_py.point_cloud2', reason='not installed')
+    from std_msgs.msg import Header
+
+    from dcfm_ros.cloud.messages import points_to_cloud
+
+    points = cloud(np.full((3, 4), 2.0, np.float32))
+    read = point_cloud2.read_points(points_to_cloud(points, Header(), is_dense=True))
     assert read['label'].tolist() == points['label'].ravel().tolist()

@@ -14,17 +14,18 @@ class LogThrottle:
         self._period_s = period_s
         self._last: dict[str, tuple[float, int]] = {}  # key -> time let through, held back since
 
-    def allow(self, key: str, now: float) -> int | None:
-        """Ask to log a complaint.
+    def line(self, complaint: str, now: float) -> str:
+        """What to log of a complaint now, at `now` s: '' while it is held back.
 
-        Returns:
-            The number of its kind held back since the last one, or None: hold this one back too.
+        The same complaint about another value (after ', got ') is the same.
         """
+        key = complaint.partition(', got ')[0]
         last_s, held_back = self._last.get(key, (-math.inf, 0))
         if now - last_s < self._period_s:
             self._last[key] = (last_s, held_back + 1)
-            return None
+            return ''
         if len(self._last) >= self._MAX_KEYS:
             self._last.clear()
         self._last[key] = (now, 0)
-        return held_back
+        more = f' ({held_back} more like it were not logged)' if held_back else ''
+        return complaint + more

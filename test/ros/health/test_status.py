@@ -227,21 +227,23 @@ def test_unknown_sequence_number_counts_nothing() -> None:
 def test_complaint_is_let_through_once_per_period() -> None:
     throttle = LogThrottle(period_s=1.0)
     times = [index * 0.25 for index in range(9)]  # 0 to 2 s
-    allowed = [throttle.allow('bad', now) for now in times]
-    assert allowed == [0, None, None, None, 3, None, None, None, 3]
+    lines = [throttle.line(f'bad, got {now}', now) for now in times]
+    more = ' (3 more like it were not logged)'
+    assert lines[::4] == ['bad, got 0.0', f'bad, got 1.0{more}', f'bad, got 2.0{more}']
+    assert not any(lines[1:4] + lines[5:8])
 
 
 def test_different_complaints_do_not_hold_each_other_back() -> None:
     throttle = LogThrottle(period_s=1.0)
-    assert throttle.allow('bad', 0.0) == 0
-    assert throttle.allow('worse', 0.0) == 0
+    assert throttle.line('bad', 0.0) == 'bad'
+    assert throttle.line('worse', 0.0) == 'worse'
 
 
-def test_throttle_remembers_a_bounded_number_of_complaints() -> None:
+def test_throttle_forgets_complaints_when_there_are_too_many() -> None:
     throttle = LogThrottle(period_s=1.0)
     for index in range(10_000):
-        throttle.allow(f'bad {index}', 0.0)
-    assert len(throttle._last) <= 100
+        throttle.line(f'bad {index}', 0.0)
+    assert throttle.line('bad 0', 0.0) == 'bad 0'
 
 
 def test_health_is_read_back_from_the_statuses() -> None:
