@@ -1,6 +1,6 @@
 """Finds the messages that belong together by their stamps; no ROS.
 
-Nothing is kept for ever, and messages without a partner are handed back to be counted.
+Memory is bounded, and messages without a partner are handed back to be counted.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class SemanticCloudNode(Node):
             values=lambda: self._declared.values,
             log_error=lambda text: self.get_logger().error(text),
         )
-        # Last: nobody would stop its thread if something after it failed.
+        # Last: its thread would outlive a failure of anything after it.
         self._worker = FrameWorker({'': processor.process}, partial(give_up, self))
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ def image_to_depth(
         and the infinities, which mean too near and too far (REP 117).
 
     Raises:
-        ValueError: If the message is no such image; says which field and why.
+        ValueError: If the message is something else; says which field and why.
     """
     if message.encoding not in _DEPTH_ENCODINGS:
         allowed = ', '.join(_DEPTH_ENCODINGS)
@@ -57,7 +57,7 @@ def image_to_ids(message: Any, name: str) -> NDArray[np.uint8]:
         name: What it is, for the error.
 
     Raises:
-        ValueError: If the message is no such image; says which field and why.
+        ValueError: If the message is something else; says which field and why.
     """
     if message.encoding not in _MASK_ENCODINGS:
         allowed = ' or '.join(_MASK_ENCODINGS)

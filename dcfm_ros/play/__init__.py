@@ -1,4 +1,4 @@
-"""The node's peer on DDS: plays frames to a node that runs and collects what it answers.
+"""The node's peer on DDS: plays frames to a running node and collects its answers.
 
 Uses ``ros`` and ``recordings``.
 """

@@ -158,7 +158,7 @@ class PlayerNode(Node):
         if self._images.get_subscription_count() == 0 or not is_connected:
             return f'it is not connected to {topic}'
         if health.publishers == 1 and health.reliability != self._reliability:
-            return f'it still listens {health.reliability} to {topic}'
+            return f'its subscription to {topic} is still {health.reliability}'
         if not health.mask_subscribers:
             return 'its mask is not connected'
         return ''

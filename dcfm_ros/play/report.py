@@ -64,7 +64,7 @@ class PlayReport:
     """The node's last diagnostics."""
     never_arrived: int = 0
     """Frames that the middleware lost on the way to the node, also those that the node cannot
-    count: after the last frame that arrives there is no gap to see."""
+    count: losses after the last frame that arrives leave no gap."""
 
     @property
     def sent(self) -> int:

@@ -87,7 +87,7 @@ class MatchedSubscription:
         self._node.destroy_subscription(self._subscription)
 
     def _match(self) -> None:
-        """Subscribe anew if the publishers offer something else now."""
+        """Resubscribe if the publishers offer something else by now."""
         infos = self._node.get_publishers_info_by_topic(self._name)
         if not infos:
             return

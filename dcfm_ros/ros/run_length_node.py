@@ -84,7 +84,7 @@ class RunLengthNode(Node):
         self._diagnostics = Diagnostics(self, self._statuses)
 
     def close(self) -> None:
-        """Nothing is under way."""
+        """Nothing to finish."""
 
     def _on_labels(self, message: String) -> None:
         try:

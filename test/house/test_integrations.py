@@ -49,9 +49,9 @@ def published() -> dict[str, set[str]]:
     """Topics by kind, as the nodes name them."""
     pytest.importorskip('rclpy')
     from dcfm_ros.cloud import node as semantic_cloud_node
-    from dcfm_ros.ros import messages
+    from dcfm_ros.ros.camera_topics import OUTPUTS
 
-    tables = messages.OUTPUTS | semantic_cloud_node.OUTPUTS
+    tables = OUTPUTS | semantic_cloud_node.OUTPUTS
     kinds: dict[str, set[str]] = {}
     for topic, kind, _ in tables.values():
         kinds.setdefault(kind.__name__, set()).add(topic)
@@ -150,7 +150,7 @@ def test_foxglove_and_rviz_show_what_the_nodes_publish() -> None:
 
 
 def test_foxglove_plots_values_of_timing() -> None:
-    """Every key that is plotted is one that ~/timing has; see `frame_processor`."""
+    """Every key that is plotted is one that ~/timing has; see `FrameTiming`."""
     layout = json.loads(FOXGLOVE.read_text(encoding='utf-8'))['configById']
     paths = [p['value'] for panel in layout.values() for p in panel.get('paths', [])]
     keys = {match for path in paths for match in re.findall(r'key=="(\w+)"', path)}

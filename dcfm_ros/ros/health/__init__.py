@@ -1,4 +1,4 @@
-"""How a stream of frames is doing: rates, drops, latency, deadlines. Pure Python, no ROS.
+"""How a stream of frames is doing: rates, drops, latency, deadlines. No ROS.
 
-Uses nothing of the package.
+Uses ``percentiles``.
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import math
 import threading
 
-import numpy as np
+from dcfm_ros.percentiles import percentiles
 
 DROP_CAUSES = ('replaced', 'lost', 'refused', 'disabled')
 """Why a frame has no mask: a newer one replaced it, it never arrived, it was invalid (or could not
@@ -106,7 +106,8 @@ class StreamStatistics:
             self._forget_before(now - self._window_s)
             seconds = min(self._window_s, max(now - self._window_start_s, 1e-3))
             latencies = [latency for _, latency, _ in self._answers]
-            p50, p95, worst = _percentiles(latencies)
+            shares = percentiles(latencies).items()
+            latency = {name: math.nan if ms is None else ms for name, ms in shares}
             keyframes = sum(is_keyframe for _, _, is_keyframe in self._answers)
             bad_frame = self._last_outcome_bad or self._bad_since_snapshot
             self._bad_since_snapshot = False
@@ -117,9 +118,9 @@ class StreamStatistics:
                 rate_in_hz=len(self._arrivals) / seconds,
                 rate_out_hz=len(latencies) / seconds,
                 keyframe_share=keyframes / len(latencies) if latencies else math.nan,
-                latency_p50_ms=p50,
-                latency_p95_ms=p95,
-                latency_max_ms=worst,
+                latency_p50_ms=latency['p50'],
+                latency_p95_ms=latency['p95'],
+                latency_max_ms=latency['max'],
                 since_image_s=now - self._last_image_s,
                 bad_frame=bad_frame,
                 last_error=self._last_error,
@@ -130,11 +131,3 @@ class StreamStatistics:
             self._arrivals.popleft()
         while self._answers and self._answers[0][0] < oldest:
             self._answers.popleft()
-
-
-def _percentiles(values: list[float]) -> list[float]:
-    """The 50th, the 95th and the largest; nan if there are none."""
-    if not values:
-        return [math.nan] * 3
-    found: list[float] = np.percentile(values, [50, 95, 100], method='inverted_cdf').tolist()
-    return found

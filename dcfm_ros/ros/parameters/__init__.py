@@ -1,4 +1,4 @@
-"""The parameters of the nodes: one table each, its rules and its documents. No ROS.
+"""The parameters of the nodes: a table each, its rules, documents and launch arguments. No ROS.
 
-Uses ``ros.health`` and the option classes of ``keyframes`` and ``engine``.
+Uses the option classes of ``keyframes``.
 """

@@ -16,9 +16,9 @@ import yaml
 
 
 def misplaced_parameters(arguments: Sequence[str], node: str) -> list[str]:
-    """One warning for each file on the command line that means the node and misses it.
+    """One warning for each file on the command line that is meant for the node but misses it.
 
-    That is, a file with a section for another node of the same name, or no section for it at all.
+    Such a file has a section for another node of that name, or none that applies to this node.
 
     Args:
         arguments: Command line of the process, which has one node.
@@ -40,7 +40,7 @@ def misplaced_parameters(arguments: Sequence[str], node: str) -> list[str]:
 
 
 def _sections(path: str) -> list[str]:
-    """The node names of a parameter file, as ROS understands them; [] if it is none."""
+    """The node names of a parameter file, as ROS understands them; [] if it is something else."""
     try:
         content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):  # ROS has its own say on these

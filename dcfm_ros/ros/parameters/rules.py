@@ -83,7 +83,7 @@ def _as_declared(given: Mapping[str, Any], table: Any) -> dict[str, Any]:
 
 def _converted(value: object, kind: type) -> object:
     if kind is float and type(value) is int:
-        return float(value)  # `overlay_alpha:=1` is no mistake
+        return float(value)  # `overlay_alpha:=1` is fine
     if kind is tuple and isinstance(value, list):
         return () if value == [''] else tuple(value)  # ROS cannot read an empty list from a file
     return value

@@ -19,7 +19,7 @@ REMOVED = {
 
 @dataclass(frozen=True, kw_only=True)
 class NodeParameters(EngineOptions, ScheduleOptions):
-    """The options of the engine, under their own names, and what else the node can be told.
+    """The options of the engine, under their own names, and those of the node itself.
 
     Raises:
         ValueError: If a value is not allowed, on its own or beside the others.
