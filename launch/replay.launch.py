@@ -25,8 +25,8 @@ from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 from dcfm_ros.ros.parameters.launch_arguments import launch_argument
 from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
-PARAMETERS = ('checkpoint', 'device', 'image_transport', 'keyframe_interval')
-FROM_SEGMENT = ('namespace', 'params_file', 'fastdds_profile', *PARAMETERS)
+OVERRIDES = ('checkpoint', 'device', 'image_transport', 'keyframe_interval')
+FROM_SEGMENT = ('namespace', 'params_file', 'fastdds_profile')
 SHARE = FindPackageShare('dcfm_ros')
 
 
@@ -97,7 +97,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *(
                 DeclareLaunchArgument(name, **launch_argument(name, NodeParameters))
-                for name in PARAMETERS
+                for name in OVERRIDES
             ),
             OpaqueFunction(function=start),
         ]
@@ -107,7 +107,7 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[Action]:
     """Start the node, and the player once its process runs; everything ends with the player."""
     given = dict(context.launch_configurations)
-    arguments = {name: given[name] for name in FROM_SEGMENT}
+    arguments = {name: given[name] for name in (*FROM_SEGMENT, *OVERRIDES)}
     arguments['image_topic'] = 'image'
     if given['player'] == 'rosbag2':
         if not given['topic']:

@@ -54,7 +54,7 @@ def test_without_arguments_the_node_gets_the_parameter_file(
 def test_given_arguments_win_over_the_parameter_file(
     launch: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    parameters = {'keyframe_interval': 5, 'device': 'cuda', 'deadline_ms': 12.5}
+    parameters = {'keyframe_interval': 5, 'device': 'cuda', 'overlay_alpha': 0.25}
     file = tmp_path / 'own.yaml'
     file.write_text(
         yaml.safe_dump({'/segmentation/segmentation_node': {'ros__parameters': parameters}})
@@ -67,7 +67,7 @@ def test_given_arguments_win_over_the_parameter_file(
         'device': 'cpu',
         'keyframe_interval': 7,
         'execution': 'amortised',
-        'deadline_ms': 12.5,
+        'overlay_alpha': 0.25,
         'autostart': False,
         'use_sim_time': True,
     }

@@ -43,9 +43,14 @@ def calls_of(file_name: str, function: str) -> list[ast.Call]:
 
 
 def declared(file_name: str) -> dict[str, set[str | None]]:
-    """Keywords of each argument that a launch file declares."""
-    calls = calls_of(file_name, 'DeclareLaunchArgument')
-    return {ast.literal_eval(call.args[0]): {k.arg for k in call.keywords} for call in calls}
+    """Keywords of each argument that a launch file declares, those of parameters included."""
+    own = {
+        call.args[0].value: {k.arg for k in call.keywords}
+        for call in calls_of(file_name, 'DeclareLaunchArgument')
+        if isinstance(call.args[0], ast.Constant)
+    }
+    of_parameters = {'default_value', 'description'}  # see `launch_argument`
+    return own | dict.fromkeys(overrides_of(file_name), of_parameters)
 
 
 def assigned(file_name: str, name: str) -> Any:
@@ -59,11 +64,12 @@ def assigned(file_name: str, name: str) -> Any:
     return found
 
 
-def overrides_of(file_name: str) -> dict[str, str]:
-    """Names of the arguments that mirror a parameter, with the names of their types."""
-    table = assigned(file_name, 'OVERRIDES')
-    pairs = zip(table.keys, table.values, strict=True)
-    return {ast.literal_eval(key): ast.unparse(value) for key, value in pairs if key}
+def overrides_of(file_name: str) -> set[str]:
+    """Arguments that are parameters of the node."""
+    try:
+        return set(ast.literal_eval(assigned(file_name, 'OVERRIDES')))
+    except ValueError:  # it has none
+        return set()
 
 
 def parameters_of(file_name: str) -> dict[str, Any]:
