@@ -159,9 +159,10 @@ def folder_frames(
     if broken := [p.name for p in files if not cv2.haveImageReader(str(p))]:
         raise SourceError(f'{folder} has {len(broken)} files that are no images: {broken[:20]}')
     for index, path in enumerate(files):
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)  # as RGB from OpenCV 4.10 only
         if image is None:
             raise SourceError(f'{path} cannot be decoded')
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
         label = None
         if labels is not None:
             mask_path = labels / f'{path.stem}.png'

@@ -191,9 +191,9 @@ def test_invalid_parameters_end_the_start_with_a_line_each(tmp_path: Path) -> No
     assert node.wait() == 2
     lines = [line for line in node.log.splitlines() if ' must be ' in line]
     assert [line.partition('`')[2].partition(' (')[0] for line in lines] == [
+        'keyframe_interval` must be a whole number from 1 to 1000, got 0',
         "device` must be one of auto, cpu, cuda, cuda:N, got 'tpu'",
         'cameras` must be a list of different names',
-        'keyframe_interval` must be a whole number from 1 to 1000, got 0',
         'overlay_alpha` must be a number from 0.0 to 1.0, got 2.5',
     ]
     assert 'Traceback' not in node.log

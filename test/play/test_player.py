@@ -172,7 +172,7 @@ def test_no_node_is_an_error_that_says_so() -> None:
 def test_wrong_namespace_fails_soon_and_names_the_right_one(peer: Peer) -> None:
     with (
         connect(namespace='nobody') as player,
-        pytest.raises(ValueError, match='in namespace /nobody .* with one: .*/segmentation'),
+        pytest.raises(ValueError, match=r'in namespace /nobody .* with one: .*/segmentation'),
     ):
         player.check_running(wait_s=1.0)
 

@@ -57,11 +57,11 @@ def _read_image(path: Path, problems: list[str]) -> Image | None:
     if not path.is_file():
         problems.append(f'{path} is missing')
         return None
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)  # as RGB from OpenCV 4.10 only
     if image is None:
         problems.append(f'{path} cannot be read as an image')
         return None
-    return np.asarray(image, np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _read_label(path: Path, labels: LabelSet, problems: list[str]) -> Image | None:
