@@ -71,8 +71,8 @@ class RunLengthNode(Node):
             NAME, namespace='segmentation', automatically_declare_parameters_from_overrides=True
         )
         self.exit_code = 0
-        parameters = DeclaredParameters(self, RunLengthParameters, lambda: 'starting')
-        self._class_map = parameters.values.class_map
+        self._state = 'starting'
+        self._declared = DeclaredParameters(self, RunLengthParameters, lambda: self._state)
         self._ids: NDArray[np.uint8] | None = None
         self._counters = {'masks_received': 0, 'masks_refused': 0, 'masks_without_labels': 0}
         self._last_error = ''
@@ -82,6 +82,7 @@ class RunLengthNode(Node):
         for warning in unused_overrides(self, [(masks.topic, 'subscription')]):
             self.get_logger().warning(warning)
         self._diagnostics = Diagnostics(self, self._statuses)
+        self._state = 'active'
 
     def close(self) -> None:
         """Nothing to finish."""
@@ -89,7 +90,7 @@ class RunLengthNode(Node):
     def _on_labels(self, message: String) -> None:
         try:
             names = ClassLabels.from_json(message.data).names
-            self._ids = autoware_ids(names, self._class_map)
+            self._ids = autoware_ids(names, self._declared.values.class_map)
         except ValueError as error:
             self.get_logger().error(str(error))
 

@@ -1,4 +1,4 @@
-"""Signals that come before a node spins, seen from outside its process."""
+"""What a node's process makes of its command line and of early signals, seen from outside."""
 
 from __future__ import annotations
 
@@ -55,3 +55,16 @@ def test_signal_while_the_network_is_loaded_ends_the_node_cleanly(tmp_path: Path
     assert node.wait() == 0
     assert 'Traceback' not in node.log
     assert '[ERROR]' not in node.log
+
+
+@pytest.mark.parametrize('module', ['node', 'cloud.node', 'ros.run_length_node'])
+def test_parameter_file_that_misses_the_node_is_reported(tmp_path: Path, module: str) -> None:
+    class Misled(NodeProcess):
+        program = ('-m', f'dcfm_ros.{module}')
+
+    file = tmp_path / 'own.yaml'
+    file.write_text('some_node: {ros__parameters: {keyframe_interval: 7}}')
+    autostart = {'autostart': 'false'} if module == 'node' else {}
+    node = Misled(tmp_path / 'log', '--params-file', str(file), **autostart)
+    node.wait_for_log(f'parameters of {file} under /some_node are ignored: this node is')
+    assert node.stop() == 0
