@@ -47,8 +47,7 @@ class SemanticCloudNode(Node):
             NAME, namespace='segmentation', automatically_declare_parameters_from_overrides=True
         )
         self.exit_code = 0
-        self._state = 'starting'
-        self._declared = DeclaredParameters(self, CloudParameters, lambda: self._state)
+        self._declared = DeclaredParameters(self, CloudParameters)
         self._statistics = StreamStatistics(causes=DROP_CAUSES)
         self._statistics.restart(time.monotonic())
         self._outputs = {name: self._advertise(*output) for name, output in OUTPUTS.items()}
@@ -59,7 +58,6 @@ class SemanticCloudNode(Node):
         used += [(output.topic_name, 'publisher') for output in self._outputs.values()]
         for warning in unused_overrides(self, used):
             self.get_logger().warning(warning)
-        self._state = 'active'
         self._diagnostics = Diagnostics(self, self._statuses)
         processor = CloudProcessor(
             self._outputs,

@@ -28,8 +28,7 @@ class DeclaredParameters(Generic[P]):
         node: Made with `automatically_declare_parameters_from_overrides`, which alone shows the
             values given at start under unknown names.
         table: What is declared.
-        state: Returns the lifecycle state in words; anything but a primary state lets rclpy
-            declare overrides of the quality of service.
+        state: Returns the lifecycle state in words.
         on_change: Called when `values` are new.
 
     Raises:
@@ -40,7 +39,7 @@ class DeclaredParameters(Generic[P]):
         self,
         node: Node,
         table: type[P],
-        state: Callable[[], str],
+        state: Callable[[], str] = lambda: 'active',
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._node = node
@@ -75,8 +74,8 @@ class DeclaredParameters(Generic[P]):
 
     def _judge(self, changes: list[Any]) -> SetParametersResult:
         given = {change.name: change.value for change in changes}
-        state = self._state()
-        reason = refusal(given, self.values, state) or override_refusal(given, state)
+        reason = refusal(given, self.values, self._state())
+        reason = reason or override_refusal(self._node, given)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _on_set(self, _: list[Any]) -> None:

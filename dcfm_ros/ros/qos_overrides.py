@@ -1,4 +1,4 @@
-"""Quality of service that users set by parameters: `qos_overrides.<topic>.<entity>.<policy>`."""
+"""Quality of service by parameters: `qos_overrides.<topic>.<entity>.<policy>`."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def overriding_options(
         node: Made with `automatically_declare_parameters_from_overrides`.
         topic: Fully qualified, remapped.
         entity: 'subscription' or 'publisher'.
-        matched: Reliability follows the other side unless it is given: were it declared, its first
-            value would stay.
+        matched: Reliability follows the other side unless it is given; declared, its first value
+            would stay.
 
     Raises:
-        ValueError: If a value that was given is not allowed; rclpy would say less.
+        ValueError: If a given value is not allowed; rclpy would say less.
     """
     policies = []
     for policy in POLICIES:
@@ -63,7 +63,7 @@ def unused_overrides(node: Node, entities: Iterable[tuple[str, str]]) -> list[st
     entities = list(entities)
     used = {override_name(*entity, policy) for entity in entities for policy in POLICIES}
     names = (PREFIX + name for name in node.get_parameters_by_prefix(PREFIX[:-1]))
-    # What rclpy declared for cameras that the node had before is read-only, what was given is not.
+    # What rclpy declared for former cameras is read-only, what was given is not.
     given = {name for name in names if not node.describe_parameter(name).read_only}
     allowed = ', '.join(f'{PREFIX}{topic}.{entity}.*' for topic, entity in entities)
     policies = ', '.join(policy.name.lower() for policy in POLICIES)
@@ -73,12 +73,10 @@ def unused_overrides(node: Node, entities: Iterable[tuple[str, str]]) -> list[st
     ]
 
 
-def override_refusal(names: Iterable[str], state: str) -> str:
-    """Why overrides may not be set in a state; '' in a transition, where rclpy declares them."""
-    if state not in ('unconfigured', 'inactive', 'active', 'finalized'):
-        return ''
-    refused = [f'`{name}` can be given at start only' for name in names if name.startswith(PREFIX)]
-    return '; '.join(refused)
+def override_refusal(node: Node, names: Iterable[str]) -> str:
+    """Why declared overrides may not be set; '' while rclpy declares them."""
+    declared = (name for name in names if name.startswith(PREFIX) and node.has_parameter(name))
+    return '; '.join(f'`{name}` can be given at start only' for name in declared)
 
 
 def _check(name: str, policy: QoSPolicyKind, value: object) -> None:

@@ -71,8 +71,7 @@ class RunLengthNode(Node):
             NAME, namespace='segmentation', automatically_declare_parameters_from_overrides=True
         )
         self.exit_code = 0
-        self._state = 'starting'
-        self._declared = DeclaredParameters(self, RunLengthParameters, lambda: self._state)
+        self._declared = DeclaredParameters(self, RunLengthParameters)
         self._ids: NDArray[np.uint8] | None = None
         self._counters = {'masks_received': 0, 'masks_refused': 0, 'masks_without_labels': 0}
         self._last_error = ''
@@ -82,7 +81,6 @@ class RunLengthNode(Node):
         for warning in unused_overrides(self, [(masks.topic, 'subscription')]):
             self.get_logger().warning(warning)
         self._diagnostics = Diagnostics(self, self._statuses)
-        self._state = 'active'
 
     def close(self) -> None:
         """Nothing to finish."""

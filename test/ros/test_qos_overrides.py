@@ -11,6 +11,7 @@ pytest.importorskip('rclpy')
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
 
+from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
@@ -118,11 +119,20 @@ def test_what_was_declared_for_an_earlier_camera_is_not_told() -> None:
         assert unused_overrides(node, [('/front/image', 'subscription')]) == []
 
 
-@pytest.mark.parametrize('state', ['unconfigured', 'inactive', 'active'])
-def test_overrides_are_given_at_start_only(state: str) -> None:
-    assert override_refusal(['device', DEPTH], state) == f'`{DEPTH}` can be given at start only'
-    assert override_refusal(['device'], state) == ''
+def test_overrides_are_given_at_start_only() -> None:
+    with node_with(**{DEPTH: 4}) as node:
+        told = f'`{DEPTH}` can be given at start only'
+        assert override_refusal(node, ['device', DEPTH, HISTORY]) == told
+        assert override_refusal(node, ['device', HISTORY]) == ''
 
 
-def test_rclpy_may_declare_policies_in_a_transition() -> None:
-    assert override_refusal([DEPTH], 'configuring') == ''
+def test_rclpy_may_declare_policies_while_changes_are_judged() -> None:
+    with node_with() as node:
+
+        def judge(changes: list[Parameter]) -> SetParametersResult:
+            reason = override_refusal(node, [change.name for change in changes])
+            return SetParametersResult(successful=not reason, reason=reason)
+
+        node.add_on_set_parameters_callback(judge)
+        assert subscribe(node).depth == 1
+        assert not node.set_parameters([Parameter(DEPTH, value=9)])[0].successful
