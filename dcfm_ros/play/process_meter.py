@@ -5,30 +5,24 @@ from __future__ import annotations
 from bisect import bisect_left
 import threading
 import time
-from types import TracebackType
 from typing import NamedTuple
 
 import psutil
 
 
 class Sample(NamedTuple):
-    """What a process had used at one moment."""
+    """What a process has used at one moment."""
 
     time_s: float
     """Steady clock, s."""
     cpu_s: float
-    """Since the process began, of all its threads, s."""
+    """Of all threads, since the process began, s."""
     memory_mb: float
     """In RAM, MB."""
 
 
 class ProcessMeter:
-    """Watches a process while the body of a `with` runs.
-
-    Args:
-        pid: Of the process; it may end meanwhile.
-        period_s: Between two samples.
-    """
+    """Samples a process, which may end meanwhile, while the body of a `with` runs."""
 
     def __init__(self, pid: int, period_s: float = 0.05) -> None:
         self.pid = pid
@@ -41,7 +35,7 @@ class ProcessMeter:
         """Use between two moments of the steady clock.
 
         Returns:
-            'cpu_percent' (100: one core), 'memory_mb' (mean) and 'memory_mb_max'; None where there
+            'cpu_percent' (100: one core), 'memory_mb' (mean) and 'memory_mb_max'; None if there
             are fewer than two samples.
         """
         samples = list(self._samples)
@@ -69,12 +63,7 @@ class ProcessMeter:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 
