@@ -117,10 +117,10 @@ def test_gap_after_the_last_frame_belongs_to_the_play_before(peer: Peer) -> None
 
     def report() -> None:
         received, lost = counted[max(count for count in counted if count <= len(images))]
-        images = {'publishers': '1', 'reliability': 'reliable', 'dropped_lost': str(lost)}
+        arrived = {'publishers': '1', 'reliability': 'reliable', 'dropped_lost': str(lost)}
         values = {
             'model': {'state': 'active'},
-            'images': images | {'frames_received': str(received)},
+            'images': arrived | {'frames_received': str(received)},
             'masks': {'mask_subscribers': '1', 'frames_answered': str(received)},
         }
         statuses = [
