@@ -169,12 +169,12 @@ def test_no_node_is_an_error_that_says_so() -> None:
         play(random_frames(1), rate_hz=None, namespace='nobody', wait_s=1.0)
 
 
-def test_wrong_namespace_fails_soon_and_names_the_right_one(peer: Peer) -> None:
+def test_wrong_namespace_fails_soon_and_names_the_right_one(node: NodeProcess) -> None:
     with (
         connect(namespace='nobody') as player,
         pytest.raises(ValueError, match=r'in namespace /nobody .* with one: .*/segmentation'),
     ):
-        player.check_running(wait_s=1.0)
+        player.check_running(wait_s=3.0)
 
 
 def test_idle_node_is_an_error_that_tells_its_state(peer: Peer) -> None:
