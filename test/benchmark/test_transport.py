@@ -63,6 +63,7 @@ def test_too_few_frames_are_refused() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.dds
 def test_images_are_sent_and_taken_over_dds() -> None:
     pytest.importorskip('rclpy')
     done: list[int] = []

@@ -93,6 +93,7 @@ def test_bag_is_segmented_like_its_folder(drive, checkpoint, tmp_path):
     assert figures[0] == figures[1]
 
 
+@pytest.mark.slow
 def test_convert_makes_a_checkpoint_that_segments(drive, tmp_path):
     config = DCFMConfig.preset('vspw_mit_b0')
     states = {'encoder': {}, 'decoder': {}}
@@ -152,6 +153,7 @@ def test_errors_are_one_clear_line(arguments, message):
     assert 'Traceback' not in run.stderr
 
 
+@pytest.mark.dds
 def test_demo_shows_the_node_as_it_is_asked_for(tmp_path):
     how = ('--interval', 3, '--execution', 'amortised', '--slices', 2, '--backend', 'torch')
     run = dcfm('demo', '--frames', 12, '--device', 'cpu', *how, '--output', tmp_path)
@@ -165,6 +167,7 @@ def test_demo_shows_the_node_as_it_is_asked_for(tmp_path):
         assert summary['keyframe_age']['max'] == 3  # its interval - 1, and a slice later
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAMVID.exists(), reason=f'CamVid absent: {CAMVID}')
 def test_main_job_on_a_bag_of_real_frames(tmp_path):
     """A bag of camvid/val at 15 Hz over DDS into the node, with the packaged weights."""

@@ -20,6 +20,8 @@ import yaml
 from dcfm_ros.models.checkpoint import read_metadata
 from dcfm_ros.models.labels import CAMVID_NAMES
 
+pytestmark = [pytest.mark.train, pytest.mark.dds]
+
 TUTORIAL = (ROOT / 'docs' / 'own_footage.md').read_text(encoding='utf-8')
 BLOCKS = dict(re.findall(r'^```\w+ (\w+)\n(.*?)^```$', TUTORIAL, re.M | re.S))
 """Text of the fenced blocks that have a name behind their language."""

@@ -32,6 +32,8 @@ SDIST = 'from setuptools import build_meta as build; print(build.build_sdist("di
 PROBE = """
 import importlib.util, json, pkgutil
 import dcfm_ros, dcfm_ros.models.config, dcfm_ros.training
+
+pytestmark = pytest.mark.build
 modules = pkgutil.walk_packages(dcfm_ros.__path__, 'dcfm_ros.')
 print(json.dumps({
     'package': dcfm_ros.__path__[0],

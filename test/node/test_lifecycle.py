@@ -190,10 +190,10 @@ def test_invalid_parameters_end_the_start_with_a_line_each(tmp_path: Path) -> No
     node = NodeProcess(tmp_path / 'log', **values, cameras='[front, front]')
     assert node.wait() == 2
     lines = [line for line in node.log.splitlines() if ' must be ' in line]
-    assert [line.partition('`')[2].partition(' (')[0] for line in lines] == [
-        'keyframe_interval` must be a whole number from 1 to 1000, got 0',
-        "device` must be one of auto, cpu, cuda, cuda:N, got 'tpu'",
+    assert sorted(line.partition('`')[2].partition(' (')[0] for line in lines) == [
         'cameras` must be a list of different names',
+        "device` must be one of auto, cpu, cuda, cuda:N, got 'tpu'",
+        'keyframe_interval` must be a whole number from 1 to 1000, got 0',
         'overlay_alpha` must be a number from 0.0 to 1.0, got 2.5',
     ]
     assert 'Traceback' not in node.log

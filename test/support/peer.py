@@ -79,6 +79,7 @@ class Peer(Node):
     def get_values(self, node: str, *names: str) -> list[Any]:
         """Values of parameters of a node."""
         answer = self.call(GetParameters, f'{node}/get_parameters', names=names)
+        assert len(answer.values) == len(names), f'{node} lacks one of {names}'
         fields = dict(_KINDS.values())
         found = [getattr(value, fields[value.type]) for value in answer.values]
         return [value if isinstance(value, (str, float)) else _plain(value) for value in found]

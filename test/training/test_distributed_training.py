@@ -13,6 +13,8 @@ import torch
 
 from dcfm_ros.models.checkpoint import read_metadata
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture(scope='module')
 def camvid(tmp_path_factory):

@@ -25,6 +25,8 @@ from dcfm_ros.training.studies.study_data import EvaluationData, named
 from dcfm_ros.training.studies.study_table import as_markdown
 from dcfm_ros.training.studies.variants import STUDIES, Study, Variant, study
 
+pytestmark = pytest.mark.train
+
 
 def settings(changes):
     """The innermost names and values of nested changes."""
