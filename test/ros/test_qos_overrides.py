@@ -2,16 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-import os
 
 import pytest
 
 pytest.importorskip('rclpy')
 
-os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
-
-from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
