@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
