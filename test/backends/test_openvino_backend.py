@@ -183,6 +183,7 @@ def test_without_a_cache_folder_it_works_and_says_so(cache_home, monkeypatch):
     assert engine.backend.name == 'openvino'
 
 
+@pytest.mark.slow
 def test_nothing_is_reported_to_anybody():
     pytest.importorskip('openvino_telemetry')
     code = (

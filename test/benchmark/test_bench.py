@@ -24,6 +24,8 @@ from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, folder_frames
 from dcfm_ros.synthetic.drive import DriveConfig, write_drive
 
+pytestmark = pytest.mark.slow
+
 SIZE = (64, 96)
 IN_TORCH = EngineOptions(device='cpu', backend='torch')
 ROWS = (

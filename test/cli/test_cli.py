@@ -77,6 +77,7 @@ def test_segment_tells_the_age_of_the_feature(drive, checkpoint, tmp_path):
     assert 'execution: amortised' in page
 
 
+@pytest.mark.slow
 def test_bag_is_segmented_like_its_folder(drive, checkpoint, tmp_path):
     labels = ('--labels', drive / 'masks')
     assert dcfm('bag', drive / 'frames', *labels, '--output', tmp_path / 'bag').returncode == 0
@@ -111,6 +112,7 @@ def test_convert_makes_a_checkpoint_that_segments(drive, tmp_path):
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.slow
 def test_packaged_weights_are_known_by_name(drive, tmp_path):
     frames = drive / 'frames'
     paths = {tmp_path / f'{name}.json': name for name in ('default', '')}
