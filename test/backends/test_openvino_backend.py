@@ -18,6 +18,8 @@ import torch
 from dcfm_ros.backends.choice import make_backend
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 openvino = pytest.importorskip('openvino')
 pytest.importorskip('onnx')
 EXACT = {'backend': 'openvino', 'precision': 'fp32'}
@@ -47,7 +49,6 @@ def compiled(monkeypatch):
     return models
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('backbone', 'options'), NETS)
 def test_masks_are_those_of_pytorch(backbone, options):
     net = make_net(backbone, fuse_channels=32, **options)
@@ -71,7 +72,6 @@ def test_amortised_masks_and_ages_are_those_of_pytorch():
     assert_same_stream(net, 'openvino', execution='amortised')
 
 
-@pytest.mark.slow
 def test_a_network_whose_blocks_are_channels_last_can_be_cut():
     net, images = make_net('timm:mambaout_femto', fuse_channels=32), make_images(3)
     options = {'keyframe_interval': 6, 'execution': 'amortised'}
@@ -88,7 +88,6 @@ def test_amortised_deep_encoder_is_as_many_graphs_as_slices(compiled):
     assert [r.keyframe_age for r in results] == [0, 1, 2, 3, 4, 5, 6, 2, 3]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not CAMVID_VAL.is_dir(), reason='no CamVid in ../shared/data')
 def test_packaged_masks_on_real_frames_are_those_of_pytorch():
     net = load_checkpoint(find_checkpoint())
@@ -183,7 +182,6 @@ def test_without_a_cache_folder_it_works_and_says_so(cache_home, monkeypatch):
     assert engine.backend.name == 'openvino'
 
 
-@pytest.mark.slow
 def test_nothing_is_reported_to_anybody():
     pytest.importorskip('openvino_telemetry')
     code = (

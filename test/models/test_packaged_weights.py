@@ -49,6 +49,7 @@ def test_record_tells_how_it_was_trained(path: Path) -> None:
         assert record[key], key
 
 
+@pytest.mark.slow
 @each_tier
 @pytest.mark.skipif(not CAMVID.is_dir(), reason='needs ../shared/data/camvid')
 def test_engine_reaches_what_the_training_saw_on_its_fold(path: Path) -> None:

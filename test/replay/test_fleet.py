@@ -15,6 +15,8 @@ from dcfm_ros.replay.fleet import replay_fleet
 from dcfm_ros.replay.options import RecordingOptions
 from dcfm_ros.replay.recording import open_recording
 
+pytestmark = pytest.mark.slow
+
 
 def test_fleet_merges_its_recordings_and_reports_those_that_fail(small_bag, weights, tmp_path):
     write_bag(tmp_path / 'drive', make_frames(4))

@@ -41,6 +41,8 @@ from dcfm_ros.training.footage.datasets import find_clips
 from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.metrics import ConfusionMatrix
 
+pytestmark = pytest.mark.train
+
 DATA = repository.CAMVID
 DESIGN_KEYS = {
     'interval', 'mode', 'schedule', 'miou', 'wiou', 'miou_key', 'miou_nonkey', 'mvc8', 'mvc16',
