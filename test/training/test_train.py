@@ -23,6 +23,8 @@ from dcfm_ros.training.pairs.clip_pairs import ClipPair
 from dcfm_ros.training.pairs.source_options import SourceOptions
 from dcfm_ros.training.train import main
 
+pytestmark = pytest.mark.train
+
 
 def config(**values):
     return DCFMConfig(backbone='mit_b0', num_classes=11, fuse_channels=16, **values)

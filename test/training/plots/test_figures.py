@@ -380,6 +380,7 @@ def test_strip_is_measured_against_its_labels() -> None:
     assert [row['pixel_accuracy'] for row in rows] == [1.0, pytest.approx(2 / 3), None]
 
 
+@pytest.mark.slow
 def test_figures_of_networks_and_their_claims(tmp_path: Path, data) -> None:
     root, first, second = data
     request = FigureRequest(
