@@ -22,6 +22,8 @@ from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 
+pytestmark = pytest.mark.slow
+
 onnxruntime = pytest.importorskip('onnxruntime')
 openvino = pytest.importorskip('openvino')
 pytest.importorskip('onnx')

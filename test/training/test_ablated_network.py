@@ -25,6 +25,8 @@ from dcfm_ros.training.ablated_network import (
 )
 from dcfm_ros.training.evaluation.averaged_views import FlippedEngine
 
+pytestmark = pytest.mark.slow
+
 CPU = EngineOptions(device='cpu')
 
 

@@ -17,6 +17,8 @@ from dcfm_ros.training.evaluation.evaluate import evaluate_dataset
 from dcfm_ros.training.evaluation.jobs import Options
 from dcfm_ros.training.train import main
 
+pytestmark = pytest.mark.train
+
 NO_SQUARE = "no {} label has class 'square'; in a mask 255 means ignored, and classes have ids"
 NOTHING = 'no pixel of any {} label has a class: in a mask 255 means ignored'
 
