@@ -7,6 +7,7 @@ package declares: launch arguments, parameters and their values, topics, service
 from __future__ import annotations
 
 import ast
+from itertools import pairwise
 from pathlib import Path
 import re
 import shutil
@@ -14,11 +15,17 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 from command import Outcome
 from documents import OK, Call
 from repository import ROOT
+from small_net import make_net
 import yaml
+
+from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.training.studies.runs import merged, training_config
+from dcfm_ros.training.studies.variants import study
 
 NODES = ('segmentation_node', 'semantic_cloud_node', 'run_length_node')
 TRANSITIONS = ('configure', 'activate', 'deactivate', 'cleanup', 'shutdown')
@@ -212,3 +219,20 @@ def torchrun(call: Call) -> Outcome:
     command = [sys.executable, *words, '--print_config']
     done = subprocess.run(command, cwd=call.folder, capture_output=True, text=True, check=False)
     return Outcome(done.returncode, '', done.stderr)
+
+
+def finished_trainings(call: Call) -> None:
+    """Leave networks where `dcfm ablate` would train them, for minutes each, with seed 1."""
+    arguments: dict[str, list[str]] = {'--config': [], '--output': ['out/ablation']}
+    for name, value in pairwise(call.words):
+        if name in arguments:
+            arguments[name].append(value)
+    base: dict[str, Any] = {}
+    for path in arguments['--config'] or ['config/train/ablation.yaml']:
+        base = merged(base, yaml.safe_load(Path(path).read_text('utf-8')))
+    for variant in study(call.words[2]).variants:
+        folder = Path(arguments['--output'][-1]) / variant.folder / 'seed_1'
+        folder.mkdir(parents=True, exist_ok=True)
+        config = training_config(base, variant, 1, folder)
+        (folder / 'train.yaml').write_text(yaml.safe_dump(config, sort_keys=False))
+        save_checkpoint(folder / 'last.safetensors', make_net())
