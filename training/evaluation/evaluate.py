@@ -138,34 +138,21 @@ def evaluate_clips(
         raise ValueError('`key_ms` and `nonkey_ms` must not be given where nothing is streamed')
     is_alone = jobs == 1 and ray_address is None
     is_streaming = can_stream and (is_alone or options.frame_times is not None)
-    heights = {
-        name: options.engine.inference_height or (trained_heights or {}).get(name, 0)
-        for name in nets
-    }
+    given, trained = options.engine.inference_height, trained_heights or {}
+    heights = {name: given or trained.get(name, 0) for name in nets}
     todo = [job for plan in plans for job in plan.jobs(clips, streaming=is_streaming)]
     todo += [Job(index) for index in range(len(clips)) if floors]
+    work, uses_gpu = ClipWork(nets, clips, options, heights), options.engine.device != 'cpu'
     results = map_in_order(
-        ClipWork(nets, clips, options, heights),
-        todo,
-        jobs,
-        ray_address,
-        'evaluating',
-        threads=threads,
-        uses_gpu=options.engine.device != 'cpu',
+        work, todo, jobs, ray_address, 'evaluating', threads=threads, uses_gpu=uses_gpu
     )
     scores, label_hold = _collect(todo, results, plans, clips[0].labels)
     rows = [
         scores[plan].row(plan.network, heights[plan.network], setting, schedule)
         for plan, setting, schedule in _rows(main, baselines, settings, floors=floors)
     ]
-    times = asdict(options.frame_times) if options.frame_times else 'measured'
     return {
-        'backend': options.engine.backend,
-        'flip': options.flip,
-        'motion': options.engine.motion,
-        'scales': list(options.scales) or None,
-        'streaming_times': times if is_streaming else None,
-        'streaming_rate_hz': options.rate_hz if is_streaming else None,
+        **_how(options, is_streaming=is_streaming),
         'threads': threads,
         'label_hold': label_hold.values() if floors else None,
         'notes': [
@@ -174,6 +161,19 @@ def evaluate_clips(
             *notes_on_classes(clips[0].labels, scores.values()),
         ],
         'rows': rows,
+    }
+
+
+def _how(options: Options, *, is_streaming: bool) -> dict[str, object]:
+    """How networks were run, for the JSON."""
+    times = asdict(options.frame_times) if options.frame_times else 'measured'
+    return {
+        'backend': options.engine.backend,
+        'flip': options.flip,
+        'motion': options.engine.motion,
+        'scales': list(options.scales) or None,
+        'streaming_times': times if is_streaming else None,
+        'streaming_rate_hz': options.rate_hz if is_streaming else None,
     }
 
 
