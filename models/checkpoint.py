@@ -57,7 +57,7 @@ def packaged_checkpoints() -> dict[str, Path]:
 
 
 def find_checkpoint(given: str | PathLike[str] | None = None) -> Path:
-    """The file that somebody means who says which weights to use.
+    """The file of the weights that a user names.
 
     Args:
         given: A path, ~ being the home folder, or the name of packaged weights ('default',

@@ -1,7 +1,7 @@
-"""Offline training and evaluation.
+"""Training and evaluation, offline.
 
-Data: ``datasets`` and ``layouts``, ``label_sets``, ``gaps``, ``pair_sources``, ``augment``,
-``clip_pairs``, ``data``. The loop: ``losses``, ``optimisation``, ``module``, ``train``.
-Measuring: ``metrics``, ``evaluate``, ``ages``. The paper: ``published``, ``ablate``, ``figures``
-and ``plots``.
+Rooms, each of which may use those before it: ``footage`` (datasets), ``pairs`` (what is trained
+on), ``evaluation``, ``studies`` (ablations), ``plots``. Beside them the training itself:
+``train``, ``lightning_cli``, ``module``, ``data``, ``losses``, ``optimisation``. Uses the engine
+and what lies below it; nothing of ROS.
 """

@@ -47,9 +47,11 @@ class ImagePanels(Callback):
         self._shown = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so where nobody could see the panels."""
+        """Warn if no logger can show the panels."""
         if not _tensorboards(trainer):
-            rank_zero_warn('no image panels are written: `trainer.logger` is no TensorBoardLogger')
+            rank_zero_warn(
+                'no image panels are written: `trainer.logger` is not a TensorBoardLogger'
+            )
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew with the first pair, if it is this validation's turn."""

@@ -74,7 +74,7 @@ class ExportNetwork(Callback):
 
         Args:
             folder: Gets best.safetensors and last.safetensors, and with them all else that a
-                training writes and that is not told where; created if absent.
+                training writes that has no folder of its own; created if absent.
             image_height: Height of the training images, pixels; the node shrinks larger ones.
         """
         self.folder = Path(folder)

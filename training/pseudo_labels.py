@@ -189,7 +189,7 @@ def _labelled(
 
 
 def _write_classes(folder: Path, config: DCFMConfig) -> None:
-    """Write classes.yaml, and read it, so that a name that is there twice is told at once."""
+    """Write classes.yaml, and read it back, so that a duplicate name is an error at once."""
     entries = zip(config.class_names, config.palette, strict=True)
     table = {i: {'name': name, 'rgb': list(rgb)} for i, (name, rgb) in enumerate(entries)}
     path = folder / 'classes.yaml'

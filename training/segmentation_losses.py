@@ -18,7 +18,7 @@ KINDS = ('ce', 'ce_dice', 'ohem')
 OHEM_THRESHOLD = -math.log(0.7)
 """Loss of a pixel whose class has a probability of .7: the ones above it are hard."""
 OHEM_MIN_SHARE = 16
-"""At least one pixel in so many counts as hard."""
+"""At least one pixel in this many counts as hard."""
 
 
 def segmentation_loss(

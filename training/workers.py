@@ -67,7 +67,7 @@ def map_in_order(
         The results, in the order of the items.
 
     Raises:
-        ValueError: If `jobs` or `threads` is below 1, or no machine of the cluster has so many
+        ValueError: If `jobs` or `threads` is below 1, or no machine of the cluster has that many
             CPUs and the GPU.
         RuntimeError: If an item's worker was killed `MAX_TRIES` times, or Ray is not installed.
         Exception: Whatever the function raises, at once.

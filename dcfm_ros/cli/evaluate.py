@@ -145,7 +145,7 @@ def _print_evaluation(figures: dict[str, Any]) -> None:
     print_rows([{name: row.get(name) for name in shown} for row in rows])
     if hold := figures['label_hold']:
         known = ', '.join(f'{d}: {value:.3f}' for d, value in hold.items() if value is not None)
-        typer.echo(f'mIoU of the label of so many frames ago: {known or "no clip is dense"}')
+        typer.echo(f'mIoU of the label of N frames ago, by N: {known or "no clip is dense"}')
     for note in figures['notes']:
         typer.echo(f'note: {note}')
 

@@ -1,1 +1,4 @@
-"""Datasets: which clips there are, what their labels mean, and how their files are laid out."""
+"""Datasets: which clips they hold, what their labels mean, and whether their files are whole.
+
+Uses recordings and synthetic drives; no other room of training.
+"""

@@ -1,1 +1,4 @@
-"""Training pairs (reference frame, labelled frame, label): their sources and augmentation."""
+"""Training pairs (reference frame, labelled frame, label): where from, and how they are varied.
+
+Uses `footage`.
+"""

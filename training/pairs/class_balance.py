@@ -19,7 +19,7 @@ TEMPERATURE = 0.01
 """T of P(c) ~ exp((1 - f_c) / T), f_c the class' share of the labelled pixels; DAFormer's. Classes
 with less than T of the pixels are drawn about equally often, those with more hardly ever."""
 MIN_PIXELS = 50
-"""From here on a frame holds a class. Fewer are a spot of 7x7 pixels, which at half the size is no
+"""A frame with this many pixels of a class holds it. Fewer are a spot of 7x7, at half the size no
 more than one cell of the feature grid."""
 
 

@@ -64,7 +64,7 @@ class ClipPairDataset(Dataset[ClipPair]):
         self._mixing = mixing
 
     def __getitem__(self, index: int) -> ClipPair:
-        """The pair number `index`; there is no last one."""
+        """The pair number `index`; the numbers never end."""
         rng = np.random.default_rng((self._seed, index))
         pair = self._augmented(rng)
         if self._mixing is not None and rng.random() < self._mixing.share:

@@ -1,4 +1,4 @@
-"""`SourceOptions`: what a training is told of one dataset that it takes pairs from."""
+"""`SourceOptions`: one dataset that a training takes pairs from."""
 
 from __future__ import annotations
 

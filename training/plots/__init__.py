@@ -1,1 +1,4 @@
-"""The parts that `figures` puts together: data, style and one module per kind of figure."""
+"""The paper's figures, and the curves of a training, as pictures with their numbers as CSV.
+
+Uses `evaluation`, `footage`, and the published numbers of `studies`.
+"""

@@ -25,7 +25,7 @@ Image = NDArray[np.uint8]
 Feature = NDArray[np.float32]
 
 MAX_LABELLED = 500
-"""Labelled frames that vectors are drawn from; of a larger dataset, so many evenly spread ones."""
+"""Labelled frames to draw vectors from at most; of a larger dataset, evenly spread ones."""
 
 
 class FeatureExtractor:

@@ -88,7 +88,7 @@ def read_evaluation(path: Path) -> list[EvaluatedRow]:
     except ValueError as error:
         raise ValueError(f'{path} is not JSON: {error}') from None
     if not isinstance(content, dict) or not isinstance(content.get('rows'), list):
-        raise ValueError(f'{path} is no evaluation: it must be a JSON object with `rows`')
+        raise ValueError(f'{path} is not an evaluation: it must be a JSON object with `rows`')
     found, problems = [], []
     for index, row in enumerate(content['rows']):
         try:
@@ -99,7 +99,7 @@ def read_evaluation(path: Path) -> list[EvaluatedRow]:
             problems.append(f'row {index}: {error}')
     if problems:
         listed = '\n  '.join(problems)
-        raise ValueError(f'{path} is no evaluation that figures can be made of:\n  {listed}')
+        raise ValueError(f'{path} cannot be plotted:\n  {listed}')
     return found
 
 

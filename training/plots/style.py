@@ -21,7 +21,7 @@ from PIL import Image
 from dcfm_ros.files import write_text
 
 DPI = 150
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 BLUE, ORANGE, GREEN = '#0072B2', '#E69F00', '#009E73'
 VERMILLION, PURPLE, SKY, BLACK = '#D55E00', '#CC79A7', '#56B4E9', '#000000'
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)

@@ -1,1 +1,4 @@
-"""Ablation studies: variants of a training, trained and tabled beside the paper's figures."""
+"""Ablations: variants of a training, each trained and evaluated, beside the paper's numbers.
+
+Uses `evaluation` and `footage`; trains in processes of their own.
+"""

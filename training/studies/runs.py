@@ -107,7 +107,7 @@ def claim(run: Run) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Wait until nobody works in the folder, and keep others out of it.
+    """Hold the lock of the folder; wait while another process has it.
 
     Yields:
         The open lock. A training inherits it: one that outlives its worker is waited for by the

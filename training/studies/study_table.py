@@ -16,7 +16,7 @@ from dcfm_ros.training.ablated_network import read_network_metadata
 FOLD = {'val_miou_key': 'fold key', 'val_miou_nonkey': 'fold non-key'}
 """Columns of the last validation, by its metrics."""
 RECORDED = ('steps', 'hours', *FOLD)
-"""What is told of a training."""
+"""What the table says of a training."""
 
 
 def training_record(weights: Path) -> dict[str, Any]:

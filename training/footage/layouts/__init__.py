@@ -1,1 +1,1 @@
-"""How the files of each dataset lie; `datasets` chooses among them."""
+"""How each dataset lays out its files; `datasets` chooses among these modules."""

@@ -1,6 +1,6 @@
 """How image and label files of a folder become the frames of a clip.
 
-What is wrong is appended to a list of problems, so that all of it can be told at once.
+Problems are appended to a list, so that one error can report all of them.
 """
 
 from __future__ import annotations
