@@ -20,11 +20,13 @@ from documents import Block, Call, Stage, blocks_of, documents, short_dcfm
 import numpy as np
 import pytest
 from repository import ROOT
+from small_net import make_net
 import stand_ins
 import typer
 import yaml
 
 from dcfm_ros.cli import main as cli
+from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.labels import CAMVID_NAMES
 
 pytestmark = pytest.mark.slow
