@@ -16,6 +16,8 @@ from work import (
 
 from dcfm_ros.training.workers import MAX_TRIES, map_in_order, ray_session
 
+pytestmark = pytest.mark.slow
+
 needs_ray = pytest.mark.skipif(find_spec('ray') is None, reason='ray is not installed')
 PLACES = [
     pytest.param({'jobs': 1}, id='here'),
