@@ -25,6 +25,8 @@ import typer
 
 from dcfm_ros.cli import main as cli
 
+pytestmark = pytest.mark.build
+
 VERBS = set(typer.main.get_command(cli.app).commands)
 COMMANDS = {'dcfm', 'segmentation_node', 'semantic_cloud_node', 'run_length_node'}
 INSTALL = ('install', '--quiet', '--no-index', '--no-deps', '--no-build-isolation')
@@ -32,8 +34,6 @@ SDIST = 'from setuptools import build_meta as build; print(build.build_sdist("di
 PROBE = """
 import importlib.util, json, pkgutil
 import dcfm_ros, dcfm_ros.models.config, dcfm_ros.training
-
-pytestmark = pytest.mark.build
 modules = pkgutil.walk_packages(dcfm_ros.__path__, 'dcfm_ros.')
 print(json.dumps({
     'package': dcfm_ros.__path__[0],
