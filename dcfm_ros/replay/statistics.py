@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.percentiles import spread
+from dcfm_ros.percentiles import percentiles, spread
 from dcfm_ros.replay.frames import ReplayedFrame, stages_of
 
 Recordings = Sequence[Sequence[ReplayedFrame]]
@@ -120,8 +120,8 @@ def _stages(answered: Sequence[ReplayedFrame]) -> dict[str, dict[str, float | No
     for name in stages_of(answered):
         timed = [frame for frame in answered if name in frame.stage_ms]
         found[name] = spread(frame.stage_ms[name] for frame in timed) | {
-            'key': _median(f.stage_ms[name] for f in timed if f.is_deep),
-            'nonkey': _median(f.stage_ms[name] for f in timed if not f.is_deep),
+            'key': percentiles(f.stage_ms[name] for f in timed if f.is_deep)['p50'],
+            'nonkey': percentiles(f.stage_ms[name] for f in timed if not f.is_deep)['p50'],
         }
     return found
 
@@ -171,8 +171,3 @@ def _joined(parts: Iterable[Iterable[float]]) -> list[float]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def _median(values: Iterable[float]) -> float | None:
-    known = list(values)
-    return float(np.median(known)) if known else None
