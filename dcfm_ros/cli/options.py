@@ -242,10 +242,3 @@ def refuse_given(context: typer.Context, names: Iterable[str], why: str) -> None
         value = context.params.get(name)
         if value is not None and value is not False:
             raise ValueError(f'{_flag(name)} ({value}) {why}')
-
-
-# Until every verb takes its options as above.
-Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
-Backend = Annotated[str, typer.Option(help='auto, torch or openvino.')]
-Slices = Annotated[OptionalInt, typer.Option(min=1, help='Slices of an amortised keyframe.')]
-ConfidenceDrop = Annotated[OptionalFloat, typer.Option(hidden=True)]

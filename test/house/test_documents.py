@@ -40,6 +40,7 @@ SHORT = {
     'demo': '--rate 10 --frames 20',
     'evaluate': '--height 32',
     'pseudo-label': '--height 32',
+    'replay --mode': '--seconds 0.3 --runs 1',
     'segment': '--height 32',
     'synth': f'--size {SIZE} --frames {FRAMES}',
     'train': '--print_config',

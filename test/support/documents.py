@@ -144,10 +144,11 @@ class Stage:
 
 
 def short_dcfm(options: Mapping[str, str]) -> Program:
-    """`dcfm` with options, by verb, that override those before them and make it short."""
+    """`dcfm` with options, by words of the call, that override those before them."""
 
     def run(call: Call) -> Outcome:
-        verb = call.words[1] if len(call.words) > 1 else ''
-        return dcfm(*call.words[1:], *options.get(verb, '').split())
+        words = call.words[1:]
+        added = [more for key, more in options.items() if set(key.split()) <= set(words)]
+        return dcfm(*words, *' '.join(added).split())
 
     return run
