@@ -56,14 +56,13 @@ def write_summary(folder: Path, run: ReplayRun) -> dict[str, Any]:
     """
     report = report_of(run)
     accuracy = report['accuracy'] or {'miou': None, 'mask_hold_miou': None, 'labelled_frames': 0}
-    timeline = (run.transport or {}).get('timeline', {})
     names = (
         'frames_sent', 'masks_received', 'frames_dropped', 'dropped_by_cause', 'keyframe_share',
         'keyframe_reasons', 'latency_ms', 'latency_ms_key', 'latency_ms_nonkey', 'keyframe_age',
     )  # fmt: skip
     summary = {
         **{name: report[name] for name in names},
-        **{n: timeline[n] for n in ('dropped_by_cause', 'unexpected_masks') if n in timeline},
+        **_as_the_node_counts(run, report['frames_dropped']),
         'stage_ms': {name: spread['mean'] for name, spread in report['stage_ms'].items()},
         **{name: accuracy[name] for name in ('miou', 'mask_hold_miou', 'labelled_frames')},
         'source': report['metadata']['input_path'],
@@ -74,6 +73,20 @@ def write_summary(folder: Path, run: ReplayRun) -> dict[str, Any]:
     write_page(folder, run, report)
     write_json(folder / 'summary.json', summary)
     return summary
+
+
+def _as_the_node_counts(run: ReplayRun, missing: int) -> dict[str, Any]:
+    """Frames without a mask, online: those that the node dropped, and the rest."""
+    if run.transport is None:
+        return {}
+    timeline = run.transport['timeline']
+    dropped = sum(timeline['dropped_by_cause'].values())
+    return {
+        'frames_dropped': dropped,
+        'frames_unaccounted': missing - dropped,
+        'dropped_by_cause': timeline['dropped_by_cause'],
+        'unexpected_masks': timeline['unexpected_masks'],
+    }
 
 
 def write_page(folder: Path, run: ReplayRun, report: dict[str, Any]) -> None:
