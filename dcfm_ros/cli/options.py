@@ -29,16 +29,6 @@ Checkpoint = Annotated[
     typer.Option(help='Weights: a .safetensors file, or a packaged name: default or accurate.'),
 ]
 Json = Annotated[OptionalPath, typer.Option('--json', help='Also write the results here.')]
-Topic = Annotated[
-    OptionalText, typer.Option(help='Image topic; needed if the bag has more than one.')
-]
-LabelTopic = Annotated[
-    OptionalText, typer.Option(help='Mask topic of the bag with the true classes, for the mIoU.')
-]
-Labels = Annotated[
-    OptionalPath, typer.Option(help='Folder of PNG masks for an image folder, for the mIoU.')
-]
-Rate = Annotated[float, typer.Option(min=0.1, help='Frames per second of an image folder.')]
 
 FLAGS = {
     'keyframe_interval': '--interval',

@@ -9,17 +9,16 @@ import typer
 
 from dcfm_ros.cli.options import (
     Checkpoint,
-    Rate,
-    Topic,
     parse_numbers,
     print_rows,
     takes_options,
     with_progress,
 )
 from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.replay.options import RecordingOptions
 
 
-@takes_options('device', 'inference_height')
+@takes_options('device', 'inference_height', 'topic', 'rate_hz')
 def pseudo_label(
     source: Annotated[str, typer.Argument(help='Bag, .mcap, video or image folder.')],
     output: Annotated[Path, typer.Option(help='Folder of the dataset to create.')],
@@ -36,10 +35,9 @@ def pseudo_label(
     floor: Annotated[float, typer.Option(help='but none below this probability.')] = 0.6,
     scales: Annotated[str, typer.Option(help='Average over sizes.')] = '0.75,1,1.25',
     flip: Annotated[bool, typer.Option(help='Average with the mirrored image.')] = True,
-    topic: Topic = None,
-    rate: Rate = 15.0,
     jpeg: Annotated[bool, typer.Option('--jpeg', help='JPEG images instead of PNG.')] = False,
     *,
+    recorded: RecordingOptions,
     engine: EngineOptions,
 ) -> None:
     """Label a recording with a trained network, to train another on (dataset 'folder').
@@ -62,7 +60,7 @@ def pseudo_label(
         height=engine.inference_height,
     )
     record = label_footage(
-        with_progress(open_source(source, topic=topic, rate_hz=rate), 'labelling'),
+        with_progress(open_source(source, **recorded.arguments()), 'labelling'),
         teacher,
         teacher.config,
         output,

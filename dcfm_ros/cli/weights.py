@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dcfm_ros.cli.options import OptionalText, Rate, Topic, takes_options, with_progress
+from dcfm_ros.cli.options import OptionalText, takes_options, with_progress
 from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.replay.options import RecordingOptions
 
 
 def convert(
@@ -27,7 +28,7 @@ def convert(
     typer.echo(f'{preset}: {len(net.state_dict())} tensors in {output}')
 
 
-@takes_options('device')
+@takes_options('device', 'topic', 'rate_hz')
 def pack(
     checkpoint: Annotated[
         Path, typer.Argument(help='Weights: a .safetensors file, or default or accurate.')
@@ -37,9 +38,8 @@ def pack(
         OptionalText,
         typer.Option(help='Input to compare on, as of dcfm segment; default: a synthetic drive.'),
     ] = None,
-    topic: Topic = None,
-    rate: Rate = 15.0,
     *,
+    recorded: RecordingOptions,
     engine: EngineOptions,
 ) -> None:
     """Store a checkpoint as float16, if 99.9 % of the pixels keep their class.
@@ -59,7 +59,7 @@ def pack(
         source = f'synthetic drive, seed {drive.seed}'
         stream, count = synthetic_frames(drive), drive.num_frames
     else:
-        stream, count = open_source(frames, topic=topic, rate_hz=rate), None
+        stream, count = open_source(frames, **recorded.arguments()), None
         source = frames
     shown = with_progress(stream, 'comparing', count)
     record = pack_checkpoint(path, output, shown, source, engine.device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from dcfm_ros.option_spec import check_options, option
 
@@ -24,6 +26,15 @@ class RecordingOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `open_source`."""
+        return {
+            'topic': self.topic or None,
+            'label_topic': self.label_topic or None,
+            'labels': Path(self.labels) if self.labels else None,
+            'rate_hz': self.rate_hz,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,20 +86,14 @@ def open_recording(source: str, options: RecordingOptions | None = None) -> Reco
     Raises:
         FileNotFoundError: If there is no such file or folder.
     """
-    options = options or RecordingOptions()
-    topic, label_topic = options.topic or None, options.label_topic or None
-    frames = partial(
-        open_source,
-        source,
-        labels=Path(options.labels) if options.labels else None,
-        rate_hz=options.rate_hz,
-    )
+    arguments = (options or RecordingOptions()).arguments()
+    frames = partial(open_source, source, **arguments)
     path, kind = Path(source), source_kind(source)
     name = path.resolve().name
     if kind == 'camera':
         return Recording(name=f'camera {source}', source=source, frames=frames, is_live=True)
     if kind == 'bag':
-        reader = BagReader(path, topic=topic, label_topic=label_topic)
+        reader = BagReader(path, topic=arguments['topic'], label_topic=arguments['label_topic'])
         files = storage_files(path)
         return Recording(name=name, source=source, frames=reader.frames, files=files, bag=reader)
     files = list_files(path, IMAGE_SUFFIXES) if kind == 'folder' else [path]

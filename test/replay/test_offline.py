@@ -84,7 +84,7 @@ def test_accuracy_is_that_of_the_labels(run):
     assert figures['pixel_accuracy'] == pytest.approx(np.mean(shares))
     assert figures['mvc8'] is not None
     assert figures['mvc16'] is None  # ten frames hold no window of sixteen
-    assert 0 < figures['streaming_miou'] < 1
+    assert 0 <= figures['streaming_miou'] < 1  # 0 on a machine too slow to keep pace
 
 
 def test_fidelity_is_left_out_where_there_are_labels(small_bag, weights, tmp_path):
