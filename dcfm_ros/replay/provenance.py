@@ -1,4 +1,4 @@
-"""Where the figures of a replay come from: data, weights, machine, versions."""
+"""Where the results of a replay come from: data, weights, machine, versions."""
 
 from __future__ import annotations
 

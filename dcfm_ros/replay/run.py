@@ -46,7 +46,7 @@ class ReplayRun:
     losses: list[str]
     """What of the recording could not be read, in words."""
     metadata: dict[str, Any]
-    """Where the figures come from: `provenance.describe_run`."""
+    """Where the results come from: `provenance.describe_run`."""
     resources: Resources = field(default_factory=Resources)
     masks_sha256: str | None = None
     """Of all masks in order: equal if and only if two runs gave the same masks."""

@@ -69,7 +69,7 @@ def benchmark_statistics(recordings: Recordings) -> dict[str, Any]:
     received_ms = sum(_duration_ms(_received_s(r)) for r in recordings)
     jitter = _joined(_jitter_ms(recording) for recording in recordings)
     first, last = (frames[0], frames[-1]) if frames else (None, None)
-    figures = {
+    found = {
         'RECEIVED_DURATION': received_ms or None,
         'MEAN_PLAYBACK_FRAME_RATE': len(frames) / sent_ms * 1e3 if sent_ms else None,
         'MEAN_FRAME_RATE': len(answered) / received_ms * 1e3 if received_ms else None,
@@ -87,7 +87,7 @@ def benchmark_statistics(recordings: Recordings) -> dict[str, Any]:
         'MEAN_JITTER': _mean(jitter),
         'STD_DEV_JITTER': float(np.std(jitter)) if jitter else None,
     }
-    return {f'BasicPerformanceMetrics.{name}': value for name, value in figures.items()}
+    return {f'BasicPerformanceMetrics.{name}': value for name, value in found.items()}
 
 
 def stamp_statistics(recordings: Recordings) -> dict[str, Any]:
