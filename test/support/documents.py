@@ -144,11 +144,18 @@ class Stage:
 
 
 def short_dcfm(options: Mapping[str, str]) -> Program:
-    """`dcfm` with options, by words of the call, that override those before them."""
+    """`dcfm` with options that make it short, by the verb and an option that they need.
+
+    They override those before them.
+    """
 
     def run(call: Call) -> Outcome:
         words = call.words[1:]
-        added = [more for key, more in options.items() if set(key.split()) <= set(words)]
-        return dcfm(*words, *' '.join(added).split())
+        added: list[str] = []
+        for key, more in options.items():
+            verb, *needed = key.split()
+            if words[:1] == [verb] and set(needed) <= set(words):
+                added += more.split()
+        return dcfm(*words, *added)
 
     return run
