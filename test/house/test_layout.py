@@ -38,6 +38,7 @@ IMPORTED_AS = {
 }
 MAX_LINES = 250
 MAX_FUNCTION_LINES = 80
+MAX_VERB_PARAMETERS = 12
 
 
 def find_modules() -> dict[str, Path]:
@@ -251,3 +252,18 @@ def test_functions_are_short() -> None:
     ]
     assert len(functions) > 1000
     assert not [(name, count) for name, count in functions if count > MAX_FUNCTION_LINES]
+
+
+def test_verbs_have_few_parameters_of_their_own() -> None:
+    """Those that stand in a verb's file; groups and types that verbs share do not count."""
+    own = {
+        f'{module}.{node.name}': sum(
+            isinstance(argument.annotation, ast.Subscript) for argument in node.args.args
+        )
+        for module, path in MODULES.items()
+        if room_of(module) == 'cli'
+        for node in parse(path).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert own['dcfm_ros.cli.evaluate.evaluate'] > 5
+    assert not {name: count for name, count in own.items() if count > MAX_VERB_PARAMETERS}
