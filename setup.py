@@ -111,10 +111,10 @@ setup(
     ],
     extras_require={
         'train': [
+            'adjustText',
             'jsonargparse[signatures]',
             'lightning',
             'pillow',
-            'scikit-learn',
             'tensorboard',
             'torchmetrics',
             'torchvision',

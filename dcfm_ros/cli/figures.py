@@ -25,24 +25,20 @@ from dcfm_ros.keyframes.options import EngineOptions
 def figures(
     output: Annotated[Path, typer.Option(help='Folder for figure_<name>.png and .csv.')],
     only: Annotated[
-        str, typer.Option('--figures', help='Some of 1,6a,6b,7,8,9,10,curves; 6 is 6a and 6b.')
+        str, typer.Option('--figures', help='Some of 1,6a,6b,9,10,curves; 6 is 6a and 6b.')
     ] = 'all',
     evaluation: Annotated[
         OptionalPaths, typer.Option(help='JSON of dcfm evaluate; repeat for several.')
     ] = None,
     checkpoint: Checkpoint = None,
-    without_consistency: Annotated[
-        OptionalPath, typer.Option(help='The same network trained without L_con (7, 8).')
-    ] = None,
     compare: Annotated[
         OptionalPaths, typer.Option(help='Other checkpoints to show per frame (10).')
     ] = None,
     training: Annotated[
         OptionalPath, typer.Option(help='Folder of a training, for its curves.')
     ] = None,
-    root: Annotated[OptionalPath, typer.Option(help='Folder of a dataset (7, 8, 10).')] = None,
+    root: Annotated[OptionalPath, typer.Option(help='Folder of a dataset (10).')] = None,
     svg: Annotated[bool, typer.Option(help='Also write .svg.')] = False,
-    overwrite: Annotated[bool, typer.Option(help='Make figures again that are there.')] = False,
     json_file: Json = None,
     *,
     data: DataOptions,
@@ -52,35 +48,33 @@ def figures(
     """Make the paper's figures, and curves of a training, each with its numbers as CSV.
 
     Figures 1 and 6 need nothing, 9 needs --evaluation with fixed and adaptive schedules, 10 needs
-    --root, 7 and 8 also --without-consistency, curves --training. Reports what is left out and
-    why; fails if it is a figure that --figures names.
+    --root, curves --training. Reports what is left out and why; fails if it is a figure that
+    --figures names.
     """
     from dcfm_ros.training.plots.figures import make_figures, parse_figures
-    from dcfm_ros.training.plots.request import FigureRequest
+    from dcfm_ros.training.plots.strips import Excerpt
 
-    outcomes = make_figures(
-        FigureRequest(
-            output=output,
-            figures=parse_figures(only),
-            evaluations=tuple(evaluation or ()),
+    shown = None
+    if root is not None:
+        shown = Excerpt(
+            data=data.choice(root),
             checkpoint=checkpoint,
-            without_consistency=without_consistency,
             compare=tuple(compare or ()),
-            training=training,
-            data=data.choice(root) if root is not None else None,
             device=engine.device,
-            svg=svg,
-            overwrite=overwrite,
             **asdict(excerpt),
         )
+    names = parse_figures(only)
+    outcomes = make_figures(
+        output, names, evaluations=evaluation or (), training=training, excerpt=shown, svg=svg
     )
     rows = []
     for outcome in outcomes:
-        claims = '\n'.join(f'{name}: {value:.4f}' for name, value in outcome.numbers.items())
-        note = '\n'.join(text for text in (outcome.note, claims) if text)
-        file = str(outcome.files[-1]) if outcome.files else None
-        row = {'figure': outcome.figure, 'status': outcome.status, 'file': file, 'note': note}
-        rows.append(row)
+        claims = [f'{name}: {value:.4f}' for name, value in outcome.numbers.items()]
+        note = '\n'.join(filter(None, (outcome.note, *claims)))
+        file = outcome.files[-1] if outcome.files else None
+        rows.append(
+            {'figure': outcome.figure, 'status': outcome.status, 'file': file, 'note': note}
+        )
     print_rows(rows)
     made = [asdict(outcome) | {'files': list(map(str, outcome.files))} for outcome in outcomes]
     save_json(json_file, {'figures': made})

@@ -97,14 +97,12 @@ class WorkerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ExcerptOptions:
-    """What figures 7, 8 and 10 show of a dataset."""
+    """What figure 10 shows of a dataset."""
 
-    clip: str = option('', 'Clip to show (7, 10); none: the first that is long enough.')
+    clip: str = option('', 'Clip to show; none: the first that is long enough.')
     start: int = option(0, 'First frame of it.', maximum=1_000_000)
     frames: int = option(6, 'Frames of it.', minimum=1, maximum=100)
-    interval: int = option(2, 'Keyframe interval (7, 8, 10).', minimum=1, maximum=1000)
-    per_class: int = option(300, 'Feature vectors per class (8).', minimum=1, maximum=100_000)
-    seed: int = option(0, 'Which vectors, which t-SNE (8).', maximum=2**31)
+    interval: int = option(2, 'Keyframe interval.', minimum=1, maximum=1000)
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -34,7 +34,6 @@ IMPORTED_AS = {
     'opencv-python-headless': 'cv2',
     'pillow': 'PIL',
     'PyYAML': 'yaml',
-    'scikit-learn': 'sklearn',
 }
 MAX_LINES = 250
 MAX_FUNCTION_LINES = 80

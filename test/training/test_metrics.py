@@ -1,6 +1,8 @@
 import golden
 import numpy as np
 import pytest
+import torch
+from torchmetrics.functional.classification import multiclass_jaccard_index, multiclass_recall
 
 from dcfm_ros.training.metrics import ConfusionMatrix, VideoConsistency
 
@@ -115,22 +117,21 @@ def test_window_without_a_still_pixel_is_skipped():
     assert consistency.value() == pytest.approx(1)
 
 
-def test_scikit_learn_agrees():
-    metrics = pytest.importorskip('sklearn.metrics')
+def test_torchmetrics_agrees():
     rng = np.random.default_rng(0)
     prediction, label = rng.integers(0, 6, (2, 40, 50))  # of 7 classes, one is absent
     label[rng.random(label.shape) < 0.1] = 255
     confusion = ConfusionMatrix(7)
     confusion.update(prediction, label)
-    known = label < 255
-    pairs = {'y_true': label[known], 'y_pred': prediction[known]}
-    options = {'labels': range(7), 'zero_division': 0}
-    macro = metrics.jaccard_score(**pairs, **options, average='macro')
-    weighted = metrics.jaccard_score(**pairs, **options, average='weighted')
-    recall = metrics.recall_score(**pairs, **options, average='macro')
-    assert confusion.miou() == pytest.approx(macro, abs=1e-9)
-    assert confusion.wiou() == pytest.approx(weighted, abs=1e-9)
-    assert confusion.mean_accuracy() == pytest.approx(recall, abs=1e-9)
+    pair = torch.from_numpy(prediction), torch.from_numpy(label)
+    options = {'num_classes': 7, 'average': 'none', 'ignore_index': 255}
+    iou = multiclass_jaccard_index(*pair, **options)
+    counts = torch.bincount(pair[1][pair[1] < 255], minlength=7)
+    assert confusion.miou() == pytest.approx(iou.mean().item(), abs=1e-6)
+    weighted = (iou * counts).sum() / counts.sum()
+    assert confusion.wiou() == pytest.approx(weighted.item(), abs=1e-6)
+    recall = multiclass_recall(*pair, **options)
+    assert confusion.mean_accuracy() == pytest.approx(recall.mean().item(), abs=1e-6)
 
 
 def test_merged_confusions_are_those_of_all_frames():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,12 @@ from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
 
-from dcfm_ros.training.plots.request import Drawing, FigureRequest
-from dcfm_ros.training.plots.rows import EvaluatedRow
-from dcfm_ros.training.plots.style import (
+from dcfm_ros.training.plots.pictures import (
     BLUE,
     GREEN,
     GREY,
     VERMILLION,
+    Drawing,
     Row,
     new_figure,
     style_axes,
@@ -32,32 +30,45 @@ _COLUMNS = ('loss', 'val_miou_key', 'val_miou_nonkey', 'val_miou', 'lr', 'decode
 _NOT_SHOWN = ('hp_metric', 'epoch')
 _PLACES = ('log/version_*', 'version_*', '.')
 _EVENTS = 'events.out.tfevents.*'
+_PANELS: tuple[tuple[str, float, dict[str, tuple[str, str]]], ...] = (
+    (
+        'loss', 1.0,
+        {
+            'loss': ('loss', GREY), 'train/keyframe': ('keyframe', BLUE),
+            'train/nonkey': ('non-key', VERMILLION),
+        },
+    ),
+    (
+        'mIoU [%]', 100.0,
+        {'val_miou_key': ('keyframe', BLUE), 'val_miou_nonkey': ('non-key', VERMILLION)},
+    ),
+    ('learning rate', 1.0, {'lr': ('encoder', GREEN), 'decoder_lr': ('decoder', GREY)}),
+)  # fmt: skip
+"""Title, scale and {value: label, colour} of each panel."""
 _POINTS = 150
 """Of a line; more would be a band that hides the others."""
 
 
-def figure_curves(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing | str:
+def figure_curves(training: Path | None) -> Drawing | str:
     """Loss, mIoU on the validation pairs and learning rate over the steps of a training."""
-    if request.training is None:
+    if training is None:
         return 'it needs --training'
-    curves = read_curves(request.training)
+    curves = read_curves(training)
     numbers: dict[str, float] = {}
     if validated := {step: row['val_miou'] for step, row in curves.items() if 'val_miou' in row}:
         best = max(validated, key=lambda step: validated[step])
         numbers = {'best val_miou': validated[best], 'at step': float(best)}
-    return Drawing(
-        figure=draw_curves(curves), rows=curve_rows(curves), numbers=numbers, few_colours=True
-    )
+    return Drawing(figure=draw_curves(curves), rows=curve_rows(curves), numbers=numbers)
 
 
 def read_curves(folder: Path) -> Curves:
     """Read every scalar that a training has logged.
 
-    A training that was resumed has several event files. Each of them counts up to the first step
-    of the next one: what had been done beyond it was lost, and done again.
+    A training that was resumed has several event files. Each counts up to the first step of the
+    next one: what was done beyond that was lost, and done again.
 
     Args:
-        folder: What `ExportNetwork` calls `folder`, or the folder of its event files.
+        folder: That of `ExportNetwork`, or that of its event files.
 
     Raises:
         ValueError: If there are no values.
@@ -86,7 +97,7 @@ def _read_events(path: Path) -> Curves:
 
 
 def curve_rows(curves: Curves) -> list[Row]:
-    """What the CSV says: a row per step, known columns first, six digits."""
+    """A row per step for the CSV, known columns first, six digits."""
     names = {name for row in curves.values() for name in row}
     columns = [*(name for name in _COLUMNS if name in names), *sorted(names - set(_COLUMNS))]
     return [
@@ -101,21 +112,16 @@ def draw_curves(curves: Curves) -> Figure:
     Raises:
         ValueError: If none of them was.
     """
-    loss = [('loss', 'loss', GREY), ('train/keyframe', 'keyframe', BLUE)]
-    loss += [('train/nonkey', 'non-key', VERMILLION)]
-    miou = [('val_miou_key', 'keyframe', BLUE), ('val_miou_nonkey', 'non-key', VERMILLION)]
-    rates = [('lr', 'encoder', GREEN), ('decoder_lr', 'decoder', GREY)]
-    panels = [('loss', loss, 1.0), ('mIoU [%]', miou, 100.0), ('learning rate', rates, 1.0)]
     logged = {name for row in curves.values() for name in row}
-    panels = [panel for panel in panels if any(name in logged for name, _, _ in panel[1])]
+    panels = [panel for panel in _PANELS if logged.intersection(panel[2])]
     if not panels:
         names = ', '.join(sorted(logged))
         raise ValueError(f'the events must hold loss, mIoU or learning rate, got {names}')
     figure = new_figure(2.9 * len(panels), 2.4)
     grid = figure.subplots(1, len(panels), squeeze=False)
-    for axes, (title, lines, scale) in zip(grid[0], panels, strict=True):
+    for axes, (title, scale, lines) in zip(grid[0], panels, strict=True):
         style_axes(axes, x='step', y=title)
-        for name, label, colour in lines:
+        for name, (label, colour) in lines.items():
             if name in logged:
                 _draw_line(axes, curves, name, scale, label=label, color=colour)
         axes.legend(fontsize=7, frameon=False)

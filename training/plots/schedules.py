@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from matplotlib.figure import Figure
 import numpy as np
 
-from dcfm_ros.training.plots.request import Drawing, FigureRequest
-from dcfm_ros.training.plots.rows import EvaluatedRow, short_names
-from dcfm_ros.training.plots.style import (
-    COLOURS,
-    MARKERS,
-    Row,
+from dcfm_ros.training.plots.evaluations import EvaluatedRow, short_names
+from dcfm_ros.training.plots.pictures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    Drawing,
     new_figure,
     place_labels,
     style_axes,
@@ -24,22 +28,26 @@ from dcfm_ros.training.plots.style import (
 
 Curve = list[EvaluatedRow]
 
-FIXED = 'fixed K'
+_FIXED = 'fixed K'
 _MODES = {'past': 'past keyframe', 'both': 'both keyframes'}
+_COLUMNS = ('interval', 'threshold', 'average_interval', 'fps', 'miou')
 
 
-def figure_9(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing | str:
+def figure_9(rows: Sequence[EvaluatedRow]) -> Drawing | str:
     """The mIoU of fixed and adaptive schedules, of each checkpoint that has both."""
     groups = group_curves(rows)
     if not groups:
         return 'it needs --evaluation of one checkpoint with fixed and with adaptive schedules'
-    numbers = {
-        f'gain of {curve} ({name})': gain
-        for name, curves in groups.items()
-        for curve, points in curves.items()
-        if curve != FIXED and (gain := gain_over_fixed(points, curves[FIXED])) is not None
-    }
-    return Drawing(figure=draw_figure_9(groups), rows=figure_9_rows(groups), numbers=numbers)
+    numbers, plotted = {}, []
+    for name, curves in groups.items():
+        for kind, curve in curves.items():
+            gain = gain_over_fixed(curve, curves[_FIXED])
+            if kind != _FIXED and gain is not None:
+                numbers[f'gain of {kind} ({name})'] = gain
+            for row in curve:
+                values = {column: getattr(row, column) for column in _COLUMNS}
+                plotted.append({'evaluated': name, 'curve': kind} | values)
+    return Drawing(figure=_draw(groups), rows=plotted, numbers=numbers)
 
 
 def group_curves(rows: Sequence[EvaluatedRow]) -> dict[str, dict[str, Curve]]:
@@ -53,21 +61,20 @@ def group_curves(rows: Sequence[EvaluatedRow]) -> dict[str, dict[str, Curve]]:
     checkpoints = short_names(row.checkpoint for row in rows)
     groups: dict[str, dict[str, Curve]] = {}
     for row in rows:
-        if row.schedule == 'per_frame':
-            continue
-        used = _MODES.get(row.mode, row.mode)
-        name = f'{checkpoints[row.checkpoint]}, {row.dataset} {row.split}, {used}'
-        groups.setdefault(name, {}).setdefault(_curve_name(row), []).append(row)
+        if row.schedule != 'per_frame':
+            used = _MODES.get(row.mode, row.mode)
+            name = f'{checkpoints[row.checkpoint]}, {row.dataset} {row.split}, {used}'
+            groups.setdefault(name, {}).setdefault(_curve_name(row), []).append(row)
     return {
-        name: _evened({kind: curves[kind] for kind in (FIXED, *sorted(curves.keys() - {FIXED}))})
+        name: _evened(curves)
         for name, curves in groups.items()
-        if FIXED in curves and len(curves) > 1
+        if _FIXED in curves and len(curves) > 1
     }
 
 
 def _curve_name(row: EvaluatedRow) -> str:
     if row.schedule == 'fixed':
-        return FIXED
+        return _FIXED
     kind = 'AKS of features' if row.keyframe_score == 'feature' else 'AKS'
     name = f'{kind}, MinK {1 if row.min_interval is None else row.min_interval}'
     return name if row.max_interval is None else f'{name}, MaxK {row.max_interval}'
@@ -78,17 +85,17 @@ def _evened(curves: dict[str, Curve]) -> dict[str, Curve]:
 
     It is one network throughout: what differs in time is how busy the machine was.
     """
-    times: dict[str, float] = {}
-    for name in ('key_ms', 'nonkey_ms'):
+    times: dict[str, Any] = {}
+    for name in ('ms_key', 'ms_nonkey'):
         measured = [getattr(row, name) for curve in curves.values() for row in curve]
         if known := [ms for ms in measured if ms is not None]:
             times[name] = median(known)
     return {
         kind: [
-            replace(row, **times)  # type: ignore[arg-type]
-            for row in sorted(curve, key=lambda row: row.average_interval)
+            replace(row, **times)
+            for row in sorted(curves[kind], key=lambda row: row.average_interval)
         ]
-        for kind, curve in curves.items()
+        for kind in (_FIXED, *sorted(curves.keys() - {_FIXED}))
     }
 
 
@@ -105,63 +112,37 @@ def gain_over_fixed(curve: Curve, fixed: Curve) -> float | None:
         for row in curve
         if max(1.0, intervals[0]) < row.average_interval <= intervals[-1]
     ]
-    return sum(differences) / len(differences) if differences else None
+    return mean(differences) if differences else None
 
 
-def draw_figure_9(groups: dict[str, dict[str, Curve]]) -> Figure:
+def _draw(groups: dict[str, dict[str, Curve]]) -> Figure:
     """The mIoU over average interval and, where times were measured, over speed."""
-    has_speed = all(
-        row.fps is not None
-        for curves in groups.values()
-        for curve in curves.values()
-        for row in curve
-    )
-    columns: list[tuple[str, Callable[[EvaluatedRow], Any]]]
-    columns = [('average keyframe interval [frames]', lambda row: row.average_interval)]
-    if has_speed:
-        columns.append(('speed [frames per second]', lambda row: row.fps))
+    columns = {'average_interval': 'average keyframe interval [frames]'}
+    drawn = [row for curves in groups.values() for curve in curves.values() for row in curve]
+    if all(row.fps is not None for row in drawn):
+        columns['fps'] = 'speed [frames per second]'
     figure = new_figure(5.6 * len(columns), 4.4 * len(groups))
     grid = figure.subplots(len(groups), len(columns), squeeze=False)
     for line, (name, curves) in zip(grid, groups.items(), strict=True):
-        for axes, (label, x_of) in zip(line, columns, strict=True):
+        for axes, (column, label) in zip(line, columns.items(), strict=True):
             style_axes(axes, x=label, y='mIoU [%]')
-            _draw_curves(axes, curves, x_of)
+            _draw_curves(axes, curves, column)
         line[0].set_title(f'Fixed and adaptive keyframes: {name}', fontsize=10, loc='left')
     return figure
 
 
-def _draw_curves(axes: Any, curves: dict[str, Curve], x_of: Callable[[EvaluatedRow], Any]) -> None:
+def _draw_curves(axes: Any, curves: dict[str, Curve], column: str) -> None:
     axes.margins(0.1)
-    covered: list[tuple[float, float]] = []
-    for (name, curve), colour, marker in zip(curves.items(), cycle(COLOURS), cycle(MARKERS)):
-        x, y = [x_of(row) for row in curve], [100 * row.miou for row in curve]
-        axes.plot(x, y, color=colour, marker=marker, markersize=5, linewidth=1.5, label=name)
-        steps = np.linspace(0, len(curve) - 1, 20 * len(curve))
-        covered += zip(
-            np.interp(steps, range(len(x)), x), np.interp(steps, range(len(y)), y), strict=True
-        )
+    colours = cycle((BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK))
+    places, labels = [], []
+    looks = zip(curves.items(), colours, cycle('os^DvPX'), strict=False)
+    for (name, curve), colour, marker in looks:
+        own = [(getattr(row, column), 100 * row.miou) for row in curve]
+        look = {'color': colour, 'marker': marker, 'markersize': 5, 'linewidth': 1.5}
+        axes.plot(*zip(*own, strict=True), label=name, **look)
+        places += own
+        if name == _FIXED:
+            named = zip(own, curve, strict=True)
+            labels = [axes.text(*at, f'K={row.interval}', color=BLUE) for at, row in named]
     axes.legend(fontsize=8, frameon=False)
-    fixed = curves[FIXED]
-    place_labels(
-        axes, [(x_of(row), 100 * row.miou, f'K={row.interval}') for row in fixed],
-        radii_pt=[3.0] * len(fixed), colours=[COLOURS[0]] * len(fixed),
-        bold=[False] * len(fixed), obstacles=covered,
-    )  # fmt: skip
-
-
-def figure_9_rows(groups: dict[str, dict[str, Curve]]) -> list[Row]:
-    """What the CSV of figure 9 says."""
-    return [
-        {
-            'evaluated': name,
-            'curve': curve_name,
-            'interval': row.interval,
-            'threshold': row.threshold,
-            'average_interval': row.average_interval,
-            'fps': row.fps,
-            'miou': row.miou,
-        }
-        for name, curves in groups.items()
-        for curve_name, curve in curves.items()
-        for row in curve
-    ]
+    place_labels(axes, labels, places)

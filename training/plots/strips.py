@@ -5,7 +5,7 @@ Shapes: H W image, F frames.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,41 +19,35 @@ from dcfm_ros.masks.overlay import colorize
 from dcfm_ros.models.checkpoint import find_checkpoint
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.ablated_network import load_network, make_engine, read_network_metadata
+from dcfm_ros.training.evaluation.clip_choice import ClipChoice
+from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.footage.label_sets import LabelSet
 from dcfm_ros.training.metrics import ConfusionMatrix
-from dcfm_ros.training.plots.request import (
-    Drawing,
-    FigureRequest,
-    check_checkpoint,
-    clip_frames,
-    missing_options,
-)
-from dcfm_ros.training.plots.rows import EvaluatedRow, short_names
-from dcfm_ros.training.plots.style import Row, new_figure
+from dcfm_ros.training.plots.evaluations import short_names
+from dcfm_ros.training.plots.pictures import Drawing, Row, new_figure
 
 Image = NDArray[np.uint8]
 
 
-def figure_10(request: FigureRequest, rows: Sequence[EvaluatedRow]) -> Drawing | str:
-    """Frames of a clip, their labels, and the masks of the DCFM and what it is compared with."""
-    if missing := missing_options(request):
-        return missing
-    checkpoint = find_checkpoint(request.checkpoint)
-    images, labels, clip = clip_frames(request)
-    compared = [find_checkpoint(path) for path in request.compare]
-    names = short_names(compared)
-    wanted = [(path, 1, f'{names[str(path)]}\nper frame') for path in compared]
-    wanted.append((checkpoint, 1, 'DCFM\nper frame'))
-    if request.interval > 1:
-        wanted.append((checkpoint, request.interval, f'DCFM\nK={request.interval}'))
-    strips = []
-    for path, interval, name in wanted:
-        check_checkpoint(path, clip)
-        strips.append(segment_strip(path, images, interval, name, request.device))
-    return Drawing(
-        figure=draw_figure_10(images, labels, strips, clip.labels, request.start),
-        rows=figure_10_rows(labels, strips, clip.labels.num_classes, request.start),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Excerpt:
+    """Frames of a clip, and what segments them."""
+
+    data: ClipChoice
+    clip: str
+    """Its name; empty: the first that is long enough."""
+    start: int
+    """First frame, from 0; a keyframe."""
+    frames: int
+    """How many."""
+    interval: int
+    """Keyframe interval of the DCFM, frames."""
+    checkpoint: Path | None
+    """Of the DCFM; None: the packaged one."""
+    compare: tuple[Path, ...]
+    """Checkpoints shown per frame above it."""
+    device: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,42 +61,55 @@ class Strip:
     """Frames since the keyframe, 0 on it."""
 
 
-def segment_strip(
-    checkpoint: Path, images: Sequence[Image], interval: int, name: str, device: str = 'auto'
-) -> Strip:
-    """Segment the frames as the robot would; the first is a keyframe.
+def figure_10(excerpt: Excerpt | None) -> Drawing | str:
+    """Frames of a clip, their labels, and the masks of the DCFM and what it is compared with."""
+    if excerpt is None:
+        return 'it needs --root'
+    checkpoint = find_checkpoint(excerpt.checkpoint)
+    clip = _find_clip(excerpt)
+    shown = clip.frames[excerpt.start : excerpt.start + excerpt.frames]
+    images, labels = zip(*(read_frame(frame, clip.labels) for frame in shown), strict=True)
+    compared = [find_checkpoint(path) for path in excerpt.compare]
+    names = short_names(compared)
+    wanted = [(path, 1, f'{names[str(path)]}\nper frame') for path in compared]
+    wanted.append((checkpoint, 1, 'DCFM\nper frame'))
+    if excerpt.interval > 1:
+        wanted.append((checkpoint, excerpt.interval, f'DCFM\nK={excerpt.interval}'))
+    strips = []
+    for path, interval, name in wanted:
+        metadata = read_network_metadata(path)
+        clip.labels.check_classes(str(path), metadata.config.num_classes)
+        options = EngineOptions(device=excerpt.device, inference_height=metadata.image_height)
+        schedule = ScheduleOptions(keyframe_interval=interval)
+        engine = make_engine(load_network(path), options, schedule)
+        results = [engine.step(image, index) for index, image in enumerate(images)]
+        strips.append(Strip(name, [r.mask for r in results], [r.keyframe_age for r in results]))
+    return Drawing(
+        figure=_draw(images, labels, strips, clip.labels, excerpt.start),
+        rows=list(strip_rows(labels, strips, clip.labels.num_classes, excerpt.start)),
+    )
 
-    Args:
-        checkpoint: A .safetensors file.
-        images: RGB, F of (H, W, 3).
-        interval: Keyframe interval in frames; 1 makes every frame a keyframe.
-        name: For the row of the figure.
-        device: As in `SegmentationEngine`.
-    """
-    height = read_network_metadata(checkpoint).image_height
-    options = EngineOptions(device=device, inference_height=height)
-    schedule = ScheduleOptions(keyframe_interval=interval)
-    engine = make_engine(load_network(checkpoint), options, schedule)
-    results = [engine.step(image, index) for index, image in enumerate(images)]
-    return Strip(name, [r.mask for r in results], [r.keyframe_age for r in results])
+
+def _find_clip(excerpt: Excerpt) -> Clip:
+    end = excerpt.start + excerpt.frames
+    clips = excerpt.data.find()
+    named = [clip for clip in clips if excerpt.clip in ('', clip.name)]
+    if not named:
+        names = [clip.name for clip in clips]
+        listed = ', '.join(names[:20]) + (', ...' if len(names) > 20 else '')
+        raise ValueError(f'`clip` must be one of {listed}, got {excerpt.clip!r}')
+    for clip in named:
+        if len(clip.frames) >= end:
+            return clip
+    longest = max(len(clip.frames) for clip in named)
+    raise ValueError(f'`start` + `frames` must be at most {longest} here, got {end}')
 
 
-def draw_figure_10(
-    images: Sequence[Image],
-    labels: Sequence[Image | None],
-    strips: Sequence[Strip],
-    classes: LabelSet,
-    start: int = 0,
-) -> Figure:
-    """Rows: images, hand-made labels, and the masks of each strip; a column per frame.
-
-    Args:
-        images: RGB, F of (H, W, 3).
-        labels: Class ids, F of (H, W); None where a frame has no label.
-        strips: Masks of the same frames.
-        classes: Names and colours of the class ids.
-        start: Number of the first frame.
-    """
+def _draw(
+    images: Sequence[Image], labels: Sequence[Image | None], strips: Sequence[Strip],
+    classes: LabelSet, start: int,
+) -> Figure:  # fmt: skip
+    """Rows: images, labels, and the masks of each strip; a column per frame."""
     height, width = images[0].shape[:2]
     num_rows = 2 + len(strips)
     cell = 2.3
@@ -123,18 +130,13 @@ def draw_figure_10(
                 axes.set_xlabel(f'keyframe + {age}' if age else 'keyframe', fontsize=8)
     for axes in grid.ravel():
         axes.set(xticks=[], yticks=[])
-    names = ('image', 'label', *(strip.name for strip in strips))
-    for axes, name in zip(grid[:, 0], names, strict=True):
+    for axes, name in zip(grid[:, 0], ('image', 'label', *(s.name for s in strips)), strict=True):
         axes.set_ylabel(name, fontsize=9)
     masks = [label for label in labels if label is not None]
     masks += [mask for strip in strips for mask in strip.masks]
     handles = [
-        Patch(
-            facecolor=np.array(classes.palette[class_id]) / 255,
-            label=classes.class_names[class_id],
-        )
-        for class_id in sorted({int(i) for mask in masks for i in np.unique(mask)})
-        if class_id != UNLABELLED
+        Patch(facecolor=np.array(classes.palette[id_]) / 255, label=classes.class_names[id_])
+        for id_ in sorted({int(i) for mask in masks for i in np.unique(mask)} - {UNLABELLED})
     ]
     figure.legend(
         handles=handles, loc='outside lower center', ncols=min(8, len(handles)), fontsize=8,
@@ -143,31 +145,23 @@ def draw_figure_10(
     return figure
 
 
-def figure_10_rows(
-    labels: Sequence[Image | None], strips: Sequence[Strip], num_classes: int, start: int = 0
-) -> list[Row]:
-    """What the CSV of figure 10 says: how well each mask agrees with its label.
+def strip_rows(
+    labels: Sequence[Image | None], strips: Sequence[Strip], num_classes: int, start: int
+) -> Iterator[Row]:
+    """How well each mask agrees with its label, for the CSV.
 
     The mIoU of a frame is over the classes that its label has; None where it has no label.
     """
-    rows: list[Row] = []
     for strip in strips:
-        for index, (label, mask) in enumerate(zip(labels, strip.masks, strict=True)):
-            rows.append(
-                {
-                    'network': strip.name,
-                    'frame': start + index,
-                    'keyframe_age': strip.ages[index],
-                    **_agreement(mask, label, num_classes),
-                }
-            )
-    return rows
-
-
-def _agreement(mask: Image, label: Image | None, num_classes: int) -> Mapping[str, float | None]:
-    if label is None or (label == UNLABELLED).all():
-        return {'miou': None, 'pixel_accuracy': None}
-    confusion = ConfusionMatrix(num_classes)
-    confusion.update(mask, label)
-    accuracy = float((mask == label)[label != UNLABELLED].mean())
-    return {'miou': confusion.miou(absent='ignore'), 'pixel_accuracy': accuracy}
+        frames = zip(labels, strip.masks, strip.ages, strict=True)
+        for index, (label, mask, age) in enumerate(frames, start):
+            miou = accuracy = None
+            if label is not None and (label != UNLABELLED).any():
+                confusion = ConfusionMatrix(num_classes)
+                confusion.update(mask, label)
+                miou = confusion.miou(absent='ignore')
+                accuracy = float((mask == label)[label != UNLABELLED].mean())
+            yield {
+                'network': strip.name, 'frame': index, 'keyframe_age': age, 'miou': miou,
+                'pixel_accuracy': accuracy,
+            }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dcfm_ros.training.plots.rows import mean_frame_ms
+from dcfm_ros.training.plots.evaluations import mean_frame_ms
 from dcfm_ros.training.studies.published import TABLES, published, title
 
 ROWS = {
