@@ -1,7 +1,6 @@
-"""Trains and evaluates every variant of a study, several seeds each, and tables what came out.
+"""Trains and evaluates every variant of a study, several seeds each, and summarises them.
 
-Everything is kept in one folder per variant and seed; a study that is started again goes on where
-it stopped.
+Everything is kept in one folder per variant and seed, so that a study resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -55,12 +54,12 @@ def run_study(
         study: What to compare.
         configs: Training yamls, later ones on top of earlier ones.
         data: What to evaluate on; every figure is given for each.
-        output: Folder of all runs, `<output>/<variant>/seed_<n>`; other studies of the same
-            configuration may use it too and share the runs of the full model.
+        output: Folder of all runs, `<output>/<variant>/seed_<n>`; studies of the same
+            configuration may share it, and the full model in it.
         seeds: One training of every variant for each.
         jobs: Trainings at the same time on this machine.
-        ray_address: As in `workers.map_in_order`; a training takes a GPU of its own, if the
-            cluster has any and the yaml's accelerator is not 'cpu'.
+        ray_address: As in `map_in_order`; a training takes a GPU of its own, if the cluster has
+            any and the yaml's accelerator is not 'cpu'.
         threads: Of each training; None: the cores of this machine, shared out among the jobs.
 
     Returns:
@@ -93,15 +92,9 @@ def run_study(
         check_inputs(run, configs)
     for run in runs:
         claim(run)
-    results = map_in_order(
-        train_and_evaluate,
-        runs,
-        jobs,
-        ray_address,
-        'trainings',
-        threads=threads,
-        uses_gpu=base['trainer'].get('accelerator', 'auto') != 'cpu',
-    )
+    uses_gpu = base['trainer'].get('accelerator', 'auto') != 'cpu'
+    options = {'threads': threads, 'uses_gpu': uses_gpu}
+    results = map_in_order(train_and_evaluate, runs, jobs, ray_address, 'trainings', **options)
     return {
         'study': study.title,
         'columns': list(study.columns),
@@ -117,12 +110,12 @@ def _rows(
     study: Study, num_seeds: int, runs: Sequence[Run], results: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """A row per variant, over its seeds."""
-    records = [training_record(run.folder / WEIGHTS) for run in runs]
     rows: list[dict[str, Any]] = []
     for index, variant in enumerate(study.variants):
         own = slice(index * num_seeds, (index + 1) * num_seeds)
+        records = [training_record(run.folder / WEIGHTS) for run in runs[own]]
         row = {'variant': variant.name, 'published': dict(variant.published)}
-        row['training'] = summary(records[own], RECORDED)
+        row['training'] = summary(records, RECORDED)
         for name in results[0]:
             row[name] = summary([result[name] for result in results[own]], study.columns)
         rows.append(row)
@@ -147,19 +140,19 @@ def _evaluate(run: Run, name: str) -> dict[str, Any]:
     item, path, weights = run.data[name], run.folder / f'{name}.json', run.folder / WEIGHTS
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     evaluated = item.values() | {'weights': digest}
-    figures: dict[str, Any] = _read_json(path) if path.exists() else {}
+    figures: dict[str, Any] = {}
+    if path.exists():
+        figures = json.loads(path.read_text(encoding='utf-8'))
     if figures.get('evaluated') != evaluated:
+        options = Options(streaming=False)
+        threads = run.num_threads
         figures = evaluate_dataset(
-            weights,
-            item.choice,
-            [item.setting],
-            floors=False,
-            options=Options(streaming=False),
-            threads=run.num_threads,
+            weights, item.choice, [item.setting], floors=False, options=options, threads=threads
         )
         figures['evaluated'] = evaluated
         write_json(path, figures)
-    row = engine_row(figures) | {'notes': figures['notes']}
+    [row] = [row for row in figures['rows'] if row['schedule'] == 'fixed']
+    row = row | {'notes': figures['notes']}
     if run.by_age:
         if 'by_age' not in figures:
             height = read_network_metadata(weights).image_height or None
@@ -169,13 +162,3 @@ def _evaluate(run: Run, name: str) -> dict[str, Any]:
             write_json(path, figures)
         row['nonkey_loss'] = mean(values['loss'] for values in figures['by_age'].values())
     return row
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding='utf-8'))
-
-
-def engine_row(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of the engine at its keyframe interval among all rows of an evaluation."""
-    [row] = [row for row in figures['rows'] if row['schedule'] == 'fixed']
-    return dict(row)

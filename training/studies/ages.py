@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 import torch
 
 from dcfm_ros.images.preprocess import shrink
-from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.ablated_network import fuse
@@ -44,27 +41,26 @@ def loss_by_age(
     if not ages or min(ages) < 0:
         raise ValueError(f'`ages` must be numbers from 0, got {list(ages)}')
     confusion = {age: ConfusionMatrix(net.config.num_classes) for age in ages}
-    losses = dict.fromkeys(ages, 0.0)
-    pixels, frames = dict.fromkeys(ages, 0), dict.fromkeys(ages, 0)
+    losses, pixels, frames = (dict.fromkeys(ages, zero) for zero in (0.0, 0, 0))
     for clip in clips:
         common: list[torch.Tensor] = []  # of the newest frames, the last one first
         for frame in clip.frames:
             image, label = read_frame(frame, clip.labels)
-            independent = net.encode_independent(_to_input(net, image, height))
-            common.insert(0, net.encode_common(independent))
-            del common[max(ages) + 1 :]
+            shrunk = torch.from_numpy(shrink(image, height or 0)).to(next(net.parameters()))
+            independent = net.encode_independent(shrunk.permute(2, 0, 1)[None] / 255)
+            common = [net.encode_common(independent), *common[: max(ages)]]
             if label is None:
                 continue
+            truth = torch.from_numpy(label)[None].long().to(shrunk.device)
+            count = int((truth != UNLABELLED).sum())
             for age in ages:
                 if age < len(common):
-                    logits = _logits(net, common[age], independent, label.shape, age)
-                    truth = torch.from_numpy(label)[None].long().to(logits.device)
-                    count = int((truth != UNLABELLED).sum())
+                    fused = fuse(net, common[age], independent, is_keyframe=age == 0)
+                    logits = net.decode(fused, (label.shape[0], label.shape[1]))
                     losses[age] += float(cross_entropy(logits, truth)) * count
                     pixels[age] += count
                     frames[age] += 1
-                    prediction = logits.argmax(dim=1)[0].cpu().numpy()
-                    confusion[age].update(prediction, label)
+                    confusion[age].update(logits.argmax(dim=1)[0].cpu().numpy(), label)
     if missing := [age for age in ages if not pixels[age]]:
         raise ValueError(f'`ages` must be within the clips, nothing is labelled at {missing}')
     return {
@@ -75,15 +71,3 @@ def loss_by_age(
         }
         for age in ages
     }
-
-
-def _logits(
-    net: DCFM, common: torch.Tensor, independent: Independent, size: tuple[int, ...], age: int
-) -> torch.Tensor:
-    fused = fuse(net, common, independent, is_keyframe=age == 0)
-    return net.decode(fused, (size[0], size[1]))
-
-
-def _to_input(net: DCFM, image: NDArray[np.uint8], height: int | None) -> torch.Tensor:
-    shrunk = torch.from_numpy(shrink(image, height or 0))
-    return shrunk.to(next(net.parameters())).permute(2, 0, 1)[None] / 255

@@ -12,6 +12,11 @@ from typing import Any
 
 import yaml
 
+_FILE = resources.files('dcfm_ros.training.studies').joinpath('published.yaml')
+_TABLES: dict[str, dict[str, Any]] = yaml.safe_load(_FILE.read_text(encoding='utf-8'))
+TABLES = tuple(_TABLES)
+"""Names that `published` knows."""
+
 
 @cache
 def published(name: str) -> tuple[Any, ...]:
@@ -20,39 +25,18 @@ def published(name: str) -> tuple[Any, ...]:
     Raises:
         ValueError: If there is no such table; the message lists all.
     """
-    table = _table(name)
-    columns = table['columns']
+    if name not in _TABLES:
+        raise ValueError(f'`name` must be one of {", ".join(TABLES)}, got {name!r}')
+    columns = _TABLES[name]['columns']
     row_type = namedtuple('Row', columns)  # type: ignore[misc]
-    return tuple(row_type(*map(_in_code, columns, row)) for row in table['rows'])
+    return tuple(row_type(*map(_in_code, columns, row)) for row in _TABLES[name]['rows'])
 
 
 def title(name: str) -> str:
-    """What a published table is about, and its number in the paper.
-
-    Raises:
-        ValueError: If there is no such table.
-    """
-    return str(_table(name)['title'])
-
-
-def _table(name: str) -> dict[str, Any]:
-    tables = _tables()
-    if name not in tables:
-        raise ValueError(f'`name` must be one of {", ".join(tables)}, got {name!r}')
-    return tables[name]
-
-
-@cache
-def _tables() -> dict[str, dict[str, Any]]:
-    path = resources.files('dcfm_ros.training.studies').joinpath('published.yaml')
-    loaded: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding='utf-8'))
-    return loaded
+    """What a published table is about, and its number in the paper."""
+    return str(_TABLES[name]['title'])
 
 
 def _in_code(column: str, value: Any) -> Any:
     """Per cent, as printed, to a fraction; rounded, so that 44.8 % is 0.448 and not 0.4479..9."""
     return round(value / 100, 6) if column.startswith(('miou', 'wiou', 'mvc')) else value
-
-
-TABLES = tuple(_tables())
-"""Names that `published` knows."""

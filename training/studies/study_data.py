@@ -62,11 +62,10 @@ class EvaluationData:
         clips = self.choice.find()
         labels = clips[0].labels
         if labels.num_classes != trained.num_classes:
-            text = (
-                f'{trained.num_classes} classes of {trained.name}, or be read as them (`classes`)'
-            )
+            expected = f'{trained.num_classes} classes of {trained.name}'
             found = f'the {labels.num_classes} of {labels.name} in {self.choice.root}'
-            raise ValueError(f'`data` must have the {text}, got {found}')
+            text = f'`data` must have the {expected}, or be read as them (`classes`), got {found}'
+            raise ValueError(text)
         oldest = max((clip.labelled[-1] for clip in clips if clip.labelled), default=-1)
         # A training may well validate on stills, which are keyframes only.
         needed = min(self.interval - 1, 1) if self.choice.hold_out_share is None else 0
@@ -83,20 +82,18 @@ def named(data: Sequence[EvaluationData]) -> dict[str, EvaluationData]:
         ValueError: If two of the data are the same.
     """
     roots: dict[str, list[Path]] = {}
-    names = []
     for item in data:
-        name = f'{item.choice.dataset}_{_part(item.choice)}_k{item.interval}_{item.mode}'
-        roots.setdefault(name, []).append(item.choice.root)
-        names.append(name)
+        roots.setdefault(_name(item), []).append(item.choice.root)
     result = {}
-    for name, item in zip(names, data, strict=True):
-        own = item.choice.root.relative_to(os.path.commonpath(roots[name]))
-        result['-'.join([name, *own.parts])] = item
+    for item in data:
+        own = item.choice.root.relative_to(os.path.commonpath(roots[_name(item)]))
+        result['-'.join([_name(item), *own.parts])] = item
     if len(result) < len(data):
         raise ValueError(f'`data` must differ from each other, got only {", ".join(result)}')
     return result
 
 
-def _part(choice: ClipChoice) -> str:
-    share = choice.hold_out_share
-    return choice.split if share is None else f'{choice.split}_held_{share:g}'
+def _name(item: EvaluationData) -> str:
+    choice, share = item.choice, item.choice.hold_out_share
+    held = '' if share is None else f'_held_{share:g}'
+    return f'{choice.dataset}_{choice.split}{held}_k{item.interval}_{item.mode}'

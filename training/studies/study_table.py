@@ -28,15 +28,15 @@ def training_record(weights: Path) -> dict[str, Any]:
 
 def summary(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, Any]:
     """Mean, standard deviation and values of every column, over the runs of a variant."""
-    figures = {}
+    figures: dict[str, Any] = {}
     for column in columns:
-        values = [math.nan if row.get(column) is None else float(row[column]) for row in rows]
-        known = not any(map(math.isnan, values))
-        figures[column] = {
-            'mean': mean(values) if known else None,
-            'std': stdev(values) if known and len(values) > 1 else 0.0 if known else None,
-            'values': values if known else [row.get(column) for row in rows],
-        }
+        values = [row.get(column) for row in rows]
+        known = [float(value) for value in values if value is not None]
+        if len(known) < len(values) or any(map(math.isnan, known)):
+            figures[column] = {'mean': None, 'std': None, 'values': values}
+        else:
+            std = stdev(known) if len(known) > 1 else 0.0
+            figures[column] = {'mean': mean(known), 'std': std, 'values': known}
     return figures
 
 

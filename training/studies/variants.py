@@ -17,8 +17,9 @@ import yaml
 from dcfm_ros.training.ablated_network import SWITCHES
 from dcfm_ros.training.studies.published import published, title
 
-SEGMENTATION = {'CE': 'ce', 'CE+Dice': 'ce_dice', 'OhemCE': 'ohem'}
-DISTANCE = {'MSE': 'mse', 'L1': 'l1'}
+# Rows of Table VII that are not the default.
+_SEGMENTATION = {'CE+Dice': 'ce_dice', 'OhemCE': 'ohem'}
+_DISTANCE = {'L1': 'l1'}
 
 
 @dataclass(frozen=True)
@@ -59,31 +60,29 @@ def study(name: str) -> Study:
 
     Args:
         name: 'decomposition' (Table V), 'losses' (VI), 'loss_types' (VII), 'gaps' (the paper's
-            pairs, direct neighbours, or age-matched ones), or a folder with a yaml per variant
-            (see `read_study`).
+            pairs, direct neighbours, or age-matched ones), or a folder for `read_study`.
 
     Raises:
         ValueError: If there is no such study, or the folder holds none.
     """
-    if name not in STUDIES:
-        if Path(name).is_dir():
-            return read_study(Path(name))
-        known = ', '.join(STUDIES)
-        raise ValueError(f'`name` must be one of {known}, or a folder of variants, got {name!r}')
     if name == 'gaps':
         return _GAPS
-    table, columns = _TABLES[name]
-    rows = published(table)
-    variants = tuple(_variant(name, row, columns) for row in rows)
-    return Study(title(table), columns, variants)
+    if name in _TABLES:
+        table, columns = _TABLES[name]
+        rows = [_variant(name, row, columns) for row in published(table)]
+        return Study(title(table), columns, tuple(rows))
+    if Path(name).is_dir():
+        return read_study(Path(name))
+    known = ', '.join(STUDIES)
+    raise ValueError(f'`name` must be one of {known}, or a folder of variants, got {name!r}')
 
 
 def read_study(folder: Path) -> Study:
-    """Read a study of one's own: every yaml of a folder is a variant, in order of their names.
+    """Read a study from a folder: every yaml is a variant, in order of their names.
 
-    A yaml holds what is changed in the training's; an empty one is the full model. Its first line,
-    if that is a comment, is the name of the variant, else the name of the file is. The first line
-    of README.md is the title, else the name of the folder is.
+    A yaml holds what it changes in the training's; an empty one is the full model. The variant is
+    named by a comment in the first line, else by the file; the study by the first line of
+    README.md, else by the folder.
 
     Raises:
         ValueError: If there is no yaml, one is not a table of changes, or two would be trained in
@@ -102,7 +101,8 @@ def read_study(folder: Path) -> Study:
     readme = folder / 'README.md'
     lines = readme.read_text(encoding='utf-8').splitlines() if readme.is_file() else []
     name = _heading(lines) or folder.resolve().name
-    return Study(name, ('miou', 'miou_key', 'miou_nonkey', 'mvc8'), variants, 4, 'past')
+    columns = ('miou', 'miou_key', 'miou_nonkey', 'mvc8')
+    return Study(name, columns, variants, interval=4, mode='past')
 
 
 def _read_variant(path: Path) -> Variant:
@@ -123,26 +123,24 @@ def _heading(lines: Sequence[str]) -> str:
 
 
 def _variant(study_name: str, row: Any, columns: tuple[str, ...]) -> Variant:
-    figures = {column: getattr(row, column) for column in columns}
+    """A row of a table of the paper."""
+    changes: dict[str, dict[str, Any]]
     if study_name == 'decomposition':
-        off = [name for name in SWITCHES if not getattr(row, name)]
+        off = [switch for switch in SWITCHES if not getattr(row, switch)]
         name = ', '.join(f'without {_words(switch)}' for switch in off) or 'full model'
-        changes: dict[str, Any] = {'model': {'net': dict.fromkeys(off, False)}} if off else {}
-        return Variant(name, changes, figures)
-    if study_name == 'losses':
+        changes = {'net': dict.fromkeys(off, False)}
+    elif study_name == 'losses':
         terms = {'keyframe': 'L_I', 'nonkey': 'L_B', 'consistency': 'L_con'}
-        on = {term: getattr(row, f'{term}_loss') for term in terms}
-        off = [term for term in terms if not on[term]]
-        changes = {'model': {'loss': dict.fromkeys(off, 0.0)}} if off else {}
-        return Variant(' + '.join(terms[term] for term in terms if on[term]), changes, figures)
-    kinds = {
-        'segmentation': SEGMENTATION[row.segmentation_loss],
-        'distance': DISTANCE[row.consistency_loss],
-    }
-    default = {'segmentation': 'ce', 'distance': 'mse'}
-    changed = {key: value for key, value in kinds.items() if value != default[key]}
-    name = f'{row.segmentation_loss}, {row.consistency_loss}'
-    return Variant(name, {'model': {'loss': changed}} if changed else {}, figures)
+        off = [term for term in terms if not getattr(row, f'{term}_loss')]
+        name = ' + '.join(sign for term, sign in terms.items() if term not in off)
+        changes = {'loss': dict.fromkeys(off, 0.0)}
+    else:
+        name = f'{row.segmentation_loss}, {row.consistency_loss}'
+        segmentation = _SEGMENTATION.get(row.segmentation_loss)
+        kinds = {'segmentation': segmentation, 'distance': _DISTANCE.get(row.consistency_loss)}
+        changes = {'loss': {key: kind for key, kind in kinds.items() if kind}}
+    printed = {column: getattr(row, column) for column in columns}
+    return Variant(name, {'model': changes} if any(changes.values()) else {}, printed)
 
 
 def _words(switch: str) -> str:
@@ -160,21 +158,23 @@ STUDIES = (*_TABLES, 'gaps')
 """Names that `study` knows beside folders."""
 
 
-def _gaps(intervals: tuple[int, ...]) -> dict[str, Any]:
-    return {
-        'data': {
-            'gaps': {
-                'class_path': 'dcfm_ros.training.pairs.gaps.AgeMatchedGaps',
-                'init_args': {'keyframe_intervals': list(intervals)},
-            }
-        }
-    }
-
-
 _GAPS = Study(
     'Pairs: direct neighbours (the paper) or the ages that a keyframe interval of 6 produces',
     ('miou', 'miou_nonkey', 'nonkey_loss', 'mvc8'),
-    (Variant('neighbours (paper)'), Variant('age-matched, K = 6', _gaps((6,)))),
+    (
+        Variant('neighbours (paper)'),
+        Variant(
+            'age-matched, K = 6',
+            {
+                'data': {
+                    'gaps': {
+                        'class_path': 'dcfm_ros.training.pairs.gaps.AgeMatchedGaps',
+                        'init_args': {'keyframe_intervals': [6]},
+                    }
+                }
+            },
+        ),
+    ),
     interval=6,
     mode='past',
 )

@@ -90,5 +90,3 @@ def test_full_model_is_the_same_in_every_table() -> None:
 def test_unknown_table_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"table2_vspw.*got 'table10'"):
         published('table10')
-    with pytest.raises(ValueError, match='datasets'):
-        title('table10')
