@@ -141,7 +141,7 @@ def _draw(axes: Any, points: Sequence[Point], colour: ScalarMappable | None) -> 
     low, high = min(fps) / 1.5, max(fps) * 1.9
     axes.set_xscale('log')
     ticks = [tick for tick in _TICKS if low <= tick <= high]
-    axes.set_xticks(ticks, map(str, ticks))
+    axes.set_xticks(ticks, list(map(str, ticks)))
     axes.minorticks_off()
     margin = 0.08 * (max(miou) - min(miou))
     axes.set(xlim=(low, high), ylim=(min(miou) - margin, max(miou) + margin))

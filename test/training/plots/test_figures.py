@@ -103,8 +103,8 @@ def test_figures_1_and_6_plot_the_published_numbers(without_inputs: Path) -> Non
             read_csv(without_inputs / f'figure_{name}.csv'), published('table2_vspw'), strict=True
         ):
             assert (row['method'], row['backbone']) == (wanted.method, wanted.backbone)
-            told = [float(row[key]) for key in ('fps', 'miou', 'mvc8', 'params_m')]
-            assert told == [wanted.fps, wanted.miou, wanted.mvc8, wanted.params_m]
+            plotted = [float(row[key]) for key in ('fps', 'miou', 'mvc8', 'params_m')]
+            assert plotted == [wanted.fps, wanted.miou, wanted.mvc8, wanted.params_m]
     for row, wanted in zip(
         read_csv(without_inputs / 'figure_6b.csv'), published('table3_cityscapes'), strict=True
     ):
@@ -141,15 +141,15 @@ def test_own_evaluations_of_the_dataset_lie_over_the_published(tmp_path: Path) -
 
 
 def test_figure_without_its_inputs_is_left_out_with_the_reason(without_inputs: Path) -> None:
-    told = json.loads((without_inputs / 'figures.json').read_text())['figures']
-    status = {entry['figure']: entry['status'] for entry in told}
+    entries = json.loads((without_inputs / 'figures.json').read_text())['figures']
+    status = {entry['figure']: entry['status'] for entry in entries}
     assert tuple(status) == NAMES == tuple(FIGURES)
     made = [name for name in NAMES if status[name] == 'made']
     assert made == ['1', '6a', '6b']
     assert [path.stem for path in sorted(without_inputs.glob('*.png'))] == [
         f'figure_{name}' for name in made
     ]
-    reasons = {e['figure']: e['note'] for e in told if e['status'] == 'left out'}
+    reasons = {e['figure']: e['note'] for e in entries if e['status'] == 'left out'}
     assert set(reasons) == {'9', '10', 'curves'}
     assert reasons['curves'] == 'it needs --training'
     assert reasons['10'] == 'it needs --root'

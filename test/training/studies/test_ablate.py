@@ -128,7 +128,7 @@ def test_title_of_a_folder_is_the_first_line_of_its_readme(own):
         ({'Full': 'c: 1', 'a': ''}, 'got .*Full.yaml and .*a.yaml'),
     ],
 )
-def test_folders_that_are_no_study_are_refused(own, files, message):
+def test_folders_without_a_study_are_refused(own, files, message):
     with pytest.raises(ValueError, match=message):
         study(str(own(**files)))
 
@@ -149,20 +149,17 @@ def evaluation_data(root, **changes):
     return EvaluationData(choice=ClipChoice(dataset='camvid', root=Path(root), **changes), **own)
 
 
-def test_names_tell_roots_apart_only_where_they_must():
-    assert list(named([evaluation_data('a'), evaluation_data('a', split='test')])) == [
-        'camvid_val_k2_past', 'camvid_test_k2_past',
-    ]  # fmt: skip
-    assert list(named([evaluation_data('day/a'), evaluation_data('night/a')])) == [
-        'camvid_val_k2_past-day-a', 'camvid_val_k2_past-night-a',
-    ]  # fmt: skip
-
-
-def test_names_tell_what_is_held_out():
-    data = [evaluation_data('a', hold_out_share=share) for share in (None, 0.1, 0.25)]
-    assert list(named(data)) == [
-        'camvid_val_k2_past', 'camvid_val_held_0.1_k2_past', 'camvid_val_held_0.25_k2_past',
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ('data', 'ends'),
+    [
+        ([{}, {'split': 'test'}], ['val_k2_past', 'test_k2_past']),
+        ([{'root': 'day/a'}, {'root': 'night/a'}], ['val_k2_past-day-a', 'val_k2_past-night-a']),
+        ([{}, {'hold_out_share': 0.1}], ['val_k2_past', 'val_held_0.1_k2_past']),
+    ],
+)
+def test_names_tell_data_apart(data, ends):
+    items = [evaluation_data(**{'root': 'a'} | changes) for changes in data]
+    assert list(named(items)) == [f'camvid_{end}' for end in ends]
 
 
 def test_only_held_out_data_may_have_nothing_but_keyframes(camvid):
@@ -203,35 +200,38 @@ def test_intervals_and_modes_that_do_not_exist_are_refused(camvid):
         evaluation_data(camvid, mode='future')
 
 
-def test_study_says_how_it_is_evaluated(monkeypatch, tmp_path):
-    asked = {}
+@pytest.fixture
+def asked(monkeypatch):
+    """What `dcfm ablate` asks for to be evaluated; nothing is trained."""
+    found = []
 
     def run(chosen, configs, data, *arguments):
-        asked[chosen.columns] = [(item.interval, item.mode, item.choice.classes) for item in data]
-        return {'study': '', 'columns': [], 'data': {}, 'notes': ['of it'], 'rows': []}
-
-    monkeypatch.setattr('dcfm_ros.training.studies.ablate.run_study', run)
-    ablate('gaps', ['camvid:a:val'], output=tmp_path)
-    ablate('losses', ['camvid:a:val'], output=tmp_path)
-    ablate('decomposition', ['camvid:a:val'], output=tmp_path, interval=3, classes='camvid')
-    assert list(asked.values()) == [
-        [(6, 'past', None)],
-        [(2, 'both', None)],
-        [(3, 'both', 'camvid')],
-    ]
-
-
-def test_command_evaluates_on_what_is_held_out(monkeypatch, tmp_path, own, capsys):
-    asked = []
-
-    def run(chosen, configs, data, *arguments):
-        asked.extend((i.choice.split, i.choice.hold_out_share, i.mode) for i in data)
+        for item in data:
+            choice = item.choice
+            found.append(
+                (choice.split, choice.hold_out_share, choice.classes, item.interval, item.mode)
+            )
         return {'study': chosen.title, 'columns': [], 'data': {}, 'notes': ['of it'], 'rows': []}
 
     monkeypatch.setattr('dcfm_ros.training.studies.ablate.run_study', run)
+    return found
+
+
+def test_study_says_how_it_is_evaluated(asked, tmp_path):
+    ablate('gaps', ['camvid:a:val'], output=tmp_path)
+    ablate('losses', ['camvid:a:val'], output=tmp_path)
+    ablate('decomposition', ['camvid:a:val'], output=tmp_path, interval=3, classes='camvid')
+    assert asked == [
+        ('val', None, None, 6, 'past'),
+        ('val', None, None, 2, 'both'),
+        ('val', None, 'camvid', 3, 'both'),
+    ]
+
+
+def test_command_evaluates_on_what_is_held_out(asked, tmp_path, own, capsys):
     folder = str(own(a=''))
     ablate(folder, ['camvid:a:train:0.1', 'camvid:a:val'], output=tmp_path / 'out')
-    assert asked == [('train', 0.1, 'past'), ('val', None, 'past')]
+    assert asked == [('train', 0.1, None, 4, 'past'), ('val', None, None, 4, 'past')]
     assert 'note: of it' in capsys.readouterr().out
     assert json.loads((tmp_path / 'out/mine.json').read_text())['study'] == 'mine'
     for text in ('camvid:a', 'a:b:c:0.1:d'):
@@ -243,7 +243,7 @@ def test_command_evaluates_on_what_is_held_out(monkeypatch, tmp_path, own, capsy
 
 @pytest.fixture(scope='module')
 def camvid(tmp_path_factory):
-    """Four training frames that are no neighbours and a dense clip of six, 64x64."""
+    """Four training frames that are not neighbours and a dense clip of six, 64x64."""
     root = tmp_path_factory.mktemp('camvid')
     rng = np.random.default_rng(0)
     for split, count in (('train', 4), ('val', 6)):
@@ -347,7 +347,7 @@ def test_table_shows_the_published_figures_beside_ours(done):
     assert '0.450' not in other
 
 
-def test_figures_tell_of_the_trainings(done):
+def test_figures_record_the_trainings(done):
     (_, _, _, output, _), figures = done
     full, other = (row['training'] for row in figures['rows'])
     assert full['steps'] == {'mean': 5.0, 'std': 0.0, 'values': [5.0]}
