@@ -205,7 +205,8 @@ def test_every_file_writes_into_a_folder_of_its_own():
         values = yaml.safe_load(path.read_text())
         folders[path.stem] = values.get('export', {}).get('folder')
         assert not set(values.get('trainer', {})) & {'default_root_dir', 'plugins'}
-    assert folders.pop('image_baseline') is None
+    for overlay in ('image_baseline', 'ablation_cityscapes'):
+        assert folders.pop(overlay) is None
     assert None not in folders.values()
     assert len(set(folders.values())) == len(folders)
 
