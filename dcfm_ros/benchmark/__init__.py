@@ -1,7 +1,6 @@
 """`dcfm bench`: ``run`` times ``rivals`` by ``interleave``; ``sections`` turns that into tables.
 
 ``plain_order`` is the paper's order of operations, ``image_network`` the same backbone per frame;
-``operations`` counts multiply-adds; ``memory``, ``node_share`` and ``transport`` watch processes
-of their own. Uses ``engine``, ``recordings``, ``synthetic``, ``training.studies``, and ``play``
-for what needs ROS.
+``memory``, ``node_share`` and ``transport`` watch processes of their own. Uses ``engine``,
+``recordings``, ``synthetic``, and ``play`` for what needs ROS.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 import json
 import os
@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dcfm_ros.benchmark.frames import read_frames
-from dcfm_ros.benchmark.load_model import load_model
+from dcfm_ros.benchmark.inputs import load_model, read_frames
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 
-SAMPLES = 10
+_SAMPLES = 10
 _DRIVE_FRAMES = 24
 """Frames that are played again and again; few, because the process keeps them."""
 
@@ -31,20 +30,18 @@ def engine_memory(
     frames: int,
     options: EngineOptions,
     interval: int = 6,
-    on_sample: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Run an engine over frames in a process of its own and watch its memory.
 
     Args:
         model: As in `load_model`.
         size: (H, W) of the frames.
-        frames: How many, at least `SAMPLES`.
+        frames: How many, at least `_SAMPLES`.
         options: How the network is run.
         interval: Keyframe interval, frames.
-        on_sample: Called for every sample, `SAMPLES` + 1 times.
 
     Returns:
-        What was run, and in MB: 'loaded_mb' (before the first frame), 'rss_mb' (`SAMPLES` samples
+        What was run, and in MB: 'loaded_mb' (before the first frame), 'rss_mb' (`_SAMPLES` samples
         of the resident memory), 'growth_mb' (see `growth`), 'peak_rss_mb' (sampled every 50 ms)
         and 'peak_gpu_mb', None on the CPU.
 
@@ -53,10 +50,9 @@ def engine_memory(
     """
     from dcfm_ros.play.process_meter import ProcessMeter
 
-    if frames < SAMPLES:
-        raise ValueError(f'`frames` must be at least {SAMPLES}, got {frames}')
+    if frames < _SAMPLES:
+        raise ValueError(f'`frames` must be at least {_SAMPLES}, got {frames}')
     run = {'model': model, 'frames': frames, 'interval': interval, 'engine': asdict(options)}
-    samples = []
     with tempfile.TemporaryDirectory() as folder:
         drive = Path(folder) / 'drive.npy'
         np.save(drive, np.stack([f.image for f in read_frames(None, size, _DRIVE_FRAMES)]))
@@ -66,9 +62,7 @@ def engine_memory(
             ProcessMeter(child.pid) as meter,
         ):
             assert child.stdout is not None
-            for line in child.stdout:
-                samples.append(json.loads(line))
-                on_sample()
+            samples = [json.loads(line) for line in child.stdout]
     if child.returncode:
         raise RuntimeError(f'the engine of `{model}` ended with {child.returncode}')
     loaded, *resident = (sample['rss_mb'] for sample in samples)
@@ -102,7 +96,7 @@ def main() -> None:
         ScheduleOptions(keyframe_interval=run['interval'], max_time_gap_s=0),
     )
     _print_sample(engine.backend.device)
-    ends = np.linspace(0, run['frames'], SAMPLES + 1).round().astype(int)[1:].tolist()
+    ends = np.linspace(0, run['frames'], _SAMPLES + 1).round().astype(int)[1:].tolist()
     for index in range(run['frames']):
         engine.step(images[index % len(images)], index)
         if index + 1 in ends:

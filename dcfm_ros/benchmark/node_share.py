@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 import tempfile
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.benchmark.frames import read_frames
+from dcfm_ros.benchmark.inputs import read_frames
 from dcfm_ros.benchmark.memory import growth
 from dcfm_ros.benchmark.ratios import Bar
 
@@ -26,9 +25,7 @@ def measure_node_share(
     size: tuple[int, int] = (480, 640),
     *,
     device: str = 'auto',
-    backend: str = 'auto',
     interval: int = 6,
-    on_frame: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Play frames to a node of its own over DDS, each when the last one is answered.
 
@@ -37,9 +34,7 @@ def measure_node_share(
         frames: How many.
         size: (H, W) of the frames.
         device: Parameter of the node.
-        backend: Parameter of the node.
         interval: Keyframe interval of the node, frames.
-        on_frame: Called for every answered frame.
 
     Returns:
         `summarise`d times of the frames, whether the share meets its bar, and 'growth_mb' of the
@@ -58,7 +53,6 @@ def measure_node_share(
         'checkpoint': str(find_checkpoint(model).resolve()),
         'keyframe_interval': interval,
         'device': device,
-        'backend': backend,
     }
     images = [frame.image for frame in read_frames(None, size, _DRIVE_FRAMES)]
     memory_mb: list[float] = []
@@ -70,7 +64,6 @@ def measure_node_share(
         def on_mask(index: int, mask: NDArray[np.uint8]) -> None:
             if sample := take_sample(process.pid):
                 memory_mb.append(sample.memory_mb)
-            on_frame()
 
         played = (
             PlayedFrame(image=images[i % len(images)], stamp_ns=(i + 1) * 33_000_000)

@@ -42,21 +42,16 @@ class PlainFuse(nn.Module):
         return DeepState(F.relu(fuse.norm(fuse.fuse(torch.cat(parts[::-1], dim=1)))))
 
 
-def plain_network(net: DCFM) -> DCFM:
-    """A copy of `net` with all stages in the plain order."""
-    plain = copy.deepcopy(net).eval().requires_grad_(False)
-    fuse = getattr(plain.encoder, 'fuse', None)
-    if isinstance(fuse, AllMLPFuse):
-        plain.encoder.fuse = PlainFuse(fuse)
-    return plain
-
-
 class PlainOrder:
     """Runs a network as the paper describes it, frame by frame, in float32."""
 
     def __init__(self, net: DCFM, device: torch.device) -> None:
+        plain = copy.deepcopy(net).eval().requires_grad_(False)
+        fuse = getattr(plain.encoder, 'fuse', None)
+        if isinstance(fuse, AllMLPFuse):
+            plain.encoder.fuse = PlainFuse(fuse)
         # Not in the paper, but the faster layout for the plain order too.
-        self.net = plain_network(net).to(device).to(memory_format=torch.channels_last)
+        self.net = plain.to(device).to(memory_format=torch.channels_last)
         self._device = device
 
     @torch.inference_mode()

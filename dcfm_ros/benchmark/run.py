@@ -9,17 +9,13 @@ import math
 from typing import Any
 
 from dcfm_ros.backends.device import resolve_device
-from dcfm_ros.benchmark.frames import Progress, read_frames, silent
+from dcfm_ros.benchmark.inputs import Progress, load_model, read_frames, silent
 from dcfm_ros.benchmark.interleave import Record, measure
-from dcfm_ros.benchmark.load_model import load_model
 from dcfm_ros.benchmark.memory import engine_memory
-from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_plain
-from dcfm_ros.benchmark.paper_tables import paper_tables
 from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
 from dcfm_ros.benchmark.rivals import engine_rivals, plain_rivals
 from dcfm_ros.keyframes.options import EngineOptions
 from dcfm_ros.machine import machine
-from dcfm_ros.models.dcfm import DCFM
 
 _WARM_UP = 6
 _MOST_FRAMES = 1000
@@ -90,9 +86,8 @@ def run_bench(
         say: Takes a line on every row that is left out, and why.
 
     Returns:
-        'machine', 'frames', 'networks' (parameters, multiply-adds), 'rows', 'ratios' (by model and
-        backend, or pair of backends), 'checks' (all ratios, with their bars), 'tables' (II, VIII,
-        IX of the paper) and 'notes' (what was left out).
+        'machine', 'frames', 'networks', 'rows', 'ratios' (by model and backend, or pair of
+        backends), 'checks' (all ratios, with their bars) and 'notes' (what was left out).
 
     Raises:
         FileNotFoundError: If a model or input does not exist.
@@ -117,11 +112,11 @@ def run_bench(
         'rows': [],
         'ratios': {},
         'checks': [],
-        'tables': {'II': [], 'VIII': [], 'IX': []},
         'notes': [],
     }
     for model, net in nets.items():
-        network = _describe(model, net, options.size)
+        facts = {name: getattr(net.config, name) for name in ('backbone', 'num_classes', 'head')}
+        network: dict[str, Any] = {'model': model, **facts}
         figures['networks'].append(network)
         rivals = plain_rivals(net, str(device), frames)
         for engine in options.engines():
@@ -131,17 +126,10 @@ def run_bench(
         for note in notes:
             say(note)
         figures['notes'] += notes
-        rows = {
-            record.rival: {'model': model, 'size': size, **record.row()} for record in measured
-        }
-        figures['rows'] += rows.values()
+        figures['rows'] += [{'model': model, 'size': size, **r.row()} for r in measured]
         figures['ratios'][model] = ratios = _ratios(measured)
         precisions = {r.rival.backend: r.rival.precision for r in measured if not r.rival.is_plain}
         figures['checks'] += _checks(network, ratios, precisions, figures)
-        for backend in _backends(measured):
-            own = [row for r, row in rows.items() if r.is_plain or r.backend == backend]
-            for number, table in paper_tables(network, backend, own, options.intervals).items():
-                figures['tables'][number] += table
     return figures
 
 
@@ -152,34 +140,16 @@ def without_failures(records: Sequence[Record]) -> tuple[list[Record], list[str]
     return [record for record in records if not record.rival.failure()], notes
 
 
-def measure_memory(
-    options: BenchOptions, frames: int, on_sample: Callable[[], None] = lambda: None
-) -> list[dict[str, Any]]:
+def measure_memory(options: BenchOptions, frames: int) -> list[dict[str, Any]]:
     """`engine_memory` of every network in every backend, amortised over the longest interval."""
     interval = max(options.intervals)
     return [
         engine_memory(
-            model,
-            options.size,
-            frames,
-            replace(engine, execution='amortised'),
-            interval,
-            on_sample,
+            model, options.size, frames, replace(engine, execution='amortised'), interval
         )
         for model in options.models
         for engine in options.engines()
     ]
-
-
-def _describe(model: str, net: DCFM, size: tuple[int, int]) -> dict[str, Any]:
-    return {
-        'model': model,
-        'backbone': net.config.backbone,
-        'num_classes': net.config.num_classes,
-        'head': net.config.head,
-        'params_m': count_parameters(net),
-        'gmacs': {'plain': count_plain(net, size), 'engine': count_engine(net, size)},
-    }
 
 
 def _ratios(records: Sequence[Record]) -> dict[str, dict[str, float]]:

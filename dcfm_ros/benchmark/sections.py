@@ -27,21 +27,12 @@ def sections(figures: Mapping[str, Any]) -> Iterator[Section]:
     rows = figures['rows']
     left_out = ('stage_ms', 'size', 'frames')
     yield Section('Times', [_without(row, left_out) for row in rows], _TIMES)
-    stages = [{**_named(row), **row['stage_ms']} for row in rows]
+    names = ('model', 'backend', 'what')
+    stages = [{**{name: row[name] for name in names}, **row['stage_ms']} for row in rows]
     if notes := figures.get('notes'):
         yield Section('Left out', [{'row': note} for note in notes])
     yield Section('Stages', stages, 'Medians of the frames that have the stage, ms.')
     yield Section('Ratios', figures['checks'], _RATIOS)
-    tables = figures['tables']
-    yield Section('Parameters, speed and multiply-adds (Table II)', tables['II'], _COSTS)
-    yield Section('Time per stage, ms (Table VIII)', tables['VIII'], _STAGES)
-    yield Section('B mode and P mode, K=2 (Table IX)', tables['IX'], _MODES)
-    counts = [
-        {'model': network['model'], 'count': count, **values}
-        for network in figures['networks']
-        for count, values in (('parameters, millions', network['params_m']), *_gmacs(network))
-    ]
-    yield Section('Parameters and multiply-adds', counts, _OPERATIONS)
     if memory := figures.get('memory'):
         yield Section('Memory of the engine', [_without(run, ('rss_mb',)) for run in memory])
     if share := figures.get('node_share'):
@@ -94,17 +85,8 @@ def cell(value: Any) -> str:
     return '-' if value is None else str(value)
 
 
-def _named(row: Row) -> dict[str, Any]:
-    return {name: row[name] for name in ('model', 'backend', 'what')}
-
-
 def _without(row: Row, names: Sequence[str]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in names}
-
-
-def _gmacs(network: Row) -> Iterator[tuple[str, Row]]:
-    yield 'multiply-adds in the plain order, 1e9', network['gmacs']['plain']
-    yield 'multiply-adds as run, 1e9', network['gmacs']['engine']
 
 
 def _spread(share: Row) -> Iterator[dict[str, Any]]:
@@ -123,25 +105,6 @@ _TIMES = (
 _RATIOS = (
     'Medians of the ratios frame by frame; of streams (`*_k<interval>`), ratios of means. '
     '`paper`: the same on its V100.'
-)
-_COSTS = (
-    '`gmacs`: 1e9 multiply-adds as the engine runs them; `gmacs_plain`: in the plain order. The '
-    'paper prints them as FLOPs and counts fusion and head of a keyframe twice, as of a frame '
-    'between two keyframes; so does `gmacs_plain_twice`. Videos in B mode: one keyframe and K-1 '
-    'others. SegFormer is the row `image_baseline`. The printed figures are of 480x853 on one '
-    'V100; their counts include normalisations.'
-)
-_STAGES = (
-    "The paper's head resizes the logits, and its total has no argmax. The engine fuses in its "
-    'decoder and resizes in its mask: compare `fusion to mask`. Non-key frames in B mode.'
-)
-_MODES = (
-    'Latency of B mode: the wait for the next keyframe of a camera at 15 Hz, and that keyframe; '
-    'of P mode: a keyframe. The printed latencies of MiT-B5 do not agree with Table VIII.'
-)
-_OPERATIONS = (
-    'Of convolutions and linear maps; `attention`: products of attention in both encoders, in '
-    'none of the other figures.'
 )
 _SHARE = (
     '`latency_ms`: from the callback to the published mask; `wait_ms`: for the worker; '

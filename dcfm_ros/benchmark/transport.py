@@ -5,7 +5,7 @@ It shows what the middleware loses; the node itself is measured by `dcfm replay 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import json
 from pathlib import Path
 import subprocess
@@ -20,16 +20,8 @@ SIZES = ((480, 640), (720, 1280), (1080, 1920))
 """(H, W) of the images, rgb8."""
 
 
-def rows_of(sizes: Sequence[tuple[int, int]] = SIZES) -> int:
-    """Rows of the table: reliable and best effort, with and without the profile."""
-    return 4 * len(sizes)
-
-
 def measure_transport(
-    frames: int,
-    rate_hz: float = 30.0,
-    sizes: Sequence[tuple[int, int]] = SIZES,
-    on_row: Callable[[], None] = lambda: None,
+    frames: int, rate_hz: float = 30.0, sizes: Sequence[tuple[int, int]] = SIZES
 ) -> dict[str, Any]:
     """Send images with and without the packaged Fast DDS profile.
 
@@ -40,7 +32,6 @@ def measure_transport(
         frames: Images per row, at least 2.
         rate_hz: Images per second.
         sizes: (H, W) of the images.
-        on_row: Called after every row.
 
     Returns:
         'middleware' (rmw, distro, discovery range), 'frames', 'rate_hz' and 'rows'.
@@ -62,7 +53,6 @@ def measure_transport(
                 middleware = line
             else:
                 rows.append(transport_row(**line))
-                on_row()
     return {'middleware': middleware, 'frames': frames, 'rate_hz': rate_hz, 'rows': rows}
 
 

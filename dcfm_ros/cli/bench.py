@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 import shlex
 import sys
@@ -25,6 +23,8 @@ from dcfm_ros.cli.options import (
 from dcfm_ros.keyframes.options import EngineOptions
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from dcfm_ros.benchmark.run import BenchOptions
     from dcfm_ros.benchmark.sections import Section
 
@@ -74,7 +74,7 @@ def bench(
     *,
     engine: EngineOptions,
 ) -> None:
-    """Measure speed side by side in one run, on frames in order; compare with the paper."""
+    """Measure speed side by side in one run, on frames in order."""
     from dcfm_ros.benchmark.run import BenchOptions, run_bench
     from dcfm_ros.benchmark.sections import sections
 
@@ -101,12 +101,12 @@ def bench(
 
 
 def _bench_transport(frames: int) -> tuple[dict[str, Any], list[Section]]:
-    from dcfm_ros.benchmark.transport import measure_transport, rows_of, transport_sections
+    from dcfm_ros.benchmark.transport import measure_transport, transport_sections
     from dcfm_ros.machine import machine
 
     results: dict[str, Any] = {'machine': machine()}
-    with _progress('images over DDS', rows_of()) as advance:
-        results['transport'] = measure_transport(frames, on_row=advance)
+    with _status('sending images over DDS'):
+        results['transport'] = measure_transport(frames)
     return results, transport_sections(results)
 
 
@@ -114,21 +114,18 @@ def _watch_processes(
     results: dict[str, Any], options: BenchOptions, memory: int, ros: int
 ) -> None:
     """Add the figures of engines and of a node in processes of their own."""
-    from dcfm_ros.benchmark.memory import SAMPLES
     from dcfm_ros.benchmark.node_share import measure_node_share
     from dcfm_ros.benchmark.run import measure_memory
     from dcfm_ros.models.config import PRESETS
 
     if memory:
-        total = len(options.models) * len(options.backends) * (1 + SAMPLES)
-        with _progress('memory of the engines', total) as advance:
-            results['memory'] = measure_memory(options, memory, advance)
+        with _status('watching the memory of the engines'):
+            results['memory'] = measure_memory(options, memory)
     if ros:
         weights = next((name for name in options.models if name not in PRESETS), 'default')
-        with _progress('share of the node', ros) as advance:
-            results['node_share'] = measure_node_share(
-                weights, ros, device=options.engine.device, on_frame=advance
-            )
+        with _status('playing frames to the node'):
+            device = options.engine.device
+            results['node_share'] = measure_node_share(weights, ros, device=device)
 
 
 def _show(results: dict[str, Any], tables: list[Section], folder: Path | None, name: str) -> None:
@@ -143,11 +140,8 @@ def _show(results: dict[str, Any], tables: list[Section], folder: Path | None, n
             typer.echo(f'wrote {path}')
 
 
-@contextmanager
-def _progress(text: str, total: int) -> Iterator[Callable[[], None]]:
-    """Yields what to call after every step."""
-    from rich.progress import Progress
+def _status(text: str) -> Status:
+    """Shows in a terminal that a step without progress is running."""
+    from rich.console import Console
 
-    with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(text, total=total)
-        yield lambda: progress.advance(task)
+    return Console(stderr=True).status(text)

@@ -1,8 +1,6 @@
-"""What `dcfm bench` computes without timing: operations, parameters, ratios, bars, tables."""
+"""What `dcfm bench` computes without timing: ratios, bars, tables."""
 
 from __future__ import annotations
-
-from functools import cache
 
 import numpy as np
 import pytest
@@ -12,8 +10,6 @@ import torch
 from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Record, Rival
 from dcfm_ros.benchmark.memory import growth
-from dcfm_ros.benchmark.operations import count_engine, count_parameters, count_plain
-from dcfm_ros.benchmark.paper_tables import paper_tables
 from dcfm_ros.benchmark.ratios import BARS, bar_of, ratios_between, ratios_within
 from dcfm_ros.benchmark.sections import Section, cell, to_markdown
 from dcfm_ros.engine import SegmentationEngine
@@ -26,110 +22,19 @@ EVERY_FRAME = ScheduleOptions(keyframe_interval=1)
 B2 = {'model': 'vspw_mit_b2', 'backbone': 'mit_b2', 'num_classes': 124}
 
 
-def empty_net(preset):
-    """Without values, which is quick: shapes are enough to count."""
-    with torch.device('meta'):
-        net = DCFM(DCFMConfig.preset(preset))
-    return net.to_empty(device='cpu').eval()
-
-
-@cache
-def counts_of(preset, size):
-    return count_plain(empty_net(preset), size)
-
-
 def record(what, ms, backend='torch'):
     found = Record(Rival(what=what, run=lambda frame: None, backend=backend))
     found.ms.extend(ms)
     return found
 
 
-# Specification 5.3: keyframe and B-mode frame at 480x853, 1e9 multiply-adds of convolutions and
-# linear maps, measured on the official network.
-@pytest.mark.parametrize(
-    ('preset', 'size', 'key', 'nonkey'),
-    [
-        ('vspw_mit_b0', (480, 853), 13.1, 5.6),
-        ('vspw_mit_b2', (480, 853), 36.0, 6.9),
-        ('camvid_resnet50', (720, 960), 375.5, 104.1),
-    ],
-)
-def test_plain_order_has_the_operations_of_the_official_network(preset, size, key, nonkey):
-    counts = counts_of(preset, size)
-    assert counts['key'] == pytest.approx(key, abs=0.06)
-    assert counts['nonkey_both'] == pytest.approx(nonkey, abs=0.06)
-
-
-def test_operations_of_the_fusion_are_those_by_hand():
-    net = make_net('mit_b0', num_classes=19)
-    plain, engine = count_plain(net, (64, 96)), count_engine(net, (64, 96))
-    pixels = 16 * 24
-    assert plain['fusion'] == pytest.approx(pixels * (256 + 16) * 256 / 1e9)
-    assert plain['head'] == pytest.approx(pixels * 256 * 19 / 1e9)
-    # The engine has 16 of the 272 channels left to do, and one head for both keyframes.
-    decode = pixels * (16 * 256 + 256 * 19) / 1e9
-    assert engine['nonkey_past'] == pytest.approx(plain['shallow'] + decode)
-    assert engine['nonkey_both'] == pytest.approx(plain['shallow'] + decode)
-    assert plain['nonkey_both'] == pytest.approx(
-        plain['shallow'] + 2 * (plain['fusion'] + plain['head'])
-    )
-
-
-def test_keyframe_of_the_engine_saves_the_tail_only():
-    net = make_net('mit_b0', num_classes=19)
-    plain, engine = count_plain(net, (64, 96)), count_engine(net, (64, 96))
-    pixels, wide = 16 * 24, 256
-    # Merged: no 1x1 convolution of four times 256 channels, but the products of the weights.
-    merged = wide * wide * (32 + 64 + 160 + 256)
-    saved = (pixels * 4 * wide * wide - merged) / 1e9
-    deep_and_shallow = plain['key'] - plain['fusion'] - plain['head']
-    expected = deep_and_shallow - saved + plain['head']
-    assert engine['image_baseline'] == pytest.approx(expected, rel=1e-6)
-    assert engine['key'] == pytest.approx(expected + plain['fusion'], rel=1e-6)
-
-
-def test_attention_is_told_apart():
-    assert count_plain(make_net('timm:mobilenetv4_conv_small'), (64, 64))['attention'] == 0
-    # At 64x64 every stage has 4 keys left and two blocks, each of two products.
-    queries, channels = (256, 64, 16, 4), (32, 64, 160, 256)
-    by_hand = sum(2 * 2 * q * 4 * c for q, c in zip(queries, channels, strict=True))
-    assert count_plain(make_net('mit_b0'), (64, 64))['attention'] == pytest.approx(by_hand / 1e9)
-
-
-def test_parameters_are_counted_by_part():
-    net = make_net('mit_b0', num_classes=19)
-    counts = count_parameters(net)
-    shallow = [
-        *net.encoder.patch_embed.parameters(),
-        *net.encoder.stages[0].blocks[0].parameters(),
-    ]
-    assert counts['shallow'] == pytest.approx(sum(w.numel() for w in shallow) / 1e6)
-    assert counts['fusion'] == pytest.approx(((256 + 16) * 256 + 256 + 2 * 256) / 1e6)
-    assert counts['head'] == pytest.approx(256 * 19 / 1e6)
-    parts = sum(counts[part] for part in ('shallow', 'deep', 'fusion', 'head'))
-    assert parts == pytest.approx(counts['total'])
-    assert counts['image_network'] == pytest.approx(counts['total'] - counts['fusion'])
-
-
-def printed(backbone):
-    """Rows of Table II by method."""
-    return {row.method: row for row in published('table2_vspw') if row.backbone == backbone}
-
-
-@pytest.mark.parametrize('interval', [1, 2, 6])
-def test_paper_counts_a_keyframe_twice(interval):
-    counts = counts_of('vspw_mit_b2', (480, 853))
-    twice = counts['key'] + counts['fusion'] + counts['head']
-    mean = (twice + (interval - 1) * counts['nonkey_both']) / interval
-    # The paper adds the normalisations, .2 here.
-    assert printed('MiT-B2')[f'DCFM K={interval}'].gflops == pytest.approx(mean, abs=0.25)
-
-
 @pytest.mark.parametrize('backbone', ['mit_b2', 'mit_b5'])
 def test_published_parameters_are_those_of_the_networks(backbone):
-    net = empty_net(f'vspw_{backbone}')
+    with torch.device('meta'):  # shapes are enough to count
+        net = DCFM(DCFMConfig.preset(f'vspw_{backbone}'))
     millions = sum(weight.numel() for weight in net.parameters()) / 1e6
-    rows = printed(f'MiT-{backbone[-2:].upper()}')
+    name = backbone.replace('mit_b', 'MiT-B')
+    rows = {row.method: row for row in published('table2_vspw') if row.backbone == name}
     assert rows['DCFM K=2'].params_m == pytest.approx(millions, abs=0.2)
 
 
@@ -224,72 +129,6 @@ def test_every_bar_is_of_a_ratio_that_exists():
     known = ratios_within(records).keys()
     known |= {f'torch/openvino {what}' for what in ratios_between(records, records)}
     assert {bar.ratio for bar in BARS} <= known
-
-
-def tables(intervals=(), num_classes=124, is_timed=True):
-    """One network of MiT-B5 whose engine takes 100 and 10 ms."""
-    ms = {'image_baseline': 80.0, 'key': 100.0, 'nonkey_past': 8.0, 'nonkey_both': 10.0}
-    rows = [{'what': what, 'ms_p50': value, 'stage_ms': {}} for what, value in ms.items()]
-    rows[1]['stage_ms'] = {'independent': 3.0, 'common': 90.0, 'decode': 5.0, 'mask': 2.0}
-    plain = {'what': 'paper_nonkey_both', 'ms_p50': 50.0}
-    plain['stage_ms'] = {'independent': 4.0, 'fusion': 12.0, 'head': 30.0, 'mask': 4.0}
-    network = {
-        'model': 'x',
-        'backbone': 'mit_b5',
-        'num_classes': num_classes,
-        'params_m': {'total': 82.0, 'image_network': 81.9},
-        'gmacs': {
-            'plain': {
-                'shallow': 1.5, 'deep': 100.0, 'fusion': 1.9, 'head': 0.8, 'key': 104.2,
-                'nonkey_both': 6.9,
-            },
-            'engine': {'image_baseline': 95.0, 'key': 98.0, 'nonkey_both': 2.5},
-        },
-    }  # fmt: skip
-    return paper_tables(network, 'torch', [*rows, plain] if is_timed else [], intervals)
-
-
-def test_table_2_has_the_printed_figures_beside_ours():
-    rows = {row['method']: row for row in tables((2, 6))['II']}
-    assert list(rows) == ['SegFormer', 'DCFM K=1', 'DCFM K=2', 'DCFM K=6']
-    assert rows['DCFM K=2']['fps'] == pytest.approx(1000 / 55)
-    assert rows['DCFM K=2']['fps_printed'] == 25.4
-    assert rows['DCFM K=6']['gmacs'] == pytest.approx((98 + 5 * 2.5) / 6)
-    assert rows['DCFM K=6']['gmacs_plain'] == pytest.approx((104.2 + 5 * 6.9) / 6)
-    assert rows['SegFormer']['gmacs_plain'] == pytest.approx(102.3)
-    assert rows['SegFormer']['gmacs_printed'] == 102.3
-
-
-def test_table_2_names_the_double_count():
-    (row,) = (row for row in tables()['II'] if row['method'] == 'DCFM K=1')
-    assert row['gmacs_plain_twice'] - row['gmacs_plain'] == pytest.approx(1.9 + 0.8)
-    assert row['gmacs_printed'] == 107.0
-
-
-def test_table_8_has_every_stage():
-    rows = {row['stage']: row for row in tables()['VIII']}
-    assert rows['encoder_low']['key'] == 3.0
-    assert rows['encoder_high']['key_printed'] == 68.6
-    assert rows['encoder_high']['paper_nonkey_both'] is None
-    assert rows['fusion']['nonkey_printed'] == 1.6
-    assert rows['fusion']['key'] is None
-    assert rows['fusion to mask']['key'] == 7.0
-    assert rows['fusion to mask']['paper_nonkey_both'] == 46.0
-    assert rows['total']['key'] == 100.0
-    assert rows['total']['nonkey_printed'] == 5.8
-
-
-def test_table_9_has_both_modes():
-    both, past = tables()['IX']
-    assert (both['mode'], both['frame_ms'], both['frame_ms_printed']) == ('both', 55.0, 39.4)
-    assert both['latency_ms'] == pytest.approx(100 + 1000 / 15)
-    assert both['latency_ms_printed'] == 136.7
-    assert (past['frame_ms'], past['latency_ms'], past['latency_ms_printed']) == (54, 100, 70.0)
-
-
-def test_tables_of_another_network_have_nothing_printed():
-    rows = tables((2,), num_classes=11, is_timed=False)['II']
-    assert {row['fps_printed'] for row in rows} == {row['fps'] for row in rows} == {None}
 
 
 def test_growth_is_from_the_second_fifth_to_the_last():

@@ -1,14 +1,18 @@
-"""The frames that everything is timed on: a drive or a recording, in order, each once."""
+"""The networks of a run, and the frames that all of them are timed on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
-import cv2
-import numpy as np
+import torch
 
+from dcfm_ros.masks.resize import resize_picture
+from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
+from dcfm_ros.models.config import PRESETS, DCFMConfig
+from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source, synthetic_frames
 from dcfm_ros.synthetic.drive import DriveConfig
 
@@ -21,10 +25,27 @@ def silent(frames: Iterable[SourceFrame], text: str) -> Iterable[SourceFrame]:
     return frames
 
 
+def load_model(model: str) -> DCFM:
+    """Build or load a network, in eval mode.
+
+    Args:
+        model: A preset, with random weights (always the same), or a checkpoint as in
+            `find_checkpoint`.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+        CheckpointError: If the file cannot be used.
+    """
+    if model in PRESETS and not Path(model).exists():
+        torch.manual_seed(0)
+        return DCFM(DCFMConfig.preset(model)).eval()
+    return load_checkpoint(find_checkpoint(model)).eval()
+
+
 def read_frames(
     source: str | None, size: tuple[int, int], count: int, progress: Progress = silent
 ) -> list[SourceFrame]:
-    """The first frames of an input.
+    """The first frames of an input, in order.
 
     Args:
         source: As in `open_source`; None: a synthetic drive.
@@ -38,14 +59,10 @@ def read_frames(
     if source is None:
         drive = DriveConfig(height=size[0], width=size[1], num_frames=count, seed=1)
         return list(progress(synthetic_frames(drive), 'rendering'))
-    frames = [_resized(f, size) for f in progress(islice(open_source(source), count), 'reading')]
+    frames = [
+        replace(frame, image=resize_picture(frame.image, size), label=None)
+        for frame in progress(islice(open_source(source), count), 'reading')
+    ]
     if len(frames) < count:
         raise SourceError(f'{source} has {len(frames)} frames, {count} are needed')
     return frames
-
-
-def _resized(frame: SourceFrame, size: tuple[int, int]) -> SourceFrame:
-    if frame.image.shape[:2] == size:
-        return frame
-    image = cv2.resize(frame.image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
-    return replace(frame, image=np.asarray(image, np.uint8), label=None)
