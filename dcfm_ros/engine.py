@@ -59,18 +59,14 @@ class SegmentationEngine:
         self.net = net
         self.options = how = options or EngineOptions()
         num_slices = how.num_slices(schedule)
-        self._backend = backend or make_backend(
+        self.backend = backend or make_backend(
             net, how.device, how.backend, how.precision, num_slices=num_slices
         )
+        """What runs the network: name, device, precision, and failure if it fell back."""
         motion = net.config.motion if how.motion == 'auto' else how.motion
         self._motion = OpticalFlow() if motion == 'flow' else None
         self._deep = DeepExecution(num_slices)
         self._stream = KeyframeStream(schedule, phase)
-
-    @property
-    def backend(self) -> Backend:
-        """What runs the network: name, device, precision, and failure if it fell back."""
-        return self._backend
 
     @property
     def motion(self) -> str:
@@ -107,7 +103,7 @@ class SegmentationEngine:
         """
         # The graphs are cut for this number of slices, even if the schedule has changed since.
         options = replace(self.options, execution_slices=self._deep.num_slices)
-        backend = self._backend.for_another_camera()
+        backend = self.backend.for_another_camera()
         return SegmentationEngine(self.net, options, self.schedule, backend=backend, phase=phase)
 
     def step(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
@@ -126,7 +122,7 @@ class SegmentationEngine:
             ValueError: If the image is not uint8 RGB with at least one pixel.
         """
         check_image(image)
-        stream, cache, backend = self._stream, self._stream.cache, self._backend
+        stream, cache, backend = self._stream, self._stream.cache, self.backend
         frame = stream.new_frame((image.shape[0], image.shape[1]), stamp_ns)
         timer = StageTimer(backend.wait)
         with timer.stage('preprocess'):
@@ -142,7 +138,7 @@ class SegmentationEngine:
         if decision.is_keyframe:
             self._deep.begin(backend.deep_task(independent))
         if self._deep.is_busy:
-            begun = frame if decision.is_keyframe else stream.begun_keyframe
+            begun = frame if decision.is_keyframe else stream.begun
             try:
                 with timer.stage('common'):
                     must_finish = stream.cannot_wait(frame, decision)
@@ -200,7 +196,7 @@ class SegmentationEngine:
         """
         return segment_clip(
             images,
-            self._backend,
+            self.backend,
             make_schedule(self.schedule),
             self.options.inference_height,
             start=start,

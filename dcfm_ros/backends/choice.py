@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import torch
 
 from dcfm_ros.backends.device import resolve_device
+from dcfm_ros.backends.graph_backend import GraphBackend
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.models.dcfm import DCFM
@@ -37,31 +38,35 @@ def make_backend(
         ImportError: If the backend is not installed.
     """
     place = resolve_device(device)
-    is_exact = precision in ('auto', 'fp32')
+    dtype = next(net.parameters()).dtype
+    may_use_openvino = precision in ('auto', 'fp32')
     if backend == 'auto':
-        is_float32 = next(net.parameters()).dtype == torch.float32
-        is_for_openvino = place.type == 'cpu' and is_float32 and is_exact
+        is_for_openvino = place.type == 'cpu' and dtype == torch.float32 and may_use_openvino
         backend = 'openvino' if is_for_openvino and _has_openvino() else 'torch'
     if backend == 'torch':
         in_torch = TorchBackend(net, place, precision)
         if place.type != 'cuda':
             return in_torch
-        from dcfm_ros.backends.cuda_backend import cuda_backend
+        from dcfm_ros.backends.cuda_backend import CudaGraphRunner
 
-        return cuda_backend(in_torch, num_slices=num_slices)
+        return GraphBackend(in_torch, CudaGraphRunner(in_torch), num_slices=num_slices)
     if backend != 'openvino':
         raise ValueError(f'`backend` must be auto, torch or openvino, got {backend!r}')
-    if not is_exact:
+    if not may_use_openvino:
         raise ValueError(f'`precision` must be auto or fp32 for {backend}, got {precision!r}')
     if place.type != 'cpu':
         raise ValueError(f'`backend` must be auto or torch on {place}, got {backend!r}')
-    try:
-        from dcfm_ros.backends.openvino_backend import openvino_backend
+    if dtype != torch.float32:
+        raise ValueError(f'`net` must be float32 for backend {backend}, got {dtype}')
+    from dcfm_ros.backends.openvino_backend import OpenVinoRunner
 
-        return openvino_backend(net, num_slices=num_slices, is_exact=precision == 'fp32')
+    in_torch = TorchBackend(net, place)
+    try:
+        runner = OpenVinoRunner(in_torch.net, is_exact=precision == 'fp32')
     except ImportError as error:
         msg = f'`backend` {backend} needs: pip install dcfm_ros[speed] ({error})'
         raise ImportError(msg) from error
+    return GraphBackend(in_torch, runner, num_slices=num_slices)
 
 
 def _has_openvino() -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from dcfm_ros.backends.graph_backend import TIMINGS, GraphBackend, Ready
+from dcfm_ros.backends.graph_backend import TIMINGS, Ready
 from dcfm_ros.backends.stages import Stage, Tensors
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.models.backbone import Independent
@@ -29,16 +29,6 @@ _SLEEP = 100_000_000
 """Clock cycles of the GPU, about 50 ms."""
 _TOLERANCE = {torch.float32: 1e-2, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Of a graph's output, relative to the largest value: kernels add in different orders."""
-
-
-def cuda_backend(backend: TorchBackend, *, num_slices: int = 1) -> GraphBackend:
-    """A network on the GPU, run as CUDA graphs.
-
-    Args:
-        backend: On the GPU.
-        num_slices: See `GraphBackend`.
-    """
-    return GraphBackend(backend, CudaGraphRunner(backend), num_slices=num_slices)
 
 
 class CudaGraphRunner:
@@ -105,11 +95,7 @@ class _Captured:
     """A stage as a CUDA graph, with inputs and outputs at fixed addresses."""
 
     def __init__(
-        self,
-        stage: Stage,
-        inputs: Tensors,
-        stream: torch.cuda.Stream,
-        pool: Any,
+        self, stage: Stage, inputs: Tensors, stream: torch.cuda.Stream, pool: Any
     ) -> None:
         self._device = stream.device
         # A graph holds only addresses: the tensors that the stage holds must stay alive.
@@ -123,8 +109,7 @@ class _Captured:
             for _ in range(_WARM_UPS):
                 stage(*self._inputs)
             self._graph = torch.cuda.CUDAGraph()
-            # Other threads may use the GPU meanwhile.
-            mode = 'thread_local'
+            mode = 'thread_local'  # other threads may use the GPU meanwhile
             with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode=mode):
                 self._outputs = list(stage(*self._inputs))
         current.wait_stream(stream)

@@ -32,11 +32,6 @@ class DeepTask:
         for step in self.steps[start:stop]:
             self.state = step(self.state)
 
-    def run_all(self) -> Tensor:
-        """Run every step and return the common feature."""
-        self.run(0, len(self.steps))
-        return self.feature
-
     def run_measured(self) -> None:
         """Run every step and record how long each takes."""
         measured = []

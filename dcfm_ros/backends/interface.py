@@ -63,7 +63,9 @@ class Backend(ABC):
 
     def encode_common(self, independent: Independent) -> Tensor:
         """The result of `deep_task`, all at once."""
-        return self.deep_task(independent).run_all()
+        task = self.deep_task(independent)
+        task.run(0, len(task.steps))
+        return task.feature
 
     @abstractmethod
     def decode(self, cached: Sequence[Tensor], independent: Independent) -> Tensor:

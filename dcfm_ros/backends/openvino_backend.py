@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from dcfm_ros.backends.graph_backend import GraphBackend, Ready, time_steps_on_cpu
+from dcfm_ros.backends.graph_backend import Ready, time_steps_on_cpu
 from dcfm_ros.backends.onnx_graph import Graph, make_graph
 from dcfm_ros.backends.stages import Stage, Tensors
 from dcfm_ros.backends.torch_backend import TorchBackend
@@ -26,25 +26,6 @@ from dcfm_ros.models.dcfm import DCFM
 
 _CACHE_BYTES = 1 << 30
 _PRECISION = 'INFERENCE_PRECISION_HINT'
-
-
-def openvino_backend(net: DCFM, *, num_slices: int = 1, is_exact: bool = False) -> GraphBackend:
-    """A network in OpenVINO, on the CPU.
-
-    Args:
-        net: The network; left as it is.
-        num_slices: See `GraphBackend`.
-        is_exact: Compute in float32 even if the CPU has hardware for less.
-
-    Raises:
-        ValueError: If the network is not float32.
-        ImportError: If OpenVINO or ONNX is not installed.
-    """
-    dtype = next(net.parameters()).dtype
-    if dtype != torch.float32:
-        raise ValueError(f'`net` must be float32 for backend openvino, got {dtype}')
-    backend = TorchBackend(net, torch.device('cpu'))
-    return GraphBackend(backend, OpenVinoRunner(backend.net, is_exact), num_slices=num_slices)
 
 
 class OpenVinoRunner:
@@ -60,7 +41,7 @@ class OpenVinoRunner:
 
         Args:
             net: Its weights are used by the stages.
-            is_exact: See `openvino_backend`.
+            is_exact: Compute in float32 even if the CPU has hardware for less.
 
         Raises:
             ImportError: If OpenVINO or ONNX is not installed.
@@ -93,44 +74,33 @@ class OpenVinoRunner:
         options = {**self._options, 'INFERENCE_NUM_THREADS': torch.get_num_threads()}
         model = self._core.compile_model(self._core.read_model(graph.onnx, b''), 'CPU', options)
         # OpenVINO has its own copy of the graph.
-        return _Ready(graph._replace(onnx=b''), _Model(self._openvino, model)), outputs
+        return _Ready(graph._replace(onnx=b''), model, self._openvino.Tensor), outputs
 
     def time_steps(self, backend: TorchBackend, independent: Independent) -> Sequence[float]:
         """See `Runner.time_steps`."""
         return time_steps_on_cpu(backend, independent)
 
 
-@dataclass(frozen=True)
 class _Ready:
-    """A stage that is ready to run."""
+    """A compiled stage with its one request."""
 
-    graph: Graph
-    model: _Model
+    def __init__(self, graph: Graph, model: Any, make_tensor: Any) -> None:
+        self._graph = graph
+        self._make_tensor = partial(make_tensor, shared_memory=True)
+        self._request = model.create_infer_request()
+        self._inputs = [value.any_name for value in model.inputs]
+        self._outputs = [tuple(value.shape) for value in model.outputs]
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
-        return self.graph.to_tensors(self.model(self.graph.to_arrays(tensors)))
-
-
-class _Model:
-    """A compiled model with its one request."""
-
-    def __init__(self, openvino: Any, compiled: Any) -> None:
-        self._make_tensor = openvino.Tensor
-        self._request = compiled.create_infer_request()
-        self._inputs = [value.any_name for value in compiled.inputs]
-        self._outputs = [tuple(value.shape) for value in compiled.outputs]
-
-    def __call__(self, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
-        """Run on these arrays, into new ones, without copies."""
+        """Run on these tensors, into new ones, without copies."""
+        arrays = self._graph.to_arrays(tensors)
         outputs = [np.empty(shape, np.float32) for shape in self._outputs]
         for index, name in enumerate(self._inputs):
-            tensor = self._make_tensor(arrays[name], shared_memory=True)
-            self._request.set_input_tensor(index, tensor)
+            self._request.set_input_tensor(index, self._make_tensor(arrays[name]))
         for index, array in enumerate(outputs):
-            tensor = self._make_tensor(array, shared_memory=True)
-            self._request.set_output_tensor(index, tensor)
+            self._request.set_output_tensor(index, self._make_tensor(array))
         self._request.infer()
-        return outputs
+        return self._graph.to_tensors(outputs)
 
 
 def import_openvino() -> Any:

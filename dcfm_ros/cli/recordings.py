@@ -8,12 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dcfm_ros.cli.options import (
-    OptionalText,
-    parse_size,
-    takes_options,
-    with_progress,
-)
+from dcfm_ros.cli.options import OptionalText, parse_size, takes_options, with_progress
 from dcfm_ros.replay.options import RecordingOptions
 
 
@@ -82,12 +77,7 @@ def extract(
         if class_file.exists() and class_file.read_text(encoding='utf-8') != text:
             raise ValueError(f'{class_file} exists and names other classes than {classes}')
         write_text(class_file, text)
-    options = ExtractOptions(
-        topic=recorded.topic or None,
-        label_topic=recorded.label_topic or None,
-        every=every,
-        jpeg=jpeg,
-    )
+    options = ExtractOptions(every=every, jpeg=jpeg)
     frames = open_source(source, **recorded.arguments())
     folder = (output if split == 'all' else output / split) / (name or Path(source).stem)
     shown = with_progress(frames, 'extracting')

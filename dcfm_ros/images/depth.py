@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.images.raw import check_size
+from dcfm_ros.images.raw import rows_of
 
 _MASK_ENCODINGS = ('mono8', '8UC1')
 _DEPTH_ENCODINGS = ('16UC1', 'mono16', '32FC1')
@@ -68,14 +68,5 @@ def image_to_ids(message: Any, name: str) -> NDArray[np.uint8]:
 
 def _pixels(message: Any, name: str, kind: np.dtype[Any]) -> NDArray[Any]:
     """The pixels of an image with one channel, (H, W), not copied."""
-    height, width, step, size = message.height, message.width, message.step, len(message.data)
-    check_size(height, width)
-    length = width * kind.itemsize
-    if step < length:
-        allowed = f'at least {length} bytes ({width} pixels {message.encoding})'
-        raise ValueError(f'`step` of {name} must be {allowed}, got {step}')
-    if size < height * step:
-        allowed = f'at least {height * step} bytes (height {height} x step {step})'
-        raise ValueError(f'`data` of {name} must be {allowed}, got {size}')
-    rows = np.frombuffer(message.data, np.uint8, height * step).reshape(height, step)
-    return np.ascontiguousarray(rows[:, :length]).view(kind)
+    rows = rows_of(message, kind.itemsize, message.height, f'of {name} ')
+    return np.ascontiguousarray(rows).view(kind)

@@ -93,7 +93,12 @@ def image_to_rgb(message: Any) -> NDArray[np.uint8]:
         allowed = ', '.join(ENCODINGS)
         raise ValueError(f'`encoding` must be one of {allowed}, got {message.encoding!r}')
     layout = _LAYOUTS[message.encoding]
-    samples = _rows(message, layout)
+    if layout.even_width and message.width % 2:
+        raise ValueError(f'`width` must be even for {message.encoding}, got {message.width}')
+    if layout.has_chroma_rows and message.height % 2:
+        raise ValueError(f'`height` must be even for {message.encoding}, got {message.height}')
+    num_rows = message.height * 3 // 2 if layout.has_chroma_rows else message.height
+    samples = rows_of(message, layout.bytes_per_pixel, num_rows)
     if layout.sample_bytes == 2:
         high = 0 if message.is_bigendian else 1
         samples = np.ascontiguousarray(samples[:, high::2])
@@ -140,27 +145,31 @@ def check_size(height: int, width: int) -> None:
         raise ValueError(f'`width` x `height` must be {allowed}, got {width} x {height}')
 
 
+def rows_of(message: Any, bytes_per_pixel: int, num_rows: int, what: str = '') -> NDArray[Any]:
+    """The bytes of an image without padding, (num_rows, bytes of a row), not copied.
+
+    Args:
+        message: The image.
+        bytes_per_pixel: Within a row.
+        num_rows: How many, with those of chroma.
+        what: What it is, for the error; ends with a space.
+
+    Raises:
+        ValueError: If size, step and data do not fit together; says which and why.
+    """
+    width, step, size = message.width, message.step, len(message.data)
+    check_size(message.height, width)
+    length = width * bytes_per_pixel
+    if step < length:
+        allowed = f'at least {length} bytes ({width} pixels {message.encoding})'
+        raise ValueError(f'`step` {what}must be {allowed}, got {step}')
+    if size < num_rows * step:
+        allowed = f'at least {num_rows * step} bytes (height {num_rows} x step {step})'
+        raise ValueError(f'`data` {what}must be {allowed}, got {size}')
+    return np.frombuffer(message.data, np.uint8, num_rows * step).reshape(-1, step)[:, :length]
+
+
 def _convert(samples: NDArray[np.uint8], conversion: int | None) -> NDArray[np.uint8]:
     if conversion is None:
         return samples
     return np.asarray(cv2.cvtColor(samples, conversion), np.uint8)
-
-
-def _rows(message: Any, layout: _Layout) -> NDArray[np.uint8]:
-    """The bytes of the image without padding, (rows, bytes of a row), not copied."""
-    height, width, step, size = message.height, message.width, message.step, len(message.data)
-    check_size(height, width)
-    length = width * layout.bytes_per_pixel
-    if layout.even_width and width % 2:
-        raise ValueError(f'`width` must be even for {message.encoding}, got {width}')
-    if layout.has_chroma_rows and height % 2:
-        raise ValueError(f'`height` must be even for {message.encoding}, got {height}')
-    if step < length:
-        allowed = f'at least {length} bytes ({width} pixels {message.encoding})'
-        raise ValueError(f'`step` must be {allowed}, got {step}')
-    num_rows = height * 3 // 2 if layout.has_chroma_rows else height
-    if size < num_rows * step:
-        allowed = f'at least {num_rows * step} bytes (height {num_rows} x step {step})'
-        raise ValueError(f'`data` must be {allowed}, got {size}')
-    rows = np.frombuffer(message.data, np.uint8, num_rows * step).reshape(num_rows, step)
-    return rows[:, :length]

@@ -36,7 +36,8 @@ class KeyframeStream:
         self._schedule = make_schedule(options)
         self._phase = phase
         self._next_phase = 0.0
-        self._begun = self.cache.keyframe
+        self.begun = self.cache.keyframe
+        """The newest keyframe; its deep encoder may not be finished."""
         self._num_frames = 0
         self._newest_ns = 0
 
@@ -51,11 +52,6 @@ class KeyframeStream:
             self._options = options
             self._schedule = make_schedule(options, self._schedule)
 
-    @property
-    def begun_keyframe(self) -> StreamFrame:
-        """The newest keyframe; its deep encoder may not be finished."""
-        return self._begun
-
     def new_frame(self, size: tuple[int, int], stamp_ns: int) -> StreamFrame:
         """Count a frame, before anything can fail: a failed frame ages the feature, too."""
         frame = StreamFrame(self._num_frames, size, stamp_ns)
@@ -64,7 +60,7 @@ class KeyframeStream:
 
     def observe(self, frame: StreamFrame, image: NDArray[np.uint8], feature: Any) -> Observation:
         """What the schedule is shown of a frame."""
-        age = frame.number - self._begun.number
+        age = frame.number - self.begun.number
         return Observation(image=image, feature=feature, age=age, phase=self._next_phase)
 
     def decide(self, frame: StreamFrame, seen: Observation, *, is_encoding: bool) -> Decision:
@@ -89,7 +85,7 @@ class KeyframeStream:
     def set_keyframe(self, frame: StreamFrame, seen: Observation, decision: Decision) -> None:
         """Record a keyframe whose deep encoder has begun."""
         self._schedule.set_keyframe(seen)
-        self._begun = frame
+        self.begun = frame
         self._next_phase = self._phase if decision.reason in _RESTARTS else 0.0
 
     def accept(self, frame: StreamFrame) -> None:

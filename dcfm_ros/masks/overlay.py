@@ -24,7 +24,13 @@ def colorize(mask: NDArray[np.uint8], palette: Sequence[RGB]) -> NDArray[np.uint
     Raises:
         ValueError: If the mask is not uint8 (H, W) or the palette does not fit into one byte.
     """
-    colour: NDArray[np.uint8] = _lookup_table(palette)[_checked_mask(mask)]
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise ValueError(f'`mask` must be uint8 (H, W), got {mask.dtype} {mask.shape}')
+    if not 1 <= len(palette) <= 256:
+        raise ValueError(f'`palette` must have 1 to 256 colours, got {len(palette)}')
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = palette
+    colour: NDArray[np.uint8] = table[mask]
     return colour
 
 
@@ -88,18 +94,3 @@ def draw_caption(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     origin = (max(width // 100, 1), text_height + baseline // 2)
     cv2.putText(captioned, text, origin, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
     return captioned
-
-
-def _checked_mask(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise ValueError(f'`mask` must be uint8 (H, W), got {mask.dtype} {mask.shape}')
-    return mask
-
-
-def _lookup_table(palette: Sequence[RGB]) -> NDArray[np.uint8]:
-    """Return one RGB row for each possible mask value; ids without an entry stay black."""
-    if not 1 <= len(palette) <= 256:
-        raise ValueError(f'`palette` must have 1 to 256 colours, got {len(palette)}')
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(palette)] = palette
-    return table

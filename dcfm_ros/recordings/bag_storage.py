@@ -15,8 +15,7 @@ from rosbags.rosbag2 import Reader as Reader2
 import yaml
 
 from dcfm_ros.files import list_files
-from dcfm_ros.recordings.bag_losses import BagLosses
-from dcfm_ros.recordings.bag_topic import BagTopic
+from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic
 from dcfm_ros.recordings.frame import SourceError
 from dcfm_ros.recordings.mcap_scan import McapScan
 from dcfm_ros.recordings.sources import STORAGE_SUFFIXES

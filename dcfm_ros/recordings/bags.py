@@ -16,9 +16,8 @@ from dcfm_ros.images.compressed import compressed_to_rgb
 from dcfm_ros.images.depth import image_to_ids
 from dcfm_ros.images.raw import image_to_rgb
 from dcfm_ros.masks.png import mask_to_png, png_to_mask
-from dcfm_ros.recordings.bag_losses import BagLosses
+from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic, stamp_of
 from dcfm_ros.recordings.bag_storage import Storage, open_storages, promised_counts
-from dcfm_ros.recordings.bag_topic import BagTopic, stamp_of
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
 
 Item = TypeVar('Item')

@@ -12,8 +12,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 
-from dcfm_ros.recordings.bag_losses import BagLosses
-from dcfm_ros.recordings.bag_topic import BagTopic
+from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic
 
 
 class McapScan:

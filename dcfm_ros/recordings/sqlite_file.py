@@ -9,8 +9,7 @@ import shutil
 import sqlite3
 import tempfile
 
-from dcfm_ros.recordings.bag_losses import BagLosses
-from dcfm_ros.recordings.bag_topic import BagTopic
+from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic
 from dcfm_ros.recordings.frame import SourceError
 
 

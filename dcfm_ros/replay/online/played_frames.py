@@ -8,7 +8,7 @@ import itertools
 from typing import Any
 
 from dcfm_ros.play.player import PlayedFrame
-from dcfm_ros.recordings.bag_topic import stamp_of
+from dcfm_ros.recordings.bag_messages import stamp_of
 from dcfm_ros.replay.recording import Recording
 
 _SEAM_NS = 10_000_000_000
