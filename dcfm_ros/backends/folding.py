@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> int:
+def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> None:
     """Fold every batch norm that directly follows a convolution, in place.
 
     One forward pass shows which convolution feeds which batch norm, so that this works for any
@@ -19,9 +19,6 @@ def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> int:
     Args:
         net: Network in eval mode; its batch norms are replaced by their activation, or nothing.
         run: Runs one forward pass of `net`.
-
-    Returns:
-        How many batch norms were folded.
     """
     pairs: list[tuple[nn.Conv2d, str, nn.BatchNorm2d]] = []
     producers: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # keeps the tensors, so ids stay unique
@@ -47,7 +44,6 @@ def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    folded = 0
     for conv, name, norm in pairs:
         if calls[conv] > 1:  # a convolution used twice may feed something else as well
             continue
@@ -58,8 +54,6 @@ def fold_batch_norms(net: nn.Module, run: Callable[[], object]) -> int:
         rest = [getattr(norm, part) for part in ('drop', 'act') if hasattr(norm, part)]
         parent, _, child = name.rpartition('.')
         setattr(net.get_submodule(parent), child, nn.Sequential(*rest))
-        folded += 1
-    return folded
 
 
 def folded_weights(

@@ -14,27 +14,19 @@ from dcfm_ros.benchmark.memory import growth
 from dcfm_ros.benchmark.ratios import Bar
 
 BAR = Bar('share_ms p95', 3.0, is_most=True)
+_SIZE = 480, 640
 _DRIVE_FRAMES = 60
 """Frames that are played again and again."""
 _WARM_UP = 6
 
 
-def measure_node_share(
-    model: str,
-    frames: int,
-    size: tuple[int, int] = (480, 640),
-    *,
-    device: str = 'auto',
-    interval: int = 6,
-) -> dict[str, Any]:
+def measure_node_share(model: str, frames: int, device: str = 'auto') -> dict[str, Any]:
     """Play frames to a node of its own over DDS, each when the last one is answered.
 
     Args:
         model: Checkpoint, as in the node's parameter.
         frames: How many.
-        size: (H, W) of the frames.
         device: Parameter of the node.
-        interval: Keyframe interval of the node, frames.
 
     Returns:
         `summarise`d times of the frames, whether the share meets its bar, and 'growth_mb' of the
@@ -51,10 +43,10 @@ def measure_node_share(
 
     parameters = {
         'checkpoint': str(find_checkpoint(model).resolve()),
-        'keyframe_interval': interval,
+        'keyframe_interval': 6,
         'device': device,
     }
-    images = [frame.image for frame in read_frames(None, size, _DRIVE_FRAMES)]
+    images = [frame.image for frame in read_frames(None, _SIZE, _DRIVE_FRAMES)]
     memory_mb: list[float] = []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -73,7 +65,7 @@ def measure_node_share(
     figures = summarise([r.timing for r in report.records if r.timing][_WARM_UP:])
     return {
         'model': model,
-        'size': f'{size[0]}x{size[1]}',
+        'size': f'{_SIZE[0]}x{_SIZE[1]}',
         'backend': report.health.model.get('backend'),
         'device': report.health.model.get('device'),
         **figures,

@@ -7,7 +7,6 @@ Shapes: H W camera image, K classes, C_F common channels, h w common grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 import copy
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 
 from dcfm_ros.benchmark.interleave import Answer
 from dcfm_ros.keyframes.stage_timer import StageTimer
-from dcfm_ros.models.backbone import AllMLPFuse, DeepState, DeepStep, Independent
+from dcfm_ros.models.backbone import AllMLPFuse, DeepState, DeepStep
 from dcfm_ros.models.dcfm import DCFM
 
 
@@ -59,19 +58,9 @@ class PlainOrder:
         """Common feature of a keyframe, (1, C_F, h, w)."""
         return self.net.encode_common(self.net.encode_independent(self._to_input(image)))
 
-    def key(self, image: NDArray[np.uint8]) -> Answer:
-        """Segment a keyframe."""
-        encode = self.net.encode_common
-        return self._segment(image, lambda independent: [encode(independent)])
-
-    def nonkey(self, image: NDArray[np.uint8], cached: Sequence[Tensor]) -> Answer:
-        """Segment a non-key frame with the common features of one keyframe, or of two."""
-        return self._segment(image, lambda independent: cached)
-
     @torch.inference_mode()
-    def _segment(
-        self, image: NDArray[np.uint8], encode: Callable[[Independent], Sequence[Tensor]]
-    ) -> Answer:
+    def segment(self, image: NDArray[np.uint8], *cached: Tensor) -> Answer:
+        """Segment a keyframe, or a non-key frame with the common features of one or two others."""
         net, timer = self.net, StageTimer(self._wait)
         size = (image.shape[0], image.shape[1])
         with timer.stage('preprocess'):
@@ -79,7 +68,7 @@ class PlainOrder:
         with timer.stage('independent'):
             independent = net.encode_independent(tensor)
         with timer.stage('common'):
-            common = encode(independent)
+            common = cached or [net.encode_common(independent)]
         with timer.stage('fusion'):
             fused = [net.fuse(c, independent) for c in common]
         with timer.stage('head'):

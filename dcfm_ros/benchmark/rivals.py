@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Answer, Rival
@@ -19,13 +21,12 @@ def plain_rivals(net: DCFM, device: str, frames: Sequence[SourceFrame]) -> list[
     """The paper's order; the first and the last of the frames are the keyframes of `nonkey_*`."""
     plain = PlainOrder(net, resolve_device(device))
     past, future = plain.common(frames[0].image), plain.common(frames[-1].image)
-    return [
-        Rival(what='paper_key', run=lambda frame: plain.key(frame.image)),
-        Rival(what='paper_nonkey_past', run=lambda frame: plain.nonkey(frame.image, [past])),
-        Rival(
-            what='paper_nonkey_both', run=lambda frame: plain.nonkey(frame.image, [past, future])
-        ),
-    ]
+
+    def rival(what: str, *cached: Tensor) -> Rival:
+        return Rival(what=what, run=lambda frame: plain.segment(frame.image, *cached))
+
+    both = rival('paper_nonkey_both', past, future)
+    return [rival('paper_key'), rival('paper_nonkey_past', past), both]
 
 
 def engine_rivals(

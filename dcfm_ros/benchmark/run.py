@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 import math
@@ -73,21 +73,16 @@ class BenchOptions:
         return [replace(self.engine, backend=backend) for backend in self.backends]
 
 
-def run_bench(
-    options: BenchOptions,
-    progress: Progress = silent,
-    say: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
+def run_bench(options: BenchOptions, progress: Progress = silent) -> dict[str, Any]:
     """Measure and compare.
 
     Args:
         options: What.
         progress: Sees every frame.
-        say: Takes a line on every row that is left out, and why.
 
     Returns:
         'machine', 'frames', 'networks', 'rows', 'ratios' (by model and backend, or pair of
-        backends), 'checks' (all ratios, with their bars) and 'notes' (what was left out).
+        backends), 'checks' (all ratios, with their bars) and 'notes' (rows left out, and why).
 
     Raises:
         FileNotFoundError: If a model or input does not exist.
@@ -123,8 +118,6 @@ def run_bench(
             rivals += engine_rivals(net, engine, frames, options.intervals)
         records = measure(rivals, frames[:-1], options.warm_up, progress, f'timing {model}')
         measured, notes = without_failures(records)
-        for note in notes:
-            say(note)
         figures['notes'] += notes
         figures['rows'] += [{'model': model, 'size': size, **r.row()} for r in measured]
         figures['ratios'][model] = ratios = _ratios(measured)

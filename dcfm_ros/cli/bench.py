@@ -92,7 +92,7 @@ def bench(
         frames_from=frames_from,
         engine=engine,
     )
-    results = run_bench(options, with_progress, typer.echo)
+    results = run_bench(options, with_progress)
     save_json(json_file, results)  # kept if the rest fails
     _watch_processes(results, options, memory_frames, ros_frames)
     save_json(json_file, results)

@@ -47,7 +47,14 @@ class DeepExecution:
         Raises:
             RuntimeError: From the network; the task is dropped then.
         """
-        return self._run(self._ends.pop(0))
+        task, self._task = self._task, None  # kept only if the slice succeeds
+        assert task is not None
+        end = self._ends.pop(0)
+        task.run(self._done, end)
+        if not self._ends:
+            return task.feature
+        self._task, self._done = task, end
+        return None
 
     def finish(self) -> Tensor:
         """Run all that is left, for a frame that needs the feature at once.
@@ -55,25 +62,14 @@ class DeepExecution:
         Raises:
             RuntimeError: From the network; the task is dropped then.
         """
-        self._ends = []
-        is_measured = self._done == 0 and self.num_slices > 1
-        feature = self._run(None, is_measured=is_measured)
-        assert feature is not None
-        return feature
+        task, self._task = self._task, None
+        assert task is not None
+        if self._done == 0 and self.num_slices > 1:
+            task.run_measured()
+        else:
+            task.run(self._done, len(task.steps))
+        return task.feature
 
     def cancel(self) -> None:
         """Drop the task, if there is one."""
         self._task = None
-
-    def _run(self, end: int | None, *, is_measured: bool = False) -> Tensor | None:
-        """Run up to a step; keep the task only if that succeeds and slices are left."""
-        task, self._task = self._task, None
-        assert task is not None
-        if is_measured:
-            task.run_measured()
-        else:
-            task.run(self._done, len(task.steps) if end is None else end)
-        if not self._ends:
-            return task.feature
-        self._task, self._done = task, end or 0
-        return None
