@@ -46,8 +46,6 @@ class OpenVinoRunner:
         Raises:
             ImportError: If OpenVINO or ONNX is not installed.
         """
-        if find_spec('onnx') is None:  # PyTorch's exporter needs it
-            raise ImportError("No module named 'onnx'")
         self._net = net
         self._openvino = import_openvino()
         self._core = self._openvino.Core()
@@ -104,7 +102,13 @@ class _Ready:
 
 
 def import_openvino() -> Any:
-    """The module `openvino`, without its reports to Google Analytics."""
+    """The module `openvino`, without its reports to Google Analytics.
+
+    Raises:
+        ImportError: If it is not installed, or ONNX, which PyTorch's exporter needs.
+    """
+    if find_spec('onnx') is None:
+        raise ImportError("No module named 'onnx'")
     # It sends them through this package, if it can import it.
     sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
     import openvino

@@ -61,7 +61,7 @@ def engine_rivals(
 
 
 def _engine(net: DCFM, options: EngineOptions, interval: int) -> SegmentationEngine:
-    # Gaps in a recording are no keyframes here: intervals must be what the row says.
+    # Without time gaps: intervals must be what the row says.
     schedule = ScheduleOptions(keyframe_interval=interval, max_time_gap_s=0)
     return SegmentationEngine(net, options, schedule)
 

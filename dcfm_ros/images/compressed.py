@@ -39,8 +39,8 @@ def compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
         (H, W, 3).
 
     Raises:
-        ValueError: If it is no whole, intact JPEG or PNG image of a camera's size, or a mosaic of
-            no known pattern. A PNG has checksums; in a JPEG of full length, damage to a few
+        ValueError: Unless it is a whole, intact JPEG or PNG image of a camera's size, and a mosaic
+            has a known pattern. A PNG has checksums; in a JPEG of full length, damage to a few
             pixels may go unnoticed.
     """
     data = bytes(message.data)

@@ -157,7 +157,7 @@ def folder_frames(
                 f'{labels} has no PNG mask for {len(missing)} images: {missing[:20]}'
             )
     if broken := [p.name for p in files if not cv2.haveImageReader(str(p))]:
-        raise SourceError(f'{folder} has {len(broken)} files that are no images: {broken[:20]}')
+        raise SourceError(f'{folder} has {len(broken)} files that are not images: {broken[:20]}')
     for index, path in enumerate(files):
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)  # as RGB from OpenCV 4.10 only
         if image is None:
