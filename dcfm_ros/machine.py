@@ -21,7 +21,8 @@ def machine(device: torch.device | None = None) -> dict[str, object]:
     Args:
         device: Which GPU is meant; None: the first one.
     """
-    cpu = dict(map(_key_and_value, _lines('/proc/cpuinfo')))
+    pairs = (line.partition(':') for line in _lines('/proc/cpuinfo'))
+    cpu = {key.strip(): value.strip() for key, _, value in pairs}
     flags = cpu.get('flags', cpu.get('Features', '')).split()
     governor = _lines('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor')
     has_gpu = torch.cuda.is_available()
@@ -47,11 +48,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _key_and_value(line: str) -> tuple[str, str]:
-    key, _, value = line.partition(':')
-    return key.strip(), value.strip()
 
 
 def _lines(path: str) -> list[str]:

@@ -45,24 +45,11 @@ _8_BIT: Mapping[str, _Layout] = {
     'bayer_gbrg8': _Layout(1, cv2.COLOR_BayerGR2RGB),
     'bayer_grbg8': _Layout(1, cv2.COLOR_BayerGB2RGB),
 }
-_16_BIT: Mapping[str, str] = {
-    'rgb16': 'rgb8',
-    'bgr16': 'bgr8',
-    'rgba16': 'rgba8',
-    'bgra16': 'bgra8',
-    'mono16': 'mono8',
-    '16UC1': '8UC1',
-    '16UC3': '8UC3',
-    'bayer_rggb16': 'bayer_rggb8',
-    'bayer_bggr16': 'bayer_bggr8',
-    'bayer_gbrg16': 'bayer_gbrg8',
-    'bayer_grbg16': 'bayer_grbg8',
-}
 _LAYOUTS: Mapping[str, _Layout] = {
     **_8_BIT,
     **{
-        wide: _Layout(2 * _8_BIT[narrow].bytes_per_pixel, _8_BIT[narrow].conversion, 2)
-        for wide, narrow in _16_BIT.items()
+        name.replace('8', '16'): _Layout(2 * narrow.bytes_per_pixel, narrow.conversion, 2)
+        for name, narrow in _8_BIT.items()
     },
     'yuv422': _Layout(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
     'uyvy': _Layout(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),

@@ -105,16 +105,9 @@ def segment_clip(
     mode: str = 'both',
     motion: OpticalFlow | None = None,
 ) -> Iterator[FrameResult]:
-    """Segment a clip; see `SegmentationEngine.segment_clip`.
+    """Segment a clip at `height` rows (0: its own); see `SegmentationEngine.segment_clip`.
 
-    Args:
-        images: RGB frames of one size, (H, W, 3).
-        backend: Runs the network.
-        schedule: Decides which frames are keyframes; left as it is.
-        height: Rows that the network works at; 0: those of the images.
-        start: First keyframe.
-        mode: 'both' or 'past'.
-        motion: Moves the keyframes' features; None: they stay in place.
+    `schedule` is left as it is; without `motion` features stay where their keyframes had them.
     """
     reader = ClipReader(images)
 

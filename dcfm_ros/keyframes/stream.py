@@ -25,12 +25,7 @@ class KeyframeStream:
     """
 
     def __init__(self, options: ScheduleOptions, phase: float = 0.0) -> None:
-        """Start before the first frame.
-
-        Args:
-            options: When keyframes are due.
-            phase: See `SegmentationEngine.for_another_camera`.
-        """
+        """Start before the first frame; `phase` as in `SegmentationEngine.for_another_camera`."""
         self.cache = FeatureCache()
         self._options = options
         self._schedule = make_schedule(options)

@@ -19,12 +19,7 @@ class McapScan:
     """An MCAP file without index, as a recorder that was killed leaves it."""
 
     def __init__(self, path: Path, losses: BagLosses) -> None:
-        """Read through the file for its topics.
-
-        Args:
-            path: The file.
-            losses: Gets a note of everything that cannot be read.
-        """
+        """Read through the file for its topics; what cannot be read is noted in `losses`."""
         self.topics: dict[str, BagTopic] = {}
         self._path = path
         self._losses = losses

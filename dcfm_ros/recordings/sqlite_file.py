@@ -20,12 +20,7 @@ class SqliteFile:
     """
 
     def __init__(self, path: Path, stack: ExitStack, losses: BagLosses) -> None:
-        """Open the file.
-
-        Args:
-            path: The file.
-            stack: Closes it.
-            losses: Gets a note of everything that cannot be read.
+        """Open the file, which `stack` closes; what cannot be read is noted in `losses`.
 
         Raises:
             SourceError: If not even its topics can be read.
