@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -50,13 +50,13 @@ def engine_rivals(
     nonkey = _engine(net, steady, len(frames) - 1)
     clip = nonkey.segment_clip([frame.image for frame in frames])
     return [
-        _stream('image_baseline', _engine(ImageNetwork(net), steady, 1)),
-        _stream('key', _engine(net, steady, 1), same_as='paper_key'),
-        _stream('nonkey_past', nonkey, same_as='paper_nonkey_past'),
+        _rival('image_baseline', _engine(ImageNetwork(net), steady, 1)),
+        _rival('key', _engine(net, steady, 1), 'paper_key'),
+        _rival('nonkey_past', nonkey, 'paper_nonkey_past'),
         # Its following keyframe is computed during the warm-up, with the second frame.
-        _rival('nonkey_both', nonkey, lambda frame: next(clip), same_as='paper_nonkey_both'),
-        *(_stream(f'sync_k{interval}', _engine(net, options, interval)) for interval in intervals),
-        _stream(f'amortised_k{longest}', _engine(net, amortised, longest)),
+        _rival('nonkey_both', nonkey, 'paper_nonkey_both', clip),
+        *(_rival(f'sync_k{interval}', _engine(net, options, interval)) for interval in intervals),
+        _rival(f'amortised_k{longest}', _engine(net, amortised, longest)),
     ]
 
 
@@ -66,19 +66,16 @@ def _engine(net: DCFM, options: EngineOptions, interval: int) -> SegmentationEng
     return SegmentationEngine(net, options, schedule)
 
 
-def _stream(what: str, engine: SegmentationEngine, same_as: str = '') -> Rival:
-    """An engine on the frames of a camera."""
-    return _rival(what, engine, lambda frame: engine.step(frame.image, frame.stamp_ns), same_as)
-
-
 def _rival(
     what: str,
     engine: SegmentationEngine,
-    segment: Callable[[SourceFrame], FrameResult],
     same_as: str = '',
+    clip: Iterator[FrameResult] | None = None,
 ) -> Rival:
+    """An engine on the frames of a camera, or the frames of a clip that it segments."""
+
     def run(frame: SourceFrame) -> Answer:
-        result = segment(frame)
+        result = next(clip) if clip else engine.step(frame.image, frame.stamp_ns)
         return Answer(result.mask, result.stage_ms, result.keyframe_age)
 
     backend = engine.backend

@@ -146,11 +146,9 @@ def measure_memory(options: BenchOptions, frames: int) -> list[dict[str, Any]]:
 
 
 def _ratios(records: Sequence[Record]) -> dict[str, dict[str, float]]:
-    """By backend, and by pair of backends."""
-    of = {
-        backend: [record for record in records if record.rival.backend == backend]
-        for backend in _backends(records)
-    }
+    """By backend that an engine ran in, in the order asked for, and by pair of backends."""
+    names = dict.fromkeys(r.rival.backend for r in records if not r.rival.is_plain)
+    of = {name: [r for r in records if r.rival.backend == name] for name in names}
     ratios = {backend: ratios_within(found) for backend, found in of.items()}
     for above, below in combinations(of, 2):
         ratios[f'{above}/{below}'] = ratios_between(of[above], of[below])
@@ -177,8 +175,3 @@ def _checks(
             judged = bar.judge(value) if bar else {}
             checks.append({**facts, 'ratio': ratio, 'value': value, **judged})
     return checks
-
-
-def _backends(records: Sequence[Record]) -> list[str]:
-    """Those that an engine ran in, in the order asked for."""
-    return list(dict.fromkeys(r.rival.backend for r in records if not r.rival.is_plain))
