@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import json
 import math
-import os
 from pathlib import Path
 import re
 import tempfile
@@ -45,6 +44,16 @@ def new_folder(folder: Path) -> Iterator[Path]:
         part.replace(folder)
 
 
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Give a file to write, which replaces `path` when the body ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as partial:
+        part = Path(partial, path.name)
+        yield part
+        part.replace(path)
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write figures as JSON, nan as null; see `write_text`."""
     write_text(path, json.dumps(_without_nan(values), indent=2) + '\n')
@@ -57,16 +66,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file that is at any time either the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(data)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    with new_file(path) as part:
+        part.write_bytes(data)
 
 
 def _numerical(name: str) -> list[tuple[int, int, str]]:

@@ -14,10 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 import json
-import os
 from os import PathLike
 from pathlib import Path
-import tempfile
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -25,6 +23,7 @@ from safetensors.torch import save_file
 import torch
 from torch import Tensor
 
+from dcfm_ros.files import new_file
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 
@@ -84,13 +83,12 @@ def save_checkpoint(
     """Write a network to one file; a crash half-way leaves the old file as it was.
 
     Args:
-        path: Target, usually '*.safetensors'. Its folder must exist.
+        path: Target, usually '*.safetensors'.
         net: The network; config, class names and palette are taken from it.
         training: JSON-able record of data, command, steps, figures.
         dtype: Floating-point type of the stored tensors, but for those that it cannot hold, see
             `storage_problem`; None keeps the network's.
     """
-    path = Path(path)
     tensors = {}
     for key, value in net.state_dict().items():
         stored = value.detach().cpu()
@@ -102,15 +100,8 @@ def save_checkpoint(
         'config': json.dumps(net.config.to_dict()),
         'training': json.dumps(dict(training or {})),
     }
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with new_file(Path(path)) as part:
+        save_file(tensors, part, metadata)
 
 
 def storage_problem(value: Tensor, dtype: torch.dtype) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dcfm_ros.files import list_files, new_folder
+from dcfm_ros.files import list_files, new_file, new_folder
 
 
 def test_files_are_listed_by_number_without_hidden_ones(tmp_path):
@@ -37,3 +37,15 @@ def test_new_folder_never_replaces_files(tmp_path):
         with pytest.raises(FileExistsError, match='exists already'), new_folder(folder):
             pass
     assert [path.name for path in tmp_path.iterdir()] == ['mine.txt']
+
+
+def test_new_file_replaces_the_old_one_when_it_is_whole(tmp_path):
+    path = tmp_path / 'above' / 'a.txt'
+    for text in ('old', 'new'):
+        with new_file(path) as part:
+            part.write_text(text)
+    with pytest.raises(KeyboardInterrupt), new_file(path) as part:
+        part.write_text('half')
+        raise KeyboardInterrupt
+    assert [found.name for found in path.parent.iterdir()] == ['a.txt']
+    assert path.read_text() == 'new'

@@ -13,7 +13,6 @@ import platform
 import re
 import shlex
 import sys
-import tempfile
 import time
 from typing import Any
 import warnings
@@ -25,6 +24,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import TorchCheckpointIO
 import torch
 
+from dcfm_ros.files import new_file
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.data import PairData
@@ -57,13 +57,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
         """Write a file that is either the old one or the whole new one."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Lightning's own goes through TMPDIR, and from another disk it is copied onto the target.
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}') as folder:
-            temporary = Path(folder) / path.name
-            torch.save(checkpoint, temporary)
-            temporary.replace(path)
+        with new_file(Path(path)) as part:
+            torch.save(checkpoint, part)
 
 
 class ExportNetwork(Callback):

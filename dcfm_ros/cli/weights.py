@@ -23,7 +23,6 @@ def convert(
     from dcfm_ros.models.official import load_official
 
     net = load_official(encoder, decoder, preset)
-    output.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(output, net, {'source': f'converted from {encoder.name}, {decoder.name}'})
     typer.echo(f'{preset}: {len(net.state_dict())} tensors in {output}')
 

@@ -69,7 +69,6 @@ def pack_checkpoint(
         'source': source,
         'float32': reasons,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(output, net, {**metadata.training, 'packed': record}, torch.float16)
     return record
 
