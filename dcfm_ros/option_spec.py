@@ -83,7 +83,7 @@ def check_options(options: Any) -> None:
 def _is_allowed(value: object, spec: OptionSpec, kind: type) -> bool:
     if type(value) is not kind:
         return False
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and spec.pattern:
         are_names = all(isinstance(v, str) and re.fullmatch(spec.pattern, v) for v in value)
         return are_names and len(set(value)) == len(value)
     if isinstance(value, str):

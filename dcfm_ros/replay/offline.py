@@ -73,45 +73,39 @@ def replay_offline(
     height = options.engine.inference_height or read_metadata(options.checkpoint).image_height
     how = replace(options.engine, inference_height=height)
     engine = SegmentationEngine(net, how, options.schedule)
-    _warm_up(engine, first)
     reference = None
     has_labels = first.label is not None or recording.label_topic is not None
     if not has_labels if options.fidelity is None else options.fidelity:
         every_frame = ScheduleOptions(keyframe_interval=1)
         reference = SegmentationEngine(net, replace(how, execution='sync'), every_frame)
-        _warm_up(reference, first)
-    names, palette = net.class_names, net.palette
+    for used in filter(None, (engine, reference)):
+        # Beside their streams, so that the first frames are not measured cold.
+        list(used.segment_clip([first.image] * 3))
     if options.masks is not None:
         options.masks.mkdir(parents=True, exist_ok=True)
-    with ReplayRecorder(video, names, palette, rate_hz, recording.num_frames) as recorder:
-        run = _Pass(engine, reference, recorder, options.masks)
+    recorder = ReplayRecorder(video, net.class_names, net.palette, rate_hz, recording.num_frames)
+    work = _Pass(engine, reference, recorder, options.masks)
+    with recorder:
         try:
             for frame in progress(chain([first], frames)):
-                run.add(frame)
+                work.add(frame)
         except KeyboardInterrupt:
             if not recording.is_live:
                 raise
-    quality, losses = recorder.quality, recording.losses
-    if options.streaming and not recording.is_live:
-        quality.streaming = score_streaming(
-            recording, engine, run.labels, recorder.frames, run.times.of, len(names)
-        )
-    return ReplayRun(
-        name=recording.name,
+    config = _config(engine) | {'fidelity': reference is not None}
+    run = recorder.run(
+        recording,
         kind='offline',
-        video=video.name,
-        class_names=names,
-        palette=palette,
-        frames=recorder.frames,
-        quality=quality,
-        losses=losses,
-        metadata=describe_run(
-            recording, options.checkpoint, _config(engine) | {'fidelity': reference is not None}
+        metadata=describe_run(recording, options.checkpoint, config),
+        # Without the reference and the reading of the recording.
+        resources=Resources(
+            cpu_s=work.cpu_s, wall_s=work.busy_s, peak_memory_mb=work.memory.read_mb()
         ),
-        resources=run.resources(),
-        masks_sha256=recorder.masks_sha256,
-        snapshots=recorder.snapshots,
     )
+    if options.streaming and run.quality.num_labelled and not recording.is_live:
+        stamps_ns = [frame.stamp_ns for frame in run.frames]
+        score_streaming(recording, engine, stamps_ns, work.times.of, run.quality)
+    return run
 
 
 def _config(engine: SegmentationEngine) -> dict[str, Any]:
@@ -128,57 +122,33 @@ def _config(engine: SegmentationEngine) -> dict[str, Any]:
     }
 
 
+@dataclass
 class _Pass:
-    """One pass over the frames of a recording."""
+    """One pass over the frames of a recording, and what the engine took for it."""
 
-    def __init__(
-        self,
-        engine: SegmentationEngine,
-        reference: SegmentationEngine | None,
-        recorder: ReplayRecorder,
-        masks: Path | None,
-    ) -> None:
-        self.labels: list[bytes | None] = []
-        """PNG of each frame's label."""
-        self.times = MeasuredTimes()
-        self._engine = engine
-        self._reference = reference
-        self._recorder = recorder
-        self._masks = masks
-        self._cpu_s = 0.0
-        self._busy_s = 0.0
-        self._memory = PeakMemory()
+    engine: SegmentationEngine
+    reference: SegmentationEngine | None
+    recorder: ReplayRecorder
+    masks: Path | None
+    times: MeasuredTimes = field(default_factory=MeasuredTimes)
+    memory: PeakMemory = field(default_factory=PeakMemory)
+    cpu_s: float = 0.0
+    busy_s: float = 0.0
+    """The clock of the engine's own work: the next frame is sent when this one is done."""
 
     def add(self, frame: SourceFrame) -> None:
         """Take the next frame."""
         cpu_s, start_s = time.process_time(), time.perf_counter()
-        result = self._engine.step(frame.image, frame.stamp_ns)
+        result = self.engine.step(frame.image, frame.stamp_ns)
         latency_s = time.perf_counter() - start_s
-        self._cpu_s += time.process_time() - cpu_s
+        self.cpu_s += time.process_time() - cpu_s
         self.times.add(result)
         other = None
-        if self._reference is not None:
-            other = self._reference.step(frame.image, frame.stamp_ns).mask
-        label = None
-        if frame.label is not None and frame.label.shape == result.mask.shape:
-            label = mask_to_png(frame.label).tobytes()
-        if self._masks is not None:
-            path = self._masks / f'{len(self.labels):06d}.png'
+        if self.reference is not None:
+            other = self.reference.step(frame.image, frame.stamp_ns).mask
+        if self.masks is not None:
+            path = self.masks / f'{len(self.recorder.frames):06d}.png'
             path.write_bytes(mask_to_png(result.mask).tobytes())
-        self.labels.append(label)
-        # The clock of the engine's own work: the next frame is sent when this one is done.
-        replayed = ReplayedFrame.from_result(result, self._busy_s, latency_s)
-        self._recorder.add(frame, replayed, result.mask, other)
-        self._busy_s += latency_s
-
-    def resources(self) -> Resources:
-        """What the engine took, without the reference and the reading of the recording."""
-        return Resources(
-            cpu_s=self._cpu_s, wall_s=self._busy_s, peak_memory_mb=self._memory.read_mb()
-        )
-
-
-def _warm_up(engine: SegmentationEngine, frame: SourceFrame) -> None:
-    """Run the engine beside its stream, so that the first frames are not measured cold."""
-    for _ in engine.segment_clip([frame.image] * 3):
-        pass
+        replayed = ReplayedFrame.from_result(result, self.busy_s, latency_s)
+        self.recorder.add(frame, replayed, result.mask, other)
+        self.busy_s += latency_s

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.evaluation.scores import Scores, iou_by_class, or_none
 from dcfm_ros.training.metrics import ConfusionMatrix
 
@@ -65,31 +66,28 @@ class RunQuality:
             'reference_changed', 'label_changed' (pixels whose class differs from the frame
             before).
         """
-        if mask is not None and (
-            is_keyframe or self._held is None or self._held.shape != mask.shape
-        ):
+        is_first = mask is None or self._held is None or self._held.shape != mask.shape
+        if mask is not None and (is_keyframe or is_first):
             self._held = mask
         if mask is not None and label is not None and label.shape != mask.shape:
             self.num_unfit_labels += 1
             label = None
         found = {}
-        if mask is None or label is None:
-            self.accuracy.end_clip()
-        else:
+        if mask is not None and label is not None:
             self.num_labelled += 1
-            self.accuracy.add_frame(mask, label, age=age)
-            self.accuracy.add_video_frame(mask, label)
             assert self._held is not None
             self.mask_hold.update(self._held, label)
             if (known := label < self.num_classes).any():
                 found['accuracy'] = float((mask == label)[known].mean())
-        if mask is None or reference is None:
-            self.fidelity.end_clip()
-        else:
+        if mask is not None and reference is not None:
             self.num_compared += 1
-            self.fidelity.add_frame(mask, reference, age=age)
-            self.fidelity.add_video_frame(mask, reference)
             found['agreement'] = float((mask == reference).mean())
+        for scores, other in ((self.accuracy, label), (self.fidelity, reference)):
+            if mask is None or other is None:
+                scores.end_clip()
+            else:
+                scores.add_frame(mask, other, age=age)
+                scores.add_video_frame(mask, other)
         shown = {'': mask, 'reference_': reference, 'label_': label}
         for name, new in shown.items():
             old = self._before.get(name)
@@ -97,6 +95,13 @@ class RunQuality:
                 found[f'{name}changed'] = float((old != new).mean())
         self._before = shown
         return found
+
+    def add_shown(self, shown: Mask | None, label: Mask) -> None:
+        """Count a label for `streaming`, (H, W), and the mask shown when its frame came."""
+        if shown is None or shown.shape != label.shape:  # every labelled pixel is missed
+            shown = np.full(label.shape, UNLABELLED, np.uint8)
+        self.streaming = self.streaming or ConfusionMatrix(self.num_classes)
+        self.streaming.update(shown, label)
 
     def end(self) -> None:
         """End the run: what follows is not compared with what came before."""
@@ -113,8 +118,7 @@ class RunQuality:
         self.num_compared += other.num_compared
         self.num_unfit_labels += other.num_unfit_labels
         if other.streaming is not None:
-            if self.streaming is None:
-                self.streaming = ConfusionMatrix(self.num_classes)
+            self.streaming = self.streaming or ConfusionMatrix(self.num_classes)
             self.streaming.merge(other.streaming)
 
     def accuracy_statistics(self, class_names: Sequence[str]) -> dict[str, Any] | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import hashlib
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +14,8 @@ from dcfm_ros.recordings.frame import SourceFrame
 from dcfm_ros.recordings.video import VideoWriter
 from dcfm_ros.replay.frames import ReplayedFrame
 from dcfm_ros.replay.quality import RunQuality
+from dcfm_ros.replay.recording import Recording
+from dcfm_ros.replay.run import RGB, ReplayRun
 
 NUM_SNAPSHOTS = 6
 Mask = NDArray[np.uint8]
@@ -30,8 +30,8 @@ class ReplayRecorder:
     def __init__(
         self,
         video: Path,
-        class_names: Sequence[str],
-        palette: Sequence[tuple[int, int, int]],
+        class_names: tuple[str, ...],
+        palette: tuple[RGB, ...],
         rate_hz: float,
         expected_frames: int | None = None,
     ) -> None:
@@ -46,19 +46,12 @@ class ReplayRecorder:
         """
         self.frames: list[ReplayedFrame] = []
         self.quality = RunQuality(len(class_names))
-        self.snapshots: list[NDArray[np.uint8]] = []
-        """Up to `NUM_SNAPSHOTS` frames of the video, RGB, spread over the run."""
-        self._palette = palette
+        self._snapshots: list[NDArray[np.uint8]] = []
+        self._class_names, self._palette = class_names, palette
+        self._path = video
         self._video = VideoWriter(video, rate_hz)
-        self._video_size: tuple[int, int] | None = None  # width, height
         self._every = max(1, (expected_frames or 150) // NUM_SNAPSHOTS)
         self._masks = hashlib.sha256()
-
-    @property
-    def masks_sha256(self) -> str | None:
-        """Hash of all masks in order; None if a frame has none."""
-        is_complete = all(frame.is_answered for frame in self.frames)
-        return self._masks.hexdigest() if is_complete else None
 
     def add(
         self,
@@ -92,6 +85,22 @@ class ReplayRecorder:
         self._draw(source, frame, mask)
         self.frames.append(frame)
 
+    def run(self, recording: Recording, **more: Any) -> ReplayRun:
+        """What was taken, as a run of a recording; `more` are the fields only the caller knows."""
+        is_complete = all(frame.is_answered for frame in self.frames)
+        return ReplayRun(
+            name=recording.name,
+            video=self._path.name,
+            class_names=self._class_names,
+            palette=self._palette,
+            frames=self.frames,
+            quality=self.quality,
+            losses=recording.losses,
+            masks_sha256=self._masks.hexdigest() if is_complete else None,
+            snapshots=self._snapshots,
+            **more,
+        )
+
     def _draw(self, source: SourceFrame, frame: ReplayedFrame, mask: Mask | None) -> None:
         picture = source.image
         if mask is None:
@@ -101,24 +110,15 @@ class ReplayRecorder:
             role = 'KEYFRAME' if frame.is_keyframe else 'non-key '
             age = '' if frame.keyframe_age is None else f'age {frame.keyframe_age:2d}   '
             text = f'{frame.time_s:6.2f} s   {role}   {age}{frame.latency_ms:5.1f} ms'
-        picture = np.hstack([source.image, picture])
-        self._video_size = self._video_size or (picture.shape[1], picture.shape[0])
-        if picture.shape[1::-1] != self._video_size:  # the size of a video is fixed
-            picture = np.asarray(cv2.resize(picture, self._video_size), np.uint8)
-        picture = draw_caption(picture, text)
+        picture = draw_caption(np.hstack([source.image, picture]), text)
         self._video.write(picture)
         is_due = len(self.frames) % self._every == self._every // 2
-        if mask is not None and is_due and len(self.snapshots) < NUM_SNAPSHOTS:
-            self.snapshots.append(picture)
+        if mask is not None and is_due and len(self._snapshots) < NUM_SNAPSHOTS:
+            self._snapshots.append(picture)
 
     def __enter__(self) -> ReplayRecorder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         self.quality.end()
-        self._video.__exit__(kind, error, traceback)
+        self._video.__exit__(*raised)

@@ -7,6 +7,7 @@ import pytest
 from dcfm_ros.recordings.frame import SourceFrame
 from dcfm_ros.replay.frames import ReplayedFrame, stages_of
 from dcfm_ros.replay.recorder import ReplayRecorder
+from dcfm_ros.replay.recording import Recording
 from dcfm_ros.replay.statistics import run_statistics
 
 NAMES, PALETTE = ('a', 'b'), ((0, 0, 0), (9, 9, 9))
@@ -30,7 +31,9 @@ def test_recorder_scores_the_mask_and_the_held_keyframe(tmp_path):
     assert accuracy['mask_hold_miou'] == 0.0  # the wrong keyframe, held
     assert [frame.is_answered for frame in recorder.frames] == [True, True, False]
     assert recorder.frames[1].class_shares.tolist() == [0.5, 0.5]
-    assert recorder.masks_sha256 is None
+    recording = Recording(name='drive', source='drive', frames=lambda: iter(()))
+    run = recorder.run(recording, kind='offline', metadata={})
+    assert (run.video, run.masks_sha256, run.losses) == ('o.mp4', None, [])
     assert cv2.VideoCapture(str(tmp_path / 'o.mp4')).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from small_net import make_net
 from small_recording import (
@@ -13,6 +12,7 @@ from small_recording import (
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.keyframes.options import ScheduleOptions
+from dcfm_ros.replay.quality import RunQuality
 from dcfm_ros.replay.statistics import stamp_statistics
 from dcfm_ros.replay.streaming import score_streaming
 from dcfm_ros.training.metrics import ConfusionMatrix
@@ -21,8 +21,10 @@ from dcfm_ros.training.metrics import ConfusionMatrix
 def test_streaming_accuracy_needs_rising_stamps(small_bag):
     frames = [replayed(0.0), replayed(0.2), replayed(0.1)]
     nothing = SegmentationEngine(make_net(), TORCH)
-    bag = open_bag(small_bag)
-    assert score_streaming(bag, nothing, [b'label'] * 3, frames, lambda _: 1.0, 11) is None
+    quality = RunQuality(11)
+    stamps = [frame.stamp_ns for frame in frames]
+    score_streaming(open_bag(small_bag), nothing, stamps, lambda _: 1.0, quality)
+    assert quality.streaming is None
     assert stamp_statistics([frames])['steps_back'] == 1
 
 
@@ -34,8 +36,7 @@ def test_engine_that_keeps_pace_streams_the_mask_of_the_frame_before(small_bag, 
     expected = ConfusionMatrix(11)
     for shown, frame in zip([np.full(SIZE, 255, np.uint8), *masks], frames, strict=False):
         expected.update(shown, frame.label)
-    labels = [cv2.imencode('.png', frame.label)[1].tobytes() for frame in frames]
-    entries = [replayed(frame.stamp_ns / 1e9) for frame in frames]
-    found = score_streaming(open_bag(small_bag), engine, labels, entries, lambda _: 30.0, 11)
-    np.testing.assert_array_equal(found.counts, expected.counts)
-    assert found.miou('ignore') == expected.miou('ignore')
+    quality, stamps = RunQuality(11), [frame.stamp_ns for frame in frames]
+    score_streaming(open_bag(small_bag), engine, stamps, lambda _: 30.0, quality)
+    np.testing.assert_array_equal(quality.streaming.counts, expected.counts)
+    assert quality.streaming.miou('ignore') == expected.miou('ignore')

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.masks.png import mask_to_png, png_to_mask
-from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.play.report import FrameRecord, PlayReport
-from dcfm_ros.recordings.frame import SourceFrame
-from dcfm_ros.replay.online.statistics import replayed_frame
+from dcfm_ros.play.report import PlayReport
+from dcfm_ros.replay.online.statistics import replayed_frames
 from dcfm_ros.replay.recorder import ReplayRecorder
 from dcfm_ros.replay.recording import Recording
-from dcfm_ros.training.metrics import ConfusionMatrix
 
 Mask = NDArray[np.uint8]
 
@@ -23,7 +21,6 @@ class MaskStore:
     """Keeps the masks of one play as PNG: those of a long one would not fit into memory."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self.is_closed = False
         """Whether further masks are ignored."""
         self._masks: dict[int, bytes] = {}
@@ -42,40 +39,18 @@ class MaskStore:
 def record_play(
     recording: Recording, report: PlayReport, masks: MaskStore, recorder: ReplayRecorder
 ) -> None:
-    """Read a recording once more, and give every frame what the node made of it.
+    """Read a recording once more, and give the recorder what the node made of every frame.
 
-    Args:
-        recording: What was played.
-        report: What became of its frames.
-        masks: Of the same play.
-        recorder: Gets every frame; its video appears.
+    Labels are also compared with the newest mask at the time their frame was sent.
     """
     records = {(r.stamp_ns, r.frame_id): r for r in report.records}
-    shown = _Shown(report.records, masks, recorder.quality.num_classes)
+    replayed = replayed_frames(report)
+    came = sorted((r.received_s, r.index) for r in report.records if r.received_s is not None)
     with recorder:
         for frame in recording.frames():
             record = records[frame.stamp_ns, frame.frame_id]
-            shown.add(frame, record)
-            recorder.add(frame, replayed_frame(record, report), masks.get(record.index))
-    if recorder.quality.num_labelled:
-        recorder.quality.streaming = shown.confusion
-
-
-class _Shown:
-    """Labels against the newest mask at the time their frame was sent."""
-
-    def __init__(self, records: list[FrameRecord], masks: MaskStore, num_classes: int) -> None:
-        came = sorted((r.received_s, r.index) for r in records if r.received_s is not None)
-        self._times_s = [time_s for time_s, _ in came]
-        self._indices = [index for _, index in came]
-        self._masks = masks
-        self.confusion = ConfusionMatrix(num_classes)
-
-    def add(self, frame: SourceFrame, record: FrameRecord) -> None:
-        if frame.label is None:
-            return
-        place = bisect_right(self._times_s, record.sent_s)
-        mask = self._masks.get(self._indices[place - 1]) if place else None
-        if mask is None or mask.shape != frame.label.shape:  # every labelled pixel is missed
-            mask = np.full(frame.label.shape, UNLABELLED, np.uint8)
-        self.confusion.update(mask, frame.label)
+            recorder.add(frame, replayed[record.index], masks.get(record.index))
+            if frame.label is not None:
+                place = bisect_right(came, record.sent_s, key=itemgetter(0))
+                shown = masks.get(came[place - 1][1]) if place else None
+                recorder.quality.add_shown(shown, frame.label)

@@ -59,12 +59,7 @@ def find_peak(probe: Callable[[float], Probe], *, lower_hz: float, upper_hz: flo
             up what is measured.
         lower_hz: Lower limit.
         upper_hz: Upper limit.
-
-    Raises:
-        ValueError: If the limits are not above 0 and in order.
     """
-    if not 0 < lower_hz < upper_hz:
-        raise ValueError(f'`lower_hz` must be above 0 and below {upper_hz}, got {lower_hz}')
     probe((lower_hz + upper_hz) / 2)
     probes: list[Probe] = []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 import itertools
-from typing import Any
 
 from dcfm_ros.play.player import PlayedFrame
 from dcfm_ros.recordings.bag_messages import stamp_of
@@ -25,16 +24,16 @@ def image_transport(recording: Recording) -> str:
 def played_frames(recording: Recording) -> Iterator[PlayedFrame]:
     """The frames of a recording: JPEG and PNG files of a bag as they are, all else as RGB."""
     if recording.bag and recording.bag.is_compressed:
-        yield from recording.bag.messages(_played_message)
+        yield from recording.bag.messages(
+            lambda message: PlayedFrame(
+                image=bytes(message.data),
+                stamp_ns=stamp_of(message),
+                frame_id=message.header.frame_id,
+            )
+        )
         return
     for frame in recording.frames():
         yield PlayedFrame(image=frame.image, stamp_ns=frame.stamp_ns, frame_id=frame.frame_id)
-
-
-def _played_message(message: Any) -> PlayedFrame:
-    return PlayedFrame(
-        image=bytes(message.data), stamp_ns=stamp_of(message), frame_id=message.header.frame_id
-    )
 
 
 def buffered(frames: Iterable[PlayedFrame], count: int) -> list[PlayedFrame]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 import math
 from typing import Any
 
@@ -12,55 +12,43 @@ import numpy as np
 from dcfm_ros.play.player import PlayedFrame, Player
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
+from dcfm_ros.replay.online.options import OnlineOptions
 from dcfm_ros.replay.online.peak_search import Probe, find_peak
-from dcfm_ros.replay.online.played_frames import looped
-from dcfm_ros.replay.online.statistics import rate_statistics, replayed_frames
+from dcfm_ros.replay.online.played_frames import buffered, looped, played_frames
+from dcfm_ros.replay.online.statistics import rate_statistics, replayed_frames, span_s
+from dcfm_ros.replay.recording import Recording
 from dcfm_ros.replay.statistics import benchmark_statistics
 
 WAIT_S = 120.0
 """How long to wait for the node to become ready, and for its last answers."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class RatePlays:
-    """Plays for some seconds each, at any rate, and measures the node's process.
+    """Plays for some seconds each, at any rate, and measures the node's process."""
 
-    Args:
-        player: Connected to the node.
-        frames: Played over and over.
-        seconds: Length of a run.
-        runs: How many at a rate.
-        meter: Of the node's process, if it is known.
-        say: Gets a line before each measurement.
-    """
-
-    def __init__(
-        self,
-        player: Player,
-        frames: Sequence[PlayedFrame],
-        *,
-        seconds: float,
-        runs: int,
-        meter: ProcessMeter | None,
-        say: Callable[[str], None],
-    ) -> None:
-        self._player = player
-        self._frames = frames
-        self._seconds = seconds
-        self._runs = runs
-        self._meter = meter
-        self._say = say
+    player: Player
+    frames: Sequence[PlayedFrame]
+    """Played over and over."""
+    options: OnlineOptions
+    meter: ProcessMeter | None
+    """Of the node's process, if it is known."""
+    say: Callable[[str], None]
+    """Gets a line before each measurement."""
 
     def at(self, rate_hz: float) -> dict[str, Any]:
         """Statistics of several runs at a rate."""
-        self._say(f'{self._runs} runs of {self._seconds:g} s at {rate_hz:g} Hz')
-        reports = [self._play(rate_hz) for _ in range(self._runs)]
+        runs = self.options.runs
+        self.say(f'{runs} runs of {self.options.seconds:g} s at {rate_hz:g} Hz')
+        reports = [self._play(rate_hz) for _ in range(runs)]
         found = rate_statistics(rate_hz, reports)
-        if self._meter is not None:
-            found['process'] = _mean_use([use_of(self._meter, report) for report in reports])
+        if self.meter is not None:
+            found['process'] = _mean_use([self.meter.figures(*span_s(r)) for r in reports])
         return found
 
-    def peak(self, lower_hz: float, upper_hz: float) -> dict[str, Any]:
+    def peak(self) -> dict[str, Any]:
         """The highest rate with few missing frames, and the statistics of runs at it."""
+        lower_hz, upper_hz = self.options.peak_limits_hz
         peak = find_peak(self._probe, lower_hz=lower_hz, upper_hz=upper_hz)
         return {
             'rate_hz': peak.rate_hz,
@@ -70,7 +58,7 @@ class RatePlays:
         }
 
     def _probe(self, rate_hz: float) -> Probe:
-        self._say(f'trying {rate_hz:g} Hz')
+        self.say(f'trying {rate_hz:g} Hz')
         found = benchmark_statistics([replayed_frames(self._play(rate_hz))])
         named = {name.rpartition('.')[2]: value for name, value in found.items()}
         return Probe(
@@ -82,16 +70,29 @@ class RatePlays:
         )
 
     def _play(self, rate_hz: float) -> PlayReport:
-        # At least two: a rate is between frames.
-        count = max(math.ceil(self._seconds * rate_hz), 2)
-        return self._player.play(looped(self._frames, count), rate_hz=rate_hz, wait_s=WAIT_S)
+        frames = looped(self.frames, _count(self.options, rate_hz))
+        return self.player.play(frames, rate_hz=rate_hz, wait_s=WAIT_S)
 
 
-def use_of(meter: ProcessMeter, report: PlayReport) -> dict[str, float | None]:
-    """What a process took while frames were played to it."""
-    sent_s = [record.sent_s for record in report.records]
-    received_s = [r.received_s for r in report.records if r.received_s is not None]
-    return meter.figures(sent_s[0], max([*sent_s, *received_s]))
+def play_rates(
+    recording: Recording,
+    player: Player,
+    options: OnlineOptions,
+    meter: ProcessMeter | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Statistics at fixed rates ('rates') and, in mode 'peak', at the highest one ('peak')."""
+    is_peak = options.mode == 'peak'
+    highest_hz = max(*options.rates, options.peak_limits_hz[1] if is_peak else 0.0)
+    frames = buffered(played_frames(recording), _count(options, highest_hz))
+    plays = RatePlays(player=player, frames=frames, options=options, meter=meter, say=say)
+    found: dict[str, Any] = {'rates': [plays.at(rate_hz) for rate_hz in options.rates]}
+    return found | ({'peak': plays.peak()} if is_peak else {})
+
+
+def _count(options: OnlineOptions, rate_hz: float) -> int:
+    """Frames of a run; at least two, because a rate is between frames."""
+    return max(math.ceil(options.seconds * rate_hz), 2)
 
 
 def _mean_use(uses: Sequence[dict[str, float | None]]) -> dict[str, float | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,14 @@ from dcfm_ros.play.fastdds import (
     use_profile,
 )
 from dcfm_ros.play.node_process import node_process
-from dcfm_ros.play.player import Player, connect
+from dcfm_ros.play.player import connect
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
 from dcfm_ros.replay.online.masks import MaskStore, record_play
 from dcfm_ros.replay.online.options import OnlineOptions
-from dcfm_ros.replay.online.played_frames import buffered, image_transport, played_frames
-from dcfm_ros.replay.online.rates import WAIT_S, RatePlays, use_of
-from dcfm_ros.replay.online.statistics import node_statistics
+from dcfm_ros.replay.online.played_frames import image_transport, played_frames
+from dcfm_ros.replay.online.rates import WAIT_S, play_rates
+from dcfm_ros.replay.online.statistics import node_statistics, span_s
 from dcfm_ros.replay.provenance import describe_run
 from dcfm_ros.replay.recorder import ReplayRecorder
 from dcfm_ros.replay.recording import Recording
@@ -71,36 +70,23 @@ def replay_online(
         use_profile(packaged_profile() if profile == 'large_images' else Path(profile))
     _, recorded_hz = recording.open()
     masks = MaskStore()
-    report, found = _play(
-        recording, folder / 'node.log', parameters, options, masks, rate_hz=rate_hz, say=say
-    )
+    log = folder / 'node.log'
+    report, found = _play(recording, log, parameters, options, masks, rate_hz, say)
     say(f'{report.answered} of {report.sent} frames answered, drawing the overlay')
     checkpoint = Path(report.health.model['checkpoint'])
     net = read_metadata(checkpoint).config
-    video = folder / 'overlay.mp4'
     video_hz = rate_hz or recorded_hz
-    recorder = ReplayRecorder(video, net.class_names, net.palette, video_hz, report.sent)
+    recorder = ReplayRecorder(
+        folder / 'overlay.mp4', net.class_names, net.palette, video_hz, report.sent
+    )
     record_play(recording, report, masks, recorder)
-    return ReplayRun(
-        name=recording.name,
+    config = {'mode': options.mode, 'rate_hz': video_hz, **_config(parameters, report)}
+    return recorder.run(
+        recording,
         kind='online',
-        video=video.name,
-        class_names=net.class_names,
-        palette=net.palette,
-        frames=recorder.frames,
-        quality=recorder.quality,
-        losses=recording.losses,
-        metadata=describe_run(
-            recording,
-            checkpoint,
-            {'mode': options.mode, 'rate_hz': video_hz, **_config(parameters, report)},
-            rmw=found['rmw'],
-            qos=found['qos'],
-        ),
+        metadata=describe_run(recording, checkpoint, config, rmw=found['rmw'], qos=found['qos']),
         resources=_resources(report, found['timeline'].get('process', {})),
-        masks_sha256=recorder.masks_sha256,
         transport=found,
-        snapshots=recorder.snapshots,
     )
 
 
@@ -110,7 +96,6 @@ def _play(
     parameters: Mapping[str, Any],
     options: OnlineOptions,
     masks: MaskStore,
-    *,
     rate_hz: float | None,
     say: Say,
 ) -> tuple[PlayReport, dict[str, Any]]:
@@ -129,12 +114,8 @@ def _play(
         else:
             say(f'node started, log in {log}')
         say(f'playing at {f"{rate_hz:g} Hz" if rate_hz else "the rate of the recording"}')
-        report = player.play(
-            played_frames(recording),
-            rate_hz=rate_hz,
-            timeline=rate_hz is None,
-            wait_s=WAIT_S,
-        )
+        frames, is_timeline = played_frames(recording), rate_hz is None
+        report = player.play(frames, rate_hz=rate_hz, timeline=is_timeline, wait_s=WAIT_S)
         masks.is_closed = True
         found: dict[str, Any] = {
             'mode': options.mode,
@@ -147,9 +128,9 @@ def _play(
             'timeline': node_statistics([report]),
         }
         if meter is not None:
-            found['timeline']['process'] = use_of(meter, report)
+            found['timeline']['process'] = meter.figures(*span_s(report))
         if options.mode != 'timeline':
-            found |= _rates(options, recording, player, meter, say)
+            found |= play_rates(recording, player, options, meter, say)
     return report, found
 
 
@@ -184,38 +165,11 @@ def _typed(kind: type, text: str) -> Any:
         return text
 
 
-def _rates(
-    options: OnlineOptions,
-    recording: Recording,
-    player: Player,
-    meter: ProcessMeter | None,
-    say: Say,
-) -> dict[str, Any]:
-    """Statistics at fixed rates and, in mode 'peak', at the highest one."""
-    lower_hz, upper_hz = options.peak_limits_hz
-    highest_hz = max(*options.rates, upper_hz if options.mode == 'peak' else 0.0)
-    count = max(math.ceil(highest_hz * options.seconds), 2)
-    plays = RatePlays(
-        player,
-        buffered(played_frames(recording), count),
-        seconds=options.seconds,
-        runs=options.runs,
-        meter=meter,
-        say=say,
-    )
-    found: dict[str, Any] = {'rates': [plays.at(rate_hz) for rate_hz in options.rates]}
-    if options.mode == 'peak':
-        found['peak'] = plays.peak(lower_hz, upper_hz)
-    return found
-
-
 def _resources(report: PlayReport, process: Mapping[str, float | None]) -> Resources:
+    start_s, end_s = span_s(report)
     share = process.get('cpu_percent')
-    times = [record.sent_s for record in report.records]
-    times += [r.received_s for r in report.records if r.received_s is not None]
-    wall_s = max(times) - min(times)
     return Resources(
-        cpu_s=None if share is None else share / 100 * wall_s,
-        wall_s=wall_s,
+        cpu_s=None if share is None else share / 100 * (end_s - start_s),
+        wall_s=end_s - start_s,
         peak_memory_mb=process.get('memory_mb_max'),
     )

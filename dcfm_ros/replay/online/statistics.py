@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 import math
 from typing import Any
@@ -18,16 +19,20 @@ _OF_THE_RECORDING = ('stamps', 'temporal', 'dropped_by_cause')
 """Statistics that say nothing of runs cut out of a recording, or that repeat it."""
 
 
-def replayed_frame(record: FrameRecord, report: PlayReport) -> ReplayedFrame:
-    """A frame of a play as one of any replay, without what its mask shows."""
-    timing = record.timing or FrameTiming()
+def replayed_frames(report: PlayReport) -> list[ReplayedFrame]:
+    """The frames of a play as those of any replay, in order, without what their masks show."""
     causes = [cause for cause, count in report.dropped_by_cause.items() if count]
     # The node counts its drops without naming frames: a single cause is that of all.
-    is_clear = not record.answered and len(causes) == 1 and not report.unaccounted
+    cause = causes[0] if len(causes) == 1 and not report.unaccounted else ''
+    return [_replayed_frame(record, cause) for record in report.records]
+
+
+def _replayed_frame(record: FrameRecord, cause: str) -> ReplayedFrame:
+    timing = record.timing or FrameTiming()
     return ReplayedFrame(
         stamp_ns=record.stamp_ns,
         is_answered=record.answered,
-        drop_cause=causes[0] if is_clear else '',
+        drop_cause='' if record.answered else cause,
         is_keyframe=timing.is_keyframe,
         reason=timing.reason,
         keyframe_age=None if record.timing is None else timing.keyframe_age,
@@ -40,12 +45,11 @@ def replayed_frame(record: FrameRecord, report: PlayReport) -> ReplayedFrame:
     )
 
 
-def replayed_frames(report: PlayReport) -> list[ReplayedFrame]:
-    """All frames of a play, in order."""
-    frames = [replayed_frame(record, report) for record in report.records]
-    for frame in frames:
-        frame.time_s = (frame.stamp_ns - frames[0].stamp_ns) * 1e-9
-    return frames
+def span_s(report: PlayReport) -> tuple[float, float]:
+    """When the first frame was sent and when the last frame or mask went, s of a steady clock."""
+    times_s = [record.sent_s for record in report.records]
+    times_s += [r.received_s for r in report.records if r.received_s is not None]
+    return min(times_s), max(times_s)
 
 
 def rate_statistics(rate_hz: float, reports: Sequence[PlayReport]) -> dict[str, Any]:
@@ -96,10 +100,9 @@ def node_statistics(reports: Sequence[PlayReport]) -> dict[str, Any]:
     engine, 'wait_ms' the part of it until the worker is free; 'transport_ms' is spent outside the
     node: sending the frame and receiving its mask.
     """
-    causes = dict.fromkeys(cause for report in reports for cause in report.dropped_by_cause)
-    dropped = {
-        cause: sum(report.dropped_by_cause.get(cause, 0) for report in reports) for cause in causes
-    }
+    dropped: Counter[str] = Counter()
+    for report in reports:
+        dropped.update(report.dropped_by_cause)
     never_arrived = sum(report.never_arrived for report in reports)
     unaccounted = sum(report.unaccounted for report in reports)
     timed = [
@@ -109,18 +112,17 @@ def node_statistics(reports: Sequence[PlayReport]) -> dict[str, Any]:
         if record.latency_ms is not None and record.timing is not None
     ]
     found: dict[str, Any] = {
-        'dropped_by_cause': dropped,
+        'dropped_by_cause': dict(dropped),
         'never_arrived': never_arrived,
-        'lost_masks': unaccounted - (never_arrived - dropped.get('lost', 0)),
+        'lost_masks': unaccounted - (never_arrived - dropped['lost']),
         'unexpected_masks': sum(report.unexpected_masks for report in reports),
     }
     if timed:
         times = summarise([timing for _, timing in timed])
-        outside = [latency_ms - timing.latency_ms for latency_ms, timing in timed]
         found |= {
             'node_latency_ms': times['latency_ms'],
             'share_ms': times['share_ms'],
             'wait_ms': times['wait_ms'],
-            'transport_ms': percentiles(outside),
+            'transport_ms': percentiles(ms - timing.latency_ms for ms, timing in timed),
         }
     return found

@@ -18,6 +18,7 @@ from command import dcfm
         (['--online', '--jobs', '2'], '--jobs (2) does not go with --online'),
         (['--online', '--mode', 'fast'], '`mode` must be one of timeline, rate, peak'),
         (['--online', '--peak-limits', '10'], '`peak_limits_hz` must be two rising numbers'),
+        (['--online', '--peak-limits', '20,10'], '`peak_limits_hz` must be two rising numbers'),
         (['--online', '--pid', '1'], '`pid` needs `namespace`, got 1'),
         (['--online', '--namespace', 'a', '--interval', '2'], '--interval (2) is set in that'),
         (['--online', '--namespace', 'a', '--max-time-gap', '0'], '--max-time-gap (0.0) is set'),
