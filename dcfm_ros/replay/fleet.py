@@ -10,7 +10,7 @@ from typing import Any
 
 from dcfm_ros.files import write_json, write_text
 from dcfm_ros.replay.offline import OfflineOptions, replay_offline
-from dcfm_ros.replay.pages.fleet_page import fleet_page
+from dcfm_ros.replay.pages.render import fleet_page
 from dcfm_ros.replay.quality import RunQuality
 from dcfm_ros.replay.recording import Recording
 from dcfm_ros.replay.report import FORMAT_VERSION, report_folder, write_report
@@ -39,10 +39,7 @@ def replay_fleet(
     folder: Path,
     open_recording: Open,
     options: OfflineOptions,
-    *,
-    jobs: int = 1,
-    threads: int | None = None,
-    ray_address: str | None = None,
+    **workers: Any,
 ) -> dict[str, Any]:
     """Replay recordings and merge them; writes fleet.html, fleet.json and a folder for each.
 
@@ -51,9 +48,7 @@ def replay_fleet(
         folder: Gets the reports.
         open_recording: Makes a recording of a name, in the process that replays it.
         options: How.
-        jobs: See `map_in_order`, like the next two.
-        threads: Of each worker.
-        ray_address: Where Ray is.
+        workers: Who: `jobs`, `threads` and `ray_address` of `map_in_order`.
 
     Returns:
         The content of fleet.json: 'rows' (one per recording), 'failed', 'totals' (of all frames)
@@ -65,11 +60,18 @@ def replay_fleet(
     """
     works = list(zip(sources, [folder / name for name in _names(sources)], strict=True))
     worker = partial(_replay, open_recording=open_recording, options=options)
-    results = map_in_order(
-        worker, works, jobs, ray_address, 'replaying', threads=threads, uses_gpu=True
-    )
-    fleet = fleet_statistics(results)
+    results = map_in_order(worker, works, description='replaying', uses_gpu=True, **workers)
     runs = [result.run for result in results if result.run is not None]
+    first = runs[0].metadata if runs else {}
+    shared = ('datetime', 'checkpoint', 'checkpoint_sha256', 'config')
+    fleet = {
+        'format_version': FORMAT_VERSION,
+        'kind': 'fleet',
+        'totals': _totals(runs) if runs else None,
+        'rows': [_row(result) for result in results],
+        'failed': [{'bag': r.source, 'error': r.error} for r in results if r.run is None],
+        'metadata': {name: first[name] for name in shared if first},
+    }
     with report_folder(folder) as part:
         write_text(part / 'fleet.html', fleet_page(fleet, runs))
         write_json(part / 'fleet.json', fleet)
@@ -90,49 +92,24 @@ def _replay(
     return FleetResult(source, folder, replace(run, snapshots=[]))
 
 
-def fleet_statistics(results: Sequence[FleetResult]) -> dict[str, Any]:
-    """Merge results: counts add up, percentiles are over all frames, means weigh by frames."""
-    runs = [result.run for result in results if result.run is not None]
-    totals: dict[str, Any] | None = None
-    if runs:
-        recordings = [run.frames for run in runs]
-        quality = RunQuality(runs[0].quality.num_classes)
-        for run in runs:
-            quality.merge(run.quality)
-        names = runs[0].class_names
-        totals = {
-            **benchmark_statistics(recordings),
-            **run_statistics(recordings),
-            'accuracy': quality.accuracy_statistics(names),
-            'fidelity': quality.fidelity_statistics(names),
-            'cpu_s': sum(run.resources.cpu_s or 0.0 for run in runs),
-            'recordings_with_losses': sum(bool(run.losses) for run in runs),
-        }
+def _totals(runs: Sequence[ReplayRun]) -> dict[str, Any]:
+    """Merged runs: counts add up, percentiles are over all frames, means weigh by frames."""
+    recordings, names = [run.frames for run in runs], runs[0].class_names
+    quality = RunQuality(len(names))
+    for run in runs:
+        quality.merge(run.quality)
     return {
-        'format_version': FORMAT_VERSION,
-        'kind': 'fleet',
-        'totals': totals,
-        'rows': [_row(result) for result in results],
-        'failed': [
-            {'bag': result.source, 'error': result.error}
-            for result in results
-            if result.run is None
-        ],
-        'metadata': {
-            name: runs[0].metadata[name]
-            for name in ('datetime', 'checkpoint', 'checkpoint_sha256', 'config')
-        }
-        if runs
-        else {},
+        **benchmark_statistics(recordings),
+        **run_statistics(recordings),
+        'accuracy': quality.accuracy_statistics(names),
+        'fidelity': quality.fidelity_statistics(names),
+        'cpu_s': sum(run.resources.cpu_s or 0.0 for run in runs),
+        'recordings_with_losses': sum(bool(run.losses) for run in runs),
     }
 
 
 def _row(result: FleetResult) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        'bag': result.source,
-        'report': result.folder.name,
-        'error': result.error,
-    }
+    row = {'bag': result.source, 'report': result.folder.name, 'error': result.error}
     run = result.run
     if run is None:
         return row
@@ -143,9 +120,7 @@ def _row(result: FleetResult) -> dict[str, Any]:
         'frames': found['frames_sent'],
         'keyframe_share': found['keyframe_share'],
         **{f'latency_ms_{n}': ms for n, ms in found['latency_ms'].items() if n != 'mean'},
-        'miou': accuracy.get('miou'),
-        'mvc8': accuracy.get('mvc8'),
-        'streaming_miou': accuracy.get('streaming_miou'),
+        **{name: accuracy.get(name) for name in ('miou', 'mvc8', 'streaming_miou')},
         'fidelity_miou': fidelity.get('miou'),
         'fidelity_pixels': fidelity.get('pixel_accuracy'),
         'gaps': found['stamps']['gaps'],

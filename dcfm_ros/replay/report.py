@@ -16,24 +16,24 @@ from typing import Any
 
 from dcfm_ros.files import write_json, write_text
 from dcfm_ros.replay.frames import ReplayedFrame, stages_of
-from dcfm_ros.replay.pages.report_page import report_page
+from dcfm_ros.replay.pages.render import report_page
 from dcfm_ros.replay.run import ReplayRun
 from dcfm_ros.replay.statistics import benchmark_statistics, run_statistics
 
 FORMAT_VERSION = 1
 """Of report.json: raised when a key changes its meaning."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SUMMARY = (
+    'frames_sent', 'masks_received', 'frames_dropped', 'dropped_by_cause', 'keyframe_share',
+    'keyframe_reasons', 'latency_ms', 'latency_ms_key', 'latency_ms_nonkey', 'keyframe_age',
+)  # fmt: skip
 _QUALITY = ('accuracy', 'agreement', 'changed', 'reference_changed', 'label_changed')
 
 
 def write_report(folder: Path, run: ReplayRun) -> dict[str, Any]:
-    """Write report.json, report.html and frames.csv into a folder.
+    """Write report.json, report.html and frames.csv beside the overlay video of a run.
 
     Each file appears as a whole; `report_folder` makes all of them appear together.
-
-    Args:
-        folder: Has the overlay video of the run already, if there is one.
-        run: What to report.
 
     Returns:
         The content of report.json.
@@ -43,7 +43,7 @@ def write_report(folder: Path, run: ReplayRun) -> dict[str, Any]:
     """
     report = report_of(run)
     write_text(folder / 'frames.csv', frames_csv(run.frames))
-    write_page(folder, run, report)
+    _write_page(folder, run, report)
     write_json(folder / 'report.json', report)
     return report
 
@@ -56,12 +56,8 @@ def write_summary(folder: Path, run: ReplayRun) -> dict[str, Any]:
     """
     report = report_of(run)
     accuracy = report['accuracy'] or {'miou': None, 'mask_hold_miou': None, 'labelled_frames': 0}
-    names = (
-        'frames_sent', 'masks_received', 'frames_dropped', 'dropped_by_cause', 'keyframe_share',
-        'keyframe_reasons', 'latency_ms', 'latency_ms_key', 'latency_ms_nonkey', 'keyframe_age',
-    )  # fmt: skip
     summary = {
-        **{name: report[name] for name in names},
+        **{name: report[name] for name in _SUMMARY},
         **_as_the_node_counts(run, report['frames_dropped']),
         'stage_ms': {name: spread['mean'] for name, spread in report['stage_ms'].items()},
         **{name: accuracy[name] for name in ('miou', 'mask_hold_miou', 'labelled_frames')},
@@ -70,9 +66,14 @@ def write_summary(folder: Path, run: ReplayRun) -> dict[str, Any]:
         'checkpoint': report['metadata']['checkpoint'],
         **report['metadata']['config'],
     }
-    write_page(folder, run, report)
+    _write_page(folder, run, report)
     write_json(folder / 'summary.json', summary)
     return summary
+
+
+def _write_page(folder: Path, run: ReplayRun, report: dict[str, Any]) -> None:
+    video = run.video if (folder / run.video).exists() else ''
+    write_text(folder / 'report.html', report_page(run, report, video))
 
 
 def _as_the_node_counts(run: ReplayRun, missing: int) -> dict[str, Any]:
@@ -87,12 +88,6 @@ def _as_the_node_counts(run: ReplayRun, missing: int) -> dict[str, Any]:
         'dropped_by_cause': timeline['dropped_by_cause'],
         'unexpected_masks': timeline['unexpected_masks'],
     }
-
-
-def write_page(folder: Path, run: ReplayRun, report: dict[str, Any]) -> None:
-    """Write report.html, with the video of the run if it is there."""
-    video = run.video if (folder / run.video).exists() else ''
-    write_text(folder / 'report.html', report_page(run, report, video=video))
 
 
 def report_of(run: ReplayRun) -> dict[str, Any]:
@@ -143,32 +138,26 @@ def frames_csv(frames: Sequence[ReplayedFrame]) -> str:
     stages = stages_of(frames)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(
-        [
-            'index', 'stamp_ns', 'time_s', 'answered', 'drop_cause', 'keyframe', 'reason',
-            'keyframe_age', 'feature_age_ms', 'change_score', 'latency_ms',
-            *(f'{name}_ms' for name in stages), *_QUALITY,
-        ]
-    )  # fmt: skip
     for index, frame in enumerate(frames):
-        values = (
-            frame.feature_age_ms,
-            frame.change_score,
-            frame.latency_ms,
-            *(frame.stage_ms.get(name, math.nan) for name in stages),
-            *(frame.quality.get(name, math.nan) for name in _QUALITY),
-        )
-        writer.writerow(
-            [
-                index,
-                frame.stamp_ns,
-                f'{frame.time_s:.6f}',
-                int(frame.is_answered),
-                frame.drop_cause,
-                int(frame.is_keyframe),
-                frame.reason,
-                '' if frame.keyframe_age is None else frame.keyframe_age,
-                *('' if math.isnan(value) else f'{value:.4f}' for value in values),
-            ]
-        )
+        numbers = {
+            'feature_age_ms': frame.feature_age_ms,
+            'change_score': frame.change_score,
+            'latency_ms': frame.latency_ms,
+            **{f'{name}_ms': frame.stage_ms.get(name, math.nan) for name in stages},
+            **{name: frame.quality.get(name, math.nan) for name in _QUALITY},
+        }
+        row = {
+            'index': index,
+            'stamp_ns': frame.stamp_ns,
+            'time_s': f'{frame.time_s:.6f}',
+            'answered': int(frame.is_answered),
+            'drop_cause': frame.drop_cause,
+            'keyframe': int(frame.is_keyframe),
+            'reason': frame.reason,
+            'keyframe_age': frame.keyframe_age,
+            **{n: '' if math.isnan(value) else f'{value:.4f}' for n, value in numbers.items()},
+        }
+        if not index:
+            writer.writerow(row)
+        writer.writerow(row.values())
     return text.getvalue()
