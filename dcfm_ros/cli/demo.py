@@ -57,18 +57,14 @@ def demo(
     recording = open_recording(given[0], recorded) if given else _drive(seed, frames, rate_hz)
     parameters = {'checkpoint': str(weights), **asdict(engine), **asdict(schedule)}
     output.mkdir(parents=True, exist_ok=True)
-    run = replay_online(
-        recording, output, parameters, OnlineOptions(), rate_hz=rate_hz, say=typer.echo
-    )
+    how = OnlineOptions()
+    run = replay_online(recording, output, parameters, how, rate_hz=rate_hz, say=typer.echo)
     summary = write_summary(output, run)
     save_json(json_file, summary)
-    print_summary(summary)
-    for loss in run.losses:
-        typer.echo(f'note: {loss}', err=True)
+    print_summary(summary, run.losses)
     if not summary['masks_received']:
         raise RuntimeError(f'no mask came back; see {output / "node.log"}')
-    names = ('overlay.mp4', 'report.html', 'summary.json')
-    typer.echo(f'results: {", ".join(str(output / name) for name in names)}')
+    typer.echo(f'results: overlay.mp4, report.html and summary.json in {output}')
 
 
 def _drive(seed: int, frames: int, rate_hz: float) -> Recording:

@@ -20,6 +20,7 @@ Verb = Callable[..., None]
 OptionalPath = Optional[Path]  # noqa: UP045
 OptionalPaths = Optional[list[Path]]  # noqa: UP045
 OptionalText = Optional[str]  # noqa: UP045
+OptionalTexts = Optional[list[str]]  # noqa: UP045
 OptionalInt = Optional[int]  # noqa: UP045
 OptionalFloat = Optional[float]  # noqa: UP045
 OptionalBool = Optional[bool]  # noqa: UP045
@@ -49,7 +50,7 @@ PANELS = {
     'RecordingOptions': 'Input',
     'EngineOptions': 'Network',
     'ScheduleOptions': 'Keyframes',
-    'FleetOptions': 'Several recordings',
+    'WorkerOptions': 'Processes',
     'OnlineOptions': 'With --online',
 }
 """Heading in --help by dataclass."""
@@ -160,8 +161,8 @@ def _completed(given: dict[str, Any], offered: Mapping[str, Any]) -> dict[str, A
     return given
 
 
-def print_summary(summary: Mapping[str, Any]) -> None:
-    """Print the figures of a run, a line each."""
+def print_summary(summary: Mapping[str, Any], losses: Iterable[str]) -> None:
+    """Print the figures of a run, a line each, and what of its recording could not be read."""
     from rich.console import Console
     from rich.table import Table
 
@@ -171,6 +172,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             value = '  '.join(f'{key} {_plain(item)}' for key, item in value.items())
         table.add_row(name, _plain(value))
     Console().print(table)
+    for loss in losses:
+        typer.echo(f'note: {loss}', err=True)
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from dcfm_ros.cli.options import (
     Json,
     OptionalBool,
     OptionalPath,
+    OptionalTexts,
     print_rows,
     print_summary,
     refuse_given,
@@ -22,18 +23,17 @@ from dcfm_ros.cli.options import (
     takes_options,
     with_progress,
 )
+from dcfm_ros.cli.tables import WorkerOptions
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.replay.online.options import OnlineOptions
-from dcfm_ros.replay.options import FleetOptions, RecordingOptions
+from dcfm_ros.replay.options import RecordingOptions
 
 if TYPE_CHECKING:
+    from dcfm_ros.replay.offline import OfflineOptions
+    from dcfm_ros.replay.recording import Recording
     from dcfm_ros.replay.run import ReplayRun
 
-Run = Callable[[Path], 'ReplayRun']
-"""Replays into the folder of a report."""
-# typer wants Optional on Python 3.10.
-OptionalTexts = Optional[list[str]]  # noqa: UP045
-OptionalPair = Optional[tuple[Path, Path]]  # noqa: UP045
+OptionalPair = Optional[tuple[Path, Path]]  # noqa: UP045 - as in cli.options
 
 _PRINTED = (
     'frames_sent', 'masks_received', 'latency_ms', 'latency_ms_key', 'latency_ms_nonkey',
@@ -78,7 +78,7 @@ def replay(
     recorded: RecordingOptions,
     engine: EngineOptions,
     schedule: ScheduleOptions,
-    fleet: FleetOptions,
+    workers: WorkerOptions,
     playing: OnlineOptions,
 ) -> None:
     """Replay recordings through the engine, without ROS: every frame, the same masks every time.
@@ -88,6 +88,7 @@ def replay(
     """
     from dcfm_ros.models.checkpoint import find_checkpoint
     from dcfm_ros.replay.offline import OfflineOptions
+    from dcfm_ros.replay.recording import open_recording
 
     if compare is not None:
         if sources:
@@ -97,7 +98,8 @@ def replay(
     refuse_given(context, ['force'], 'needs --compare')
     if not sources:
         raise ValueError('give at least one recording, or --compare and two reports')
-    folder = report or Path('out/replay')
+    folder, weights = report or Path('out/replay'), find_checkpoint(checkpoint).resolve()
+    opened = partial(open_recording, options=recorded)
     if online:
         if len(sources) > 1:
             raise ValueError(f'--online takes one recording, got {len(sources)}')
@@ -106,50 +108,43 @@ def replay(
         if playing.namespace:
             names = [*parameters, 'checkpoint', 'threads']
             refuse_given(context, names, 'is set in that node already')
-        weights = str(find_checkpoint(checkpoint).resolve())
-        parameters |= {'checkpoint': weights, 'cpu_threads': fleet.threads}
-        _report(_online(sources[0], recorded, parameters, playing), folder, json_file)
+        parameters |= {'checkpoint': str(weights), 'cpu_threads': workers.threads}
+        _report(partial(_online, opened(sources[0]), parameters, playing), folder, json_file)
         return
     refuse_given(context, [field.name for field in fields(OnlineOptions)], 'needs --online')
-    how = OfflineOptions(
-        checkpoint=find_checkpoint(checkpoint),
-        engine=engine,
-        schedule=schedule,
-        fidelity=fidelity,
-    )
-    if len(sources) == 1 and fleet.jobs == 1 and not fleet.ray:
-        _report(_offline(sources[0], recorded, how, fleet.threads), folder, json_file)
+    how = OfflineOptions(checkpoint=weights, engine=engine, schedule=schedule, fidelity=fidelity)
+    if len(sources) == 1 and workers.jobs == 1 and not workers.ray:
+        one = partial(_offline, opened(sources[0]), how, workers.threads)
+        _report(one, folder, json_file)
     else:
-        _replay_many(sources, recorded, folder, how, fleet, json_file)
-
-
-def _offline(source: str, recorded: RecordingOptions, options: Any, threads: int) -> Run:
-    import torch
-
-    from dcfm_ros.replay.offline import replay_offline
-    from dcfm_ros.replay.recording import open_recording
-
-    if threads:
-        torch.set_num_threads(threads)
-    recording = open_recording(source, recorded)
-
-    def progress(frames: Any) -> Any:
-        return with_progress(frames, 'replaying', recording.num_frames)
-
-    return lambda part: replay_offline(recording, part / 'overlay.mp4', options, progress)
+        _replay_many(sources, folder, opened, how, workers, json_file)
 
 
 def _online(
-    source: str, recorded: RecordingOptions, parameters: Any, playing: OnlineOptions
-) -> Run:
+    recording: Recording, parameters: Any, playing: OnlineOptions, part: Path
+) -> ReplayRun:
     from dcfm_ros.replay.online.replay import replay_online
-    from dcfm_ros.replay.recording import open_recording
 
-    recording = open_recording(source, recorded)
-    return lambda part: replay_online(recording, part, parameters, playing, say=typer.echo)
+    return replay_online(recording, part, parameters, playing, say=typer.echo)
 
 
-def _report(run: Run, folder: Path, json_file: Path | None) -> None:
+def _offline(recording: Recording, options: OfflineOptions, threads: int, part: Path) -> ReplayRun:
+    import torch
+
+    from dcfm_ros.replay.offline import replay_offline
+
+    if threads:
+        torch.set_num_threads(threads)
+    return replay_offline(
+        recording,
+        part / 'overlay.mp4',
+        options,
+        lambda frames: with_progress(frames, 'replaying', recording.num_frames),
+    )
+
+
+def _report(run: Callable[[Path], ReplayRun], folder: Path, json_file: Path | None) -> None:
+    """Replay into the folder of a report."""
     from dcfm_ros.replay.report import report_folder, write_report
 
     with report_folder(folder) as part:
@@ -160,32 +155,21 @@ def _report(run: Run, folder: Path, json_file: Path | None) -> None:
         for name, value in (report[kind] or {}).items():
             if name not in ('iou', 'by_age'):
                 shown[f'{kind}: {name}'] = value
-    print_summary(shown | report['resources'])
-    for loss in report['losses']:
-        typer.echo(f'note: {loss}', err=True)
+    print_summary(shown | report['resources'], report['losses'])
     typer.echo(f'report: {folder / "report.html"}, {folder / "report.json"}')
 
 
 def _replay_many(
     sources: list[str],
-    recorded: RecordingOptions,
     folder: Path,
-    options: Any,
-    fleet: FleetOptions,
+    opened: Callable[[str], Recording],
+    options: OfflineOptions,
+    workers: WorkerOptions,
     json_file: Path | None,
 ) -> None:
     from dcfm_ros.replay.fleet import replay_fleet
-    from dcfm_ros.replay.recording import open_recording
 
-    found = replay_fleet(
-        sources,
-        folder,
-        partial(open_recording, options=recorded),
-        options,
-        jobs=fleet.jobs,
-        threads=fleet.threads or None,
-        ray_address=fleet.ray or None,
-    )
+    found = replay_fleet(sources, folder, opened, options, **workers.values())
     save_json(json_file, found)
     rows = [row for row in found['rows'] if not row['error']]
     known = [n for n in _PRINTED_OF_FLEET if any(row[n] is not None for row in rows)]

@@ -57,7 +57,5 @@ def segment(
     )
     summary = write_summary(output.parent, run)
     save_json(json_file, summary)
-    print_summary(summary)
-    for loss in run.losses:
-        typer.echo(f'note: {loss}', err=True)
+    print_summary(summary, run.losses)
     typer.echo(f'results: {output}, and report.html and summary.json beside it')

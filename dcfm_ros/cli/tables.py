@@ -1,4 +1,4 @@
-"""Options that the verbs on datasets share, see `takes_options`."""
+"""Options that several verbs share, see `takes_options`."""
 
 from __future__ import annotations
 
@@ -78,11 +78,12 @@ class StreamOptions:
 class WorkerOptions:
     """Who does the work."""
 
-    jobs: int = option(1, 'Processes.', minimum=1, maximum=1000)
+    jobs: int = option(
+        1, 'Clips or recordings at a time, each in a process.', minimum=1, maximum=1000
+    )
     threads: int = option(
-        1,
-        'Threads of each process; times are for this number, and sums are rounded by it.',
-        minimum=1,
+        0,
+        'Threads of each process; 0: the cores, shared out. Sums are rounded by their number.',
         maximum=1000,
     )
     ray: str = option('', 'A Ray cluster: local, auto or HOST:PORT.')
@@ -92,7 +93,10 @@ class WorkerOptions:
 
     def values(self) -> dict[str, Any]:
         """Arguments of `map_in_order`."""
-        return {'jobs': self.jobs, 'threads': self.threads, 'ray_address': self.ray or None}
+        from dcfm_ros.training.workers import cores_per_job
+
+        threads = self.threads or cores_per_job(self.jobs)
+        return {'jobs': self.jobs, 'threads': threads, 'ray_address': self.ray or None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a recording is read with, and how many are replayed at a time; quick to import."""
+"""`RecordingOptions`: how a recording is read; quick to import."""
 
 from __future__ import annotations
 
@@ -35,19 +35,3 @@ class RecordingOptions:
             'labels': Path(self.labels) if self.labels else None,
             'rate_hz': self.rate_hz,
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class FleetOptions:
-    """How several recordings are replayed.
-
-    Raises:
-        ValueError: If a value is not allowed.
-    """
-
-    jobs: int = option(1, 'Recordings to replay at a time, each in a process.', minimum=1)
-    threads: int = option(0, 'Threads of each process; 0: the cores, shared out.')
-    ray: str = option('', 'Replay on Ray: local, auto or HOST:PORT of a cluster.')
-
-    def __post_init__(self) -> None:
-        check_options(self)
