@@ -22,7 +22,6 @@ OptionalPaths = Optional[list[Path]]  # noqa: UP045
 OptionalText = Optional[str]  # noqa: UP045
 OptionalTexts = Optional[list[str]]  # noqa: UP045
 OptionalInt = Optional[int]  # noqa: UP045
-OptionalFloat = Optional[float]  # noqa: UP045
 OptionalBool = Optional[bool]  # noqa: UP045
 
 Checkpoint = Annotated[
@@ -54,18 +53,8 @@ PANELS = {
     'OnlineOptions': 'With --online',
 }
 """Heading in --help by dataclass."""
-_NEEDS = {
-    'keyframe_score': 'change_threshold',
-    'min_keyframe_interval': 'change_threshold',
-    'max_keyframe_interval': 'change_threshold',
-}
-_OPTIONAL = {
-    int: OptionalInt,
-    float: OptionalFloat,
-    str: OptionalText,
-    bool: OptionalBool,
-    tuple: OptionalText,
-}
+_ADAPTIVE = {'keyframe_score', 'min_keyframe_interval', 'max_keyframe_interval'}
+"""Fields that only the adaptive schedule heeds."""
 
 
 def takes_options(*names: str) -> Callable[[Verb], Verb]:
@@ -132,10 +121,10 @@ def _parameter(field: Any, panel: str | None) -> inspect.Parameter:
         max=None if isinstance(default, (str, tuple)) else spec.maximum,
         rich_help_panel=panel,
     )
-    annotated: Any = Annotated  # a type that mypy need not follow
-    kind = inspect.Parameter.KEYWORD_ONLY
-    annotation = annotated[_OPTIONAL[type(default)], option]
-    return inspect.Parameter(name, kind, default=None, annotation=annotation)
+    kind: Any = str if isinstance(default, tuple) else type(default)
+    annotation: Any = Annotated[Optional[kind], option]  # noqa: UP045
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword_only, default=None, annotation=annotation)
 
 
 def _flag(name: str) -> str:
@@ -144,14 +133,14 @@ def _flag(name: str) -> str:
 
 def _completed(given: dict[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
     """Values of a dataclass from what was given; ValueError if that does not go together."""
-    for name, needed in _NEEDS.items():
-        if name in given and needed in offered and needed not in given:
-            raise ValueError(f'{FLAGS[name]} ({given[name]}) needs {FLAGS[needed]}')
+    if 'change_threshold' in offered and 'change_threshold' not in given:
+        for name in _ADAPTIVE & given.keys():
+            raise ValueError(f'{FLAGS[name]} ({given[name]}) needs --adaptive')
     if {'change_threshold', 'keyframe_interval'} <= given.keys():
         interval, threshold = given['keyframe_interval'], given['change_threshold']
         raise ValueError(f'give one of --interval ({interval}) and --adaptive ({threshold})')
     if 'change_threshold' in given:
-        given = given | {'schedule': 'adaptive'}
+        given['schedule'] = 'adaptive'
     is_sync = 'execution' in offered and given.get('execution') != 'amortised'
     if 'execution_slices' in given and is_sync:
         raise ValueError(f'--slices ({given["execution_slices"]}) needs --execution amortised')

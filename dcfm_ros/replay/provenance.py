@@ -19,13 +19,9 @@ _BLOCK = 1 << 20
 def describe_run(
     recording: Recording, checkpoint: Path, config: dict[str, Any], **more: Any
 ) -> dict[str, Any]:
-    """Metadata of a run, for `ReplayRun.metadata`.
+    """`ReplayRun.metadata`; `config` has every option that the results depend on.
 
-    Args:
-        recording: What was replayed.
-        checkpoint: Weights.
-        config: Every option that the results depend on.
-        more: Further entries; 'rmw' and 'qos' are None without ROS.
+    'rmw' and 'qos' are None unless `more` has them.
     """
     return {
         'datetime': datetime.now(timezone.utc).isoformat(timespec='seconds'),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.evaluation.scores import Scores, iou_by_class, or_none
+from dcfm_ros.training.evaluation.scores import Scores, or_none
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 Mask = NDArray[np.uint8]
@@ -142,11 +142,11 @@ class RunQuality:
 
 def _statistics(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
     """Means are over the classes that the labels (or the reference) have: a drive has few."""
-    pooled, values = scores.pooled(), scores.values(class_names)
+    values = scores.values(class_names)
     return {
-        'miou': or_none(pooled.miou('ignore')),
-        'wiou': or_none(pooled.wiou()),
-        'pixel_accuracy': _pixel_accuracy(pooled),
+        'miou': values['miou_labelled'],
+        'wiou': values['wiou'],
+        'pixel_accuracy': _pixel_accuracy(scores.pooled()),
         'miou_key': _miou_of(scores, range(1)),
         'miou_nonkey': _miou_of(scores, range(1, sys.maxsize)),
         'mvc8': values['mvc8'],
@@ -160,7 +160,7 @@ def _statistics(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
             }
             for row in scores.by_age()
         ],
-        'iou': iou_by_class(pooled, class_names),
+        'iou': values['iou'],
     }
 
 
