@@ -68,15 +68,16 @@ def benchmark_statistics(recordings: Recordings) -> dict[str, Any]:
     sent_ms = sum(_duration_ms([f.sent_s for f in r]) for r in recordings)
     received_ms = sum(_duration_ms(_received_s(r)) for r in recordings)
     jitter = _joined(_jitter_ms(recording) for recording in recordings)
-    first, last = (frames[0], frames[-1]) if frames else (None, None)
+    ends_ms = [(answered[i].received_s - frames[i].sent_s) * 1e3 for i in (0, -1) if answered]
+    first_ms, last_ms = ends_ms or (None, None)
     found = {
         'RECEIVED_DURATION': received_ms or None,
         'MEAN_PLAYBACK_FRAME_RATE': len(frames) / sent_ms * 1e3 if sent_ms else None,
         'MEAN_FRAME_RATE': len(answered) / received_ms * 1e3 if received_ms else None,
         'NUM_MISSED_FRAMES': len(frames) - len(answered),
         'NUM_FRAMES_SENT': len(frames),
-        'FIRST_SENT_RECEIVED_LATENCY': _latency(answered[0], first) if answered else None,
-        'LAST_SENT_RECEIVED_LATENCY': _latency(answered[-1], last) if answered else None,
+        'FIRST_SENT_RECEIVED_LATENCY': first_ms,
+        'LAST_SENT_RECEIVED_LATENCY': last_ms,
         'FIRST_INPUT_LATENCY': latencies[0] if latencies else None,
         'LAST_INPUT_LATENCY': latencies[-1] if latencies else None,
         'MAX_LATENCY': max(latencies, default=None),
@@ -132,14 +133,15 @@ def _temporal(answered: Sequence[ReplayedFrame]) -> dict[str, Any]:
     Nothing is warped, so motion counts too. Compare with the per-frame network or the labels over
     the same frames.
     """
-    found: dict[str, Any] = {}
-    for name in ('changed', 'reference_changed', 'label_changed'):
-        found[name] = _mean([f.quality[name] for f in answered if name in f.quality])
     both = [f.quality for f in answered if {'changed', 'reference_changed'} <= f.quality.keys()]
-    reference = sum(quality['reference_changed'] for quality in both)
-    changed = sum(quality['changed'] for quality in both)
-    found['relative_to_reference'] = changed / reference if reference else None
-    return found
+    changed, reference = (sum(q[n] for q in both) for n in ('changed', 'reference_changed'))
+    return {
+        **{
+            name: _mean([f.quality[name] for f in answered if name in f.quality])
+            for name in ('changed', 'reference_changed', 'label_changed')
+        },
+        'relative_to_reference': changed / reference if reference else None,
+    }
 
 
 def _received_s(recording: Sequence[ReplayedFrame]) -> list[float]:
@@ -156,13 +158,6 @@ def _jitter_ms(recording: Sequence[ReplayedFrame]) -> list[float]:
 def _duration_ms(times_s: Sequence[float]) -> float:
     known = [time_s for time_s in times_s if not math.isnan(time_s)]
     return (max(known) - min(known)) * 1e3 if known else 0.0
-
-
-def _latency(answer: ReplayedFrame, sent: ReplayedFrame | None) -> float | None:
-    """From sending one frame to having the mask of another."""
-    assert sent is not None
-    latency_ms = (answer.received_s - sent.sent_s) * 1e3
-    return None if math.isnan(latency_ms) else latency_ms
 
 
 def _joined(parts: Iterable[Iterable[float]]) -> list[float]:
