@@ -122,11 +122,10 @@ class SegmentationNode(LifecycleNode):
         # and a missing package is a failed transition with a reason.
         from dcfm_ros.ros import engine_loader
 
-        values = engine_loader.settle_checkpoint(self._values)
         # The executor waits; the diagnostics must not.
-        with repeated(self._publish_meanwhile, 1.0):
-            engines = engine_loader.load_engines(values, self.get_logger().info)
-        self._describe_model = partial(engine_loader.describe, engines, values.checkpoint)
+        with repeated(self._diagnostics.publish, 1.0):
+            engines, path = engine_loader.load_engines(self._values, self.get_logger().info)
+        self._describe_model = partial(engine_loader.describe, engines, path)
         for camera, engine in zip(self._cameras.values(), engines, strict=True):
             camera.advertise(engine)
         overridable = [entity for c in self._cameras.values() for entity in c.overridable]
@@ -212,10 +211,6 @@ class SegmentationNode(LifecycleNode):
         if not self._deadlines.is_running:  # otherwise they are published more often
             statuses += self._deadline_statuses()
         return statuses
-
-    def _publish_meanwhile(self) -> None:
-        if self.context.ok():  # otherwise the node was stopped while it loads
-            self._diagnostics.publish()
 
 
 def _answer(response: Any, success: bool, message: str) -> Any:

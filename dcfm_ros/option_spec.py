@@ -25,6 +25,8 @@ class OptionSpec:
     """Regular expression for texts allowed beside `choices`; `pattern_text` says it in words."""
     pattern_text: str = ''
     unit: str = ''
+    changeable: str = ''
+    """When the parameter of a node may change; see `ros.parameters.spec`."""
 
 
 def option(default: Any, description: str, **spec: Any) -> Any:

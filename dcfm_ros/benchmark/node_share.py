@@ -37,7 +37,7 @@ def measure_node_share(model: str, frames: int, device: str = 'auto') -> dict[st
     """
     from dcfm_ros.models.checkpoint import find_checkpoint
     from dcfm_ros.play.node_process import node_process
-    from dcfm_ros.play.player import PlayedFrame, play
+    from dcfm_ros.play.player import PlayedFrame, connect, play
     from dcfm_ros.play.process_meter import take_sample
     from dcfm_ros.play.report import summarise
 
@@ -61,7 +61,8 @@ def measure_node_share(model: str, frames: int, device: str = 'auto') -> dict[st
             PlayedFrame(image=images[i % len(images)], stamp_ns=(i + 1) * 33_000_000)
             for i in range(frames + _WARM_UP)
         )
-        report = play(played, rate_hz=None, on_mask=on_mask, wait_s=120.0)
+        with connect(on_mask=on_mask) as player:
+            report = play(player, played, wait_s=120.0)
     figures = summarise([r.timing for r in report.records if r.timing][_WARM_UP:])
     return {
         'model': model,

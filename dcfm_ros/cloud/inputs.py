@@ -1,9 +1,10 @@
-"""`CloudInputs`: the subscriptions of semantic_cloud_node."""
+"""`CloudInputs`: the subscriptions of semantic_cloud_node, and what becomes of their images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 import time
 from typing import Any
 
@@ -12,16 +13,20 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from dcfm_ros.cloud.matching import CloudMatcher
-from dcfm_ros.cloud.processor import CloudJob, DepthFrame
-from dcfm_ros.cloud.status import InputState
+from dcfm_ros.cloud.processor import CloudJob
 from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.ros.camera_topics import LATCHED
-from dcfm_ros.ros.health.status import Status, image_status
+from dcfm_ros.ros.frame_slot import Frame
+from dcfm_ros.ros.health.status import Level, Status, image_status
 from dcfm_ros.ros.health.stream_statistics import StreamSnapshot, StreamStatistics
 from dcfm_ros.ros.matched_subscription import MatchedSubscription
 from dcfm_ros.ros.messages import stamp_to_ns
 from dcfm_ros.ros.parameters.cloud import CloudParameters
 
+DROP_CAUSES = ('lost', 'no_mask', 'no_camera_info', 'unheard', 'replaced', 'refused')
+"""Why a depth image has no cloud: it never arrived, no mask (with its confidence and image) has a
+stamp near its own, there was no camera_info yet, the clouds have no subscribers, a newer one
+replaced it, it was invalid or did not fit mask or camera_info."""
 _DEPTH, _INFO = 'depth/image', 'depth/camera_info'
 
 
@@ -75,20 +80,39 @@ class CloudInputs:
         )
         return replace(status, task='depth images')
 
-    def state(self) -> InputState:
-        """What the diagnostics need to know of the other inputs."""
-        return InputState(
-            silent=self._silent_topics(),
-            depth_frame=self._frames['depth'],
-            mask_frame=self._frames['mask'],
-            unknown_labels=self._labels.keep(self._values().keep_labels)[1],
-            lone=self._matcher.lone,
-        )
+    def cloud_status(self, snapshot: StreamSnapshot, subscribers: Mapping[str, int]) -> Status:
+        """Diagnostics of the output, by what its inputs lack; `subscribers` by topic."""
+        values, silent = self._values(), self._silent_topics()
+        depth_frame, mask_frame = self._frames['depth'], self._frames['mask']
+        _, unknown_labels = self._labels.keep(values.keep_labels)
+        is_stuck = snapshot.rate_in_hz and any(subscribers.values()) and not snapshot.rate_out_hz
+        level, message = Level.WARN, f'{snapshot.rate_out_hz:.1f} clouds per second'
+        if is_stuck and silent:
+            message = f'no clouds: nothing comes on {", ".join(silent)}'
+        elif is_stuck:
+            message = (
+                f'no clouds: no mask has a stamp within {values.max_time_difference_ms:g} ms of '
+                'a depth image, or it arrives after queue_size newer depth images'
+            )
+        elif mask_frame and depth_frame not in ('', mask_frame):
+            message = (
+                f'depth is in frame {depth_frame}, the mask in {mask_frame}: '
+                'is the depth registered to the camera of the mask?'
+            )
+        elif unknown_labels:
+            message = f'`keep_labels` has no such class: {", ".join(unknown_labels)}'
+        else:
+            level = Level.OK
+        texts = {**snapshot.output_values(), 'clouds': str(snapshot.answered)}
+        texts |= {f'{topic} subscribers': str(count) for topic, count in subscribers.items()}
+        texts |= {f'unmatched_{name}': str(count) for name, count in self._matcher.lone.items()}
+        texts |= {'depth_frame': depth_frame, 'mask_frame': mask_frame}
+        return Status(task='clouds', level=level, message=message, values=texts)
 
     def _subscribe(self) -> dict[str, MatchedSubscription]:
         node = self._node
         found = {
-            name: MatchedSubscription(node, Image, name, self._receiver(name), depth=5)
+            name: MatchedSubscription(node, Image, name, partial(self._on_image, name), depth=5)
             for name in ('mask', *self._companions)
         }
         found[_DEPTH] = MatchedSubscription(
@@ -100,18 +124,15 @@ class CloudInputs:
         node.create_subscription(String, 'labels', self._on_labels, LATCHED)
         return found
 
-    def _receiver(self, name: str) -> Callable[[Image], None]:
-        def on_image(message: Image) -> None:
-            self._heard_s[name] = time.monotonic()
-            self._match(name, message, message)
-
-        return on_image
+    def _on_image(self, name: str, message: Image) -> None:
+        self._heard_s[name] = time.monotonic()
+        self._match(name, message, message)
 
     def _on_depth(self, message: Image, num_lost: int) -> None:
         now_s = time.monotonic()
         self._statistics.dropped('lost', num_lost)
         self._statistics.received(now_s)
-        self._match('depth', message, DepthFrame(message, now_s))
+        self._match('depth', message, Frame(message, now_s))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._heard_s[_INFO] = float('inf')  # one is enough
@@ -127,10 +148,10 @@ class CloudInputs:
         """Add a message, count what will have no mask and hand on what is complete."""
         if stream in self._frames:
             self._frames[stream] = message.header.frame_id
-        self._matcher.max_difference_ns = round(self._values().max_time_difference_ms * 1e6)
-        lone = self._matcher.lone['depth']
+        self._matcher.pairs.max_difference_ns = round(self._values().max_time_difference_ms * 1e6)
+        lone = self._matcher.pairs.lone_firsts
         matches = self._matcher.add(stream, stamp_to_ns(message.header.stamp), item)
-        self._statistics.dropped('no_mask', self._matcher.lone['depth'] - lone)
+        self._statistics.dropped('no_mask', self._matcher.pairs.lone_firsts - lone)
         for match in matches:
             if self._info is None:
                 self._statistics.dropped('no_camera_info')

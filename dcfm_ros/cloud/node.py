@@ -14,9 +14,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Float64
 
-from dcfm_ros.cloud.inputs import CloudInputs
+from dcfm_ros.cloud.inputs import DROP_CAUSES, CloudInputs
 from dcfm_ros.cloud.processor import CloudJob, CloudProcessor
-from dcfm_ros.cloud.status import DROP_CAUSES, cloud_status
 from dcfm_ros.ros.diagnostics import Diagnostics
 from dcfm_ros.ros.frame_worker import FrameWorker
 from dcfm_ros.ros.health.status import Status
@@ -87,12 +86,7 @@ class SemanticCloudNode(Node):
 
     def _statuses(self) -> list[Status]:
         snapshot = self._statistics.snapshot(time.monotonic())
-        clouds = cloud_status(
-            snapshot,
-            self._inputs.state(),
-            max_time_difference_ms=self._declared.values.max_time_difference_ms,
-            subscribers=self._subscribers(),
-        )
+        clouds = self._inputs.cloud_status(snapshot, self._subscribers())
         return [self._inputs.depth_status(snapshot), clouds]
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from std_msgs.msg import Float64
 
 from dcfm_ros.cloud.matching import Match
 from dcfm_ros.cloud.messages import points_to_cloud
@@ -22,31 +23,14 @@ from dcfm_ros.ros.health.stream_statistics import StreamStatistics
 from dcfm_ros.ros.parameters.cloud import CloudParameters
 
 
-class DepthFrame(NamedTuple):
-    """A depth image and when it arrived."""
-
-    message: Any
-    """sensor_msgs/Image."""
-    received_s: float
-    """Steady clock, s."""
-
-
 class CloudJob(NamedTuple):
     """What one cloud is made of."""
 
     match: Match
-    """Its depth is a `DepthFrame`, the rest are sensor_msgs/Image."""
+    """Its depth is a `Frame`, the rest are sensor_msgs/Image."""
     info: Any
     """sensor_msgs/CameraInfo."""
     labels: ClassLabels
-
-
-class _Layers(NamedTuple):
-    """What is known of each pixel of a depth image; all (H, W)."""
-
-    mask: NDArray[np.uint8]
-    confidence: NDArray[np.uint8] | None
-    rgb: NDArray[np.float32]
 
 
 class CloudProcessor:
@@ -80,21 +64,22 @@ class CloudProcessor:
         frame, values = job.match.depth, self._values()
         try:
             depth = image_to_depth(frame.message, values.min_range, values.max_range)
-            size = (depth.shape[1], depth.shape[0])
-            intrinsics = intrinsics_of(job.info, *size)
-            layers = _layers(job, size)
+            points = build_points(
+                depth,
+                intrinsics_of(job.info, depth.shape[1], depth.shape[0]),
+                *_layers(job, (depth.shape[1], depth.shape[0])),
+                values.stride,
+            )
         except ValueError as error:
-            self._refuse(str(error))
+            self._statistics.refused(str(error))
+            if line := self._throttle.line(f'no cloud: {error}', time.monotonic()):
+                self._log_error(line)
             return
-        points = build_points(
-            depth, intrinsics, layers.mask, layers.confidence, layers.rgb, values.stride
-        )
         self._publish(points, job.labels, values, frame.message.header)
         now_s = time.monotonic()
         self._statistics.answered(now_s, (now_s - frame.received_s) * 1e3, is_keyframe=False)
         if self._is_wanted('processing_time_ms'):
-            number = messages.number((now_s - start_s) * 1e3)
-            self._outputs['processing_time_ms'].publish(number)
+            self._outputs['processing_time_ms'].publish(Float64(data=(now_s - start_s) * 1e3))
 
     def _publish(
         self, points: NDArray[np.void], labels: ClassLabels, values: CloudParameters, header: Any
@@ -114,16 +99,14 @@ class CloudProcessor:
         if self._is_wanted('points'):
             self._outputs['points'].publish(points_to_cloud(points, header, is_dense=False))
 
-    def _refuse(self, reason: str) -> None:
-        self._statistics.refused(reason)
-        if line := self._throttle.line(f'no cloud: {reason}', time.monotonic()):
-            self._log_error(line)
-
     def _is_wanted(self, topic: str) -> bool:
         return bool(self._outputs[topic].get_subscription_count() > 0)
 
 
-def _layers(job: CloudJob, size: tuple[int, int]) -> _Layers:
+def _layers(
+    job: CloudJob, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, NDArray[np.float32]]:
+    """Mask, confidence and packed colours on the grid of the depth image."""
     match = job.match
     mask = on_depth_grid('mask', image_to_ids(match.mask, 'mask'), size)
     confidence = None
@@ -134,4 +117,4 @@ def _layers(job: CloudJob, size: tuple[int, int]) -> _Layers:
         rgb = pack_rgb(on_depth_grid('image', image_to_rgb(match.image), size))
     else:
         rgb = pack_rgb(job.labels.palette())[mask]
-    return _Layers(mask, confidence, rgb)
+    return mask, confidence, rgb

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable
+import os
 import threading
 import time
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
@@ -15,6 +15,7 @@ from rclpy.context import Context
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -32,12 +33,7 @@ _TOPICS = {'raw': ('image', Image), 'compressed': ('image/compressed', Compresse
 class PlayerNode(Node):
     """Publisher and subscriptions; the executor's thread fills the records of a play.
 
-    Args:
-        context: Of its own, which leaves the caller's rclpy alone.
-        namespace: Of the segmentation node, fully qualified.
-        reliability: 'reliable' or 'best_effort'.
-        image_transport: 'raw' or 'compressed', as the node's parameter.
-        on_mask: Called with frame index and mask, (H, W), instead of keeping the masks.
+    Made by `connect`, which describes the arguments; `namespace` is fully qualified here.
     """
 
     def __init__(
@@ -49,7 +45,7 @@ class PlayerNode(Node):
         on_mask: OnMask | None,
     ) -> None:
         super().__init__('dcfm_player', context=context, use_global_arguments=False)
-        self.segmentation_namespace = namespace or '/'
+        self._namespace = namespace or '/'
         self._node_name = f'{namespace}/segmentation_node'
         self._reliability = reliability
         self._on_mask_user = on_mask
@@ -66,11 +62,11 @@ class PlayerNode(Node):
         self.create_subscription(DiagnosticArray, timing, self._on_timing, 100)
         self._masks = self.create_subscription(Image, f'{namespace}/mask', self._on_mask, 100)
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy[reliability.upper()])
-        topic, kind = _TOPICS[image_transport]
+        topic, self._kind = _TOPICS[image_transport]
         # Until the node knows what is offered here, it requests more: not worth a warning.
         quiet = PublisherEventCallbacks(use_default_callbacks=False)
         self._images = self.create_publisher(
-            kind, f'{namespace}/{topic}', qos, event_callbacks=quiet
+            self._kind, f'{namespace}/{topic}', qos, event_callbacks=quiet
         )
 
     @property
@@ -82,10 +78,29 @@ class PlayerNode(Node):
             for name, profile in profiles.items()
         }
 
-    def namespaces(self) -> set[str]:
-        """Namespaces of all segmentation nodes that are discovered."""
-        nodes = self.get_node_names_and_namespaces()
-        return {space for name, space in nodes if name == 'segmentation_node'}
+    @property
+    def rmw(self) -> str:
+        """Identifier of the middleware."""
+        return get_rmw_implementation_identifier()
+
+    def check_running(self, wait_s: float) -> None:
+        """Wait until the node is discovered.
+
+        Raises:
+            ValueError: If it is not; the message says where segmentation nodes run.
+        """
+        end_s, running = time.monotonic() + wait_s, set[str]()
+        while time.monotonic() < end_s:
+            nodes = self.get_node_names_and_namespaces()
+            running = {space for name, space in nodes if name == 'segmentation_node'}
+            if self._namespace in running:
+                return
+            time.sleep(0.1)
+        raise ValueError(
+            f'no segmentation node in namespace {self._namespace} (ROS_DOMAIN_ID '
+            f'{os.environ.get("ROS_DOMAIN_ID", 0)}); namespaces with one: '
+            f'{", ".join(sorted(running)) or "none"}'
+        )
 
     def wait_until_ready(self, wait_s: float) -> None:
         """Wait until the node is active and both directions are matched at both ends.
@@ -116,18 +131,24 @@ class PlayerNode(Node):
         """Publish a frame and remember it.
 
         Raises:
-            ValueError: If a frame of this play had the same stamp.
+            ValueError: If it is not of the node's transport, or one of this play had its stamp.
         """
+        if isinstance(image, bytes) != (self._kind is CompressedImage):
+            kind = type(image).__name__
+            raise ValueError(f'`image` must fit {self._kind.__name__} messages, got {kind}')
         header = Header(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)
-        message = _message(image, header)
+        if isinstance(image, bytes):
+            kind = 'png' if image.startswith(b'\x89PNG') else 'jpeg'
+            data = array.array('B', image)
+            message = CompressedImage(header=header, format=kind, data=data)
+        else:
+            message = array_to_image(image, 'rgb8', header)
         key = (stamp_ns, frame_id)
         with self._changed:
             if key in self._index:
-                raise ValueError(f'`stamp_ns` must differ between frames, got {key[0]} twice')
+                raise ValueError(f'`stamp_ns` must differ between frames, got {stamp_ns} twice')
             index = self._index[key] = len(self._records)
-            record = FrameRecord(
-                index=index, stamp_ns=stamp_ns, frame_id=frame_id, sent_s=time.monotonic()
-            )
+            record = FrameRecord(index, stamp_ns, frame_id, sent_s=time.monotonic())
             self._records.append(record)
         self._images.publish(message)
 
@@ -225,10 +246,3 @@ class PlayerNode(Node):
 
 def _values_of(status: DiagnosticStatus) -> dict[str, str]:
     return {entry.key: entry.value for entry in status.values}
-
-
-def _message(image: NDArray[np.uint8] | bytes, header: Header) -> Any:
-    if not isinstance(image, bytes):
-        return array_to_image(image, 'rgb8', header)
-    kind = 'png' if image.startswith(b'\x89PNG') else 'jpeg'
-    return CompressedImage(header=header, format=kind, data=array.array('B', image))

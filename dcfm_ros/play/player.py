@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-import os
 import threading
 import time
 
@@ -30,77 +29,6 @@ class PlayedFrame:
     frame_id: str = 'camera_optical_frame'
 
 
-class Player:
-    """A connection to a running node, for one play after the other."""
-
-    def __init__(self, node: PlayerNode, image_transport: str) -> None:
-        """Use `connect`, which also spins the node."""
-        self._node = node
-        self._image_transport = image_transport
-
-    @property
-    def rmw(self) -> str:
-        """Identifier of the middleware."""
-        return rclpy.get_rmw_implementation_identifier()
-
-    @property
-    def qos(self) -> dict[str, dict[str, str | int]]:
-        """Quality of service of images (offered) and masks (requested)."""
-        return self._node.qos
-
-    def check_running(self, wait_s: float) -> None:
-        """Wait until the node is discovered.
-
-        Raises:
-            ValueError: If it is not; the message says where segmentation nodes run.
-        """
-        end_s = time.monotonic() + wait_s
-        while self._node.segmentation_namespace not in (found := self._node.namespaces()):
-            if time.monotonic() > end_s:
-                running = ', '.join(sorted(found)) or 'none'
-                name = self._node.segmentation_namespace
-                raise ValueError(
-                    f'no segmentation node in namespace {name} (ROS_DOMAIN_ID '
-                    f'{os.environ.get("ROS_DOMAIN_ID", 0)}); namespaces with one: {running}'
-                )
-            time.sleep(0.1)
-
-    def play(
-        self,
-        frames: Iterable[PlayedFrame],
-        *,
-        rate_hz: float | None = None,
-        timeline: bool = False,
-        wait_s: float = 30.0,
-    ) -> PlayReport:
-        """Play frames and wait for the answers.
-
-        Args:
-            frames: Read one by one while playing.
-            rate_hz: Frames per second; None: each when the last one is answered.
-            timeline: Send at the intervals of the stamps instead; after a step back at once.
-            wait_s: Longest wait for the node to be active and connected, for the last answers
-                and, without a rate, for each answer.
-
-        Raises:
-            ValueError: If an argument is wrong or two frames have the same stamp.
-            TimeoutError: If the node is absent or not active; with its state, or the other nodes.
-        """
-        _check_rate(rate_hz, timeline)
-        self._node.wait_until_ready(wait_s)
-        self._node.begin()
-        is_paced = timeline or rate_hz is not None
-        for frame in _when_due(frames, rate_hz) if is_paced else frames:
-            if isinstance(frame.image, bytes) != (self._image_transport == 'compressed'):
-                kind = type(frame.image).__name__
-                raise ValueError(f'`image` must fit {self._image_transport} images, got {kind}')
-            self._node.send(frame.image, frame.stamp_ns, frame.frame_id)
-            if not is_paced:
-                self._node.wait_until_settled(wait_s)
-        self._node.wait_until_settled(wait_s)
-        return self._node.report()
-
-
 @contextmanager
 def connect(
     *,
@@ -108,7 +36,7 @@ def connect(
     reliability: str = 'reliable',
     image_transport: str = 'raw',
     on_mask: OnMask | None = None,
-) -> Iterator[Player]:
+) -> Iterator[PlayerNode]:
     """Connect to a node, in a context of its own, which leaves the caller's rclpy alone.
 
     Args:
@@ -135,7 +63,7 @@ def connect(
     thread = threading.Thread(target=_spin, args=(executor,), name='player')
     thread.start()
     try:
-        yield Player(node, image_transport)
+        yield node
     finally:
         context.try_shutdown()  # before the executor's own shutdown, which races with its spin
         thread.join()
@@ -144,32 +72,39 @@ def connect(
 
 
 def play(
+    player: PlayerNode,
     frames: Iterable[PlayedFrame],
     *,
-    rate_hz: float | None,
+    rate_hz: float | None = None,
     timeline: bool = False,
-    namespace: str = 'segmentation',
-    on_mask: OnMask | None = None,
-    reliability: str = 'reliable',
-    image_transport: str = 'raw',
     wait_s: float = 30.0,
 ) -> PlayReport:
-    """Connect to a node and play frames to it once: `connect` and `Player.play` in one."""
-    _check_rate(rate_hz, timeline)
-    with connect(
-        namespace=namespace,
-        reliability=reliability,
-        image_transport=image_transport,
-        on_mask=on_mask,
-    ) as player:
-        return player.play(frames, rate_hz=rate_hz, timeline=timeline, wait_s=wait_s)
+    """Play frames and wait for the answers; one play after the other.
 
+    Args:
+        player: Of `connect`.
+        frames: Read one by one while playing.
+        rate_hz: Frames per second; None: each when the last one is answered.
+        timeline: Send at the intervals of the stamps instead; after a step back at once.
+        wait_s: Longest wait for the node to be active and connected, for the last answers
+            and, without a rate, for each answer.
 
-def _check_rate(rate_hz: float | None, timeline: bool) -> None:
-    if rate_hz is not None and rate_hz <= 0:
-        raise ValueError(f'`rate_hz` must be above 0 or None, got {rate_hz}')
-    if rate_hz is not None and timeline:
-        raise ValueError(f'`rate_hz` must be None with `timeline`, got {rate_hz}')
+    Raises:
+        ValueError: If an argument is wrong or two frames have the same stamp.
+        TimeoutError: If the node is absent or not active; with its state, or the other nodes.
+    """
+    if rate_hz is not None and (rate_hz <= 0 or timeline):
+        allowed = 'None with `timeline`' if timeline else 'above 0 or None'
+        raise ValueError(f'`rate_hz` must be {allowed}, got {rate_hz}')
+    player.wait_until_ready(wait_s)
+    player.begin()
+    is_paced = timeline or rate_hz is not None
+    for frame in _when_due(frames, rate_hz) if is_paced else frames:
+        player.send(frame.image, frame.stamp_ns, frame.frame_id)
+        if not is_paced:
+            player.wait_until_settled(wait_s)
+    player.wait_until_settled(wait_s)
+    return player.report()
 
 
 def _when_due(frames: Iterable[PlayedFrame], rate_hz: float | None) -> Iterator[PlayedFrame]:

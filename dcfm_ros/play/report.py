@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from dcfm_ros.ros.frame_timing import FrameTiming
 from dcfm_ros.ros.health.status import NodeHealth
 
 
-@dataclass(kw_only=True)
+@dataclass
 class FrameRecord:
     """What became of a frame."""
 
@@ -39,16 +39,6 @@ class FrameRecord:
     def latency_ms(self) -> float | None:
         """From sending the frame to receiving the mask; None if there is none."""
         return None if self.received_s is None else (self.received_s - self.sent_s) * 1e3
-
-    @property
-    def is_keyframe(self) -> bool:
-        """Whether ~/timing says so."""
-        return self.timing is not None and self.timing.is_keyframe
-
-    @property
-    def stage_ms(self) -> Mapping[str, float]:
-        """What the node spent on the frame by stage, ms, as ~/timing says."""
-        return {} if self.timing is None else self.timing.stage_ms
 
 
 @dataclass(frozen=True, kw_only=True)

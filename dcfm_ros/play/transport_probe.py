@@ -11,9 +11,9 @@ from itertools import cycle, islice
 import json
 import os
 from pathlib import Path
+from select import select
 import subprocess
 import sys
-import threading
 import time
 from typing import Any
 
@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -71,20 +70,10 @@ def take(reliability: str) -> None:
     def on_image(message: Image) -> None:
         received_s[stamp_to_ns(message.header.stamp)] = time.monotonic()
 
-    ended = threading.Event()
-
-    def wait_for_end() -> None:
-        sys.stdin.read()
-        ended.set()
-
-    threading.Thread(target=wait_for_end, daemon=True).start()
     with _node('frame_taker') as node:
         node.create_subscription(Image, _TOPIC, on_image, _qos(1, reliability))
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not ended.is_set():
-            executor.spin_once(timeout_sec=0.1)
-        executor.shutdown()
+        while not select([sys.stdin], [], [], 0)[0]:  # readable once it is closed
+            rclpy.spin_once(node, timeout_sec=0.1)
     print(json.dumps(received_s))
 
 

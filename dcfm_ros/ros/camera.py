@@ -11,11 +11,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from dcfm_ros.ros.camera_info_relay import CameraInfoRelay
-from dcfm_ros.ros.camera_topics import CAMERA_INFO, CameraTopics
+from dcfm_ros.ros.camera_topics import CameraTopics
 from dcfm_ros.ros.frame_processor import FrameProcessor
 from dcfm_ros.ros.frame_slot import Frame, FrameSlot
 from dcfm_ros.ros.health.deadline import ProcessingDeadline
-from dcfm_ros.ros.health.status import Level, Status, image_status, mask_status
+from dcfm_ros.ros.health.status import Status, image_status, mask_status
 from dcfm_ros.ros.health.stream_statistics import StreamStatistics
 from dcfm_ros.ros.mask_outputs import MaskOutputs
 from dcfm_ros.ros.matched_subscription import MatchedSubscription
@@ -102,7 +102,7 @@ class Camera:
             self._camera_infos = MatchedSubscription(
                 self._node,
                 CameraInfo,
-                self._topics.name(CAMERA_INFO),
+                self._topics.name('camera_info'),
                 self._camera_info.receive,
                 takes_latched=True,
             )
@@ -143,9 +143,8 @@ class Camera:
             topic=self._node.resolve_topic_name(self._topics.image(values.image_transport)),
             publishers=images.publishers if images else 0,
             reliability=images.reliability if images else '',
+            camera_info_problem=self._camera_info.problem if self._camera_info else None,
         )
-        if self._camera_info is not None:
-            image = _with_camera_info(image, self._camera_info.problem)
         masks = self._publishers.get('mask')
         mask = mask_status(snapshot, masks.get_subscription_count() if masks else 0)
         return [self._named(status) for status in (image, mask)]
@@ -162,11 +161,13 @@ class Camera:
 
     @property
     def overridable(self) -> list[tuple[str, str]]:
-        """See `CameraTopics.overridable`."""
-        values = self._values()
-        return self._topics.overridable(
-            values.image_transport, with_camera_info=values.publish_camera_info
-        )
+        """Topics whose quality of service can be overridden, and 'subscription' or 'publisher'."""
+        values, topics = self._values(), self._topics
+        names = [(topics.image(values.image_transport), 'subscription')]
+        names += [(topics.name('mask'), 'publisher')]
+        if values.publish_camera_info:
+            names.append((topics.name('camera_info'), 'subscription'))
+        return [(self._node.resolve_topic_name(name), entity) for name, entity in names]
 
     def _named(self, status: Status) -> Status:
         return replace(status, task=self._topics.task(status.task))
@@ -180,11 +181,3 @@ class Camera:
             self._statistics.dropped('disabled')
         elif self.slot.put(self.name, Frame(message, now)) is not None:
             self._statistics.dropped('replaced')
-
-
-def _with_camera_info(images: Status, problem: str) -> Status:
-    """Add what is wrong with the calibration, unless the images have a worse fault."""
-    values = images.values | {'camera_info': problem or 'ok'}
-    if problem and images.level == Level.OK:
-        return replace(images, level=Level.WARN, message=problem, values=values)
-    return replace(images, values=values)

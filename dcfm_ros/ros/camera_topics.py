@@ -15,8 +15,6 @@ from dcfm_ros.masks.overlay import RGB
 from dcfm_ros.ros.messages import label_messages
 from dcfm_ros.ros.qos_overrides import overriding_options
 
-IMAGE, COMPRESSED_IMAGE, CAMERA_INFO = 'image', 'image/compressed', 'camera_info'
-"""What is subscribed to."""
 OUTPUTS: Mapping[str, tuple[str, Any, int]] = {
     'mask': ('mask', Image, 5),
     'compressed_mask': ('mask/compressed', CompressedImage, 5),
@@ -79,7 +77,8 @@ class CameraTopics:
                 continue
             overrides = None
             if name == 'mask':
-                overrides = overriding_options(node, self.resolved(topic), 'publisher')
+                resolved = node.resolve_topic_name(self.name(topic))
+                overrides = overriding_options(node, resolved, 'publisher')
             publishers[name] = node.create_publisher(
                 kind, self.name(topic), depth, qos_overriding_options=overrides
             )
@@ -89,19 +88,8 @@ class CameraTopics:
             publishers[topic].publish(message)
         return publishers
 
-    def overridable(self, transport: str, *, with_camera_info: bool) -> list[tuple[str, str]]:
-        """Topics whose quality of service can be overridden, and 'subscription' or 'publisher'."""
-        images = self._node.resolve_topic_name(self.image(transport))
-        topics = [(images, 'subscription'), (self.resolved('mask'), 'publisher')]
-        if with_camera_info:
-            topics.append((self.resolved(CAMERA_INFO), 'subscription'))
-        return topics
-
     def image(self, transport: str) -> str:
         """Name of the image topic, of 'raw' or 'compressed' images."""
-        is_raw = transport == 'raw' or self.resolved(IMAGE).endswith('/compressed')
-        return self.name(IMAGE if is_raw else COMPRESSED_IMAGE)
-
-    def resolved(self, topic: str) -> str:
-        """Fully qualified and remapped."""
-        return str(self._node.resolve_topic_name(self.name(topic)))
+        name = self._node.resolve_topic_name(self.name('image'))
+        is_raw = transport == 'raw' or name.endswith('/compressed')
+        return self.name('image' if is_raw else 'image/compressed')

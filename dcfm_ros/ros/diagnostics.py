@@ -42,7 +42,9 @@ class Diagnostics:
             self._timer.reset()
 
     def publish(self) -> None:
-        """Publish now."""
+        """Publish now, unless the node was stopped, perhaps while it loads."""
+        if not self._node.context.ok():
+            return
         header = Header(stamp=self._node.get_clock().now().to_msg())
         name = self._node.get_fully_qualified_name()
         self._publisher.publish(statuses_to_diagnostics(self._statuses(), header, name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 import time
 from typing import TYPE_CHECKING
 
@@ -21,25 +22,17 @@ _LIBRARY_THREADS = (torch.get_num_threads(), cv2.getNumThreads())
 _WARM_UP_HEIGHT = 480
 
 
-def settle_checkpoint(parameters: NodeParameters) -> NodeParameters:
-    """Replace the parameter `checkpoint` by the path of the file that it means.
-
-    Done once: the diagnostics go on naming what was loaded, though the file may be gone.
-
-    Raises:
-        FileNotFoundError: If there is no such checkpoint.
-    """
-    return replace(parameters, checkpoint=str(find_checkpoint(parameters.checkpoint)))
-
-
 def load_engines(
     parameters: NodeParameters, log: Callable[[str], None]
-) -> list[SegmentationEngine]:
+) -> tuple[list[SegmentationEngine], Path]:
     """Load the checkpoint, make an engine for each camera and warm up what they share.
 
     Args:
-        parameters: The node's, with a settled `checkpoint`.
+        parameters: The node's.
         log: Logs what was done and how long it took.
+
+    Returns:
+        The engines, and the file that was loaded.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -47,7 +40,7 @@ def load_engines(
         ValueError: If the device is absent.
         ImportError: If the backend is not installed.
     """
-    path, options = parameters.checkpoint, parameters.engine_options
+    path, options = find_checkpoint(parameters.checkpoint), parameters.engine_options
     _limit_threads(parameters.cpu_threads)
     start = time.perf_counter()
     height = options.inference_height or read_metadata(path).image_height
@@ -68,10 +61,10 @@ def load_engines(
         f'{loaded - start:.2f} s, warm-up at {blank.shape[1]} x {rows} {ready - loaded:.2f} s'
     )
     count = len(parameters.cameras) or 1
-    return [engine, *(engine.for_another_camera(i / count) for i in range(1, count))]
+    return [engine, *(engine.for_another_camera(i / count) for i in range(1, count))], path
 
 
-def describe(engines: Sequence[SegmentationEngine], checkpoint: str) -> dict[str, str]:
+def describe(engines: Sequence[SegmentationEngine], checkpoint: Path) -> dict[str, str]:
     """The engines, which share a network, for the diagnostics: options by name, as in effect."""
     engine = next((engine for engine in engines if engine.backend.failure), engines[0])
     backend = engine.backend

@@ -57,15 +57,12 @@ class FrameSlot(Generic[T]):
     def discard(self) -> dict[str, T]:
         """Remove the waiting frames and return them by camera."""
         with self._changed:
-            return self._remove_all()
+            frames, self._frames = self._frames, {}
+            return frames
 
     def close(self) -> dict[str, T]:
         """Have `take` return None from now on; returns the frames that were still waiting."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            return self._remove_all()
-
-    def _remove_all(self) -> dict[str, T]:
-        frames, self._frames = self._frames, {}
-        return frames
+            return self.discard()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from std_msgs.msg import Header
+from std_msgs.msg import Float64, Header
 
 from dcfm_ros.masks.overlay import RGB, blend, colorize
 from dcfm_ros.masks.png import mask_to_png
@@ -100,7 +100,7 @@ class MaskOutputs:
     def publish_number(self, topic: str, value: float) -> None:
         """Publish a number on one of the debug topics, if it has subscribers."""
         if self._is_wanted(topic):
-            self._publish(topic, messages.number(value))
+            self._publish(topic, Float64(data=value))
 
     def _publish(self, topic: str, message: Any) -> None:
         self._publishers[topic].publish(message)

@@ -19,7 +19,7 @@ from rclpy.qos import (
 )
 
 from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
-from dcfm_ros.ros.qos_overrides import is_overridden, overriding_options
+from dcfm_ros.ros.qos_overrides import override_name, overriding_options
 
 
 class MatchedSubscription:
@@ -62,8 +62,8 @@ class MatchedSubscription:
         self._gaps = SequenceGaps() if counts_lost else None
         self._takes_latched = takes_latched
         self._depth = depth
-        self._is_overridden = is_overridden(
-            node, self.topic, 'subscription', QoSPolicyKind.RELIABILITY
+        self._is_overridden = node.has_parameter(
+            override_name(self.topic, 'subscription', QoSPolicyKind.RELIABILITY)
         )
         self._subscription: Any = None
         self._subscribe(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)

@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Float64, Header, String
+from std_msgs.msg import Header, String
 
 from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.ros.health.status import Status
@@ -36,17 +36,17 @@ def array_to_image(pixels: NDArray[np.uint8], encoding: str, header: Header) -> 
     message = Image(header=header, encoding=encoding, is_bigendian=0)
     message.height, message.width = pixels.shape[:2]
     message.step = math.prod(pixels.shape[1:])
-    message.data = _as_array(pixels)
+    message.data = as_array(pixels)
     return message
 
 
-def _as_array(pixels: NDArray[np.uint8]) -> array.array[int]:
-    """The only type that a message takes over unchecked and uncopied.
+def as_array(values: NDArray[Any]) -> array.array[int]:
+    """The bytes of an array in the only type that a message takes unchecked and uncopied.
 
     It checks bytes or an ndarray element by element, 0.4 s for a 1080p image.
     """
     data = array.array('B')
-    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
+    data.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return data
 
 
@@ -59,7 +59,7 @@ def confidence_to_image(confidence: NDArray[np.float32], header: Header) -> Imag
 def png_to_message(png: NDArray[np.uint8], header: Header) -> CompressedImage:
     """Put the bytes of a mono8 PNG file into a message, as compressed_image_transport does."""
     message = CompressedImage(header=header, format='mono8; png compressed mono8')
-    message.data = _as_array(png)
+    message.data = as_array(png)
     return message
 
 
@@ -71,11 +71,6 @@ def stamp_to_ns(stamp: Time) -> int:
 def ns_to_stamp(stamp_ns: int) -> Time:
     """Inverse of `stamp_to_ns`."""
     return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
-
-
-def number(value: float) -> Float64:
-    """Wrap a number."""
-    return Float64(data=value)
 
 
 def label_messages(
@@ -102,15 +97,14 @@ def statuses_to_diagnostics(
 
     The hardware is this computer.
     """
-    array_message = DiagnosticArray(header=header)
-    for status in statuses:
-        array_message.status.append(
-            DiagnosticStatus(
-                name=f'{node_name}: {status.task}',
-                level=bytes([status.level]),
-                message=status.message,
-                hardware_id=platform.node(),
-                values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
-            )
+    entries = [
+        DiagnosticStatus(
+            name=f'{node_name}: {status.task}',
+            level=bytes([status.level]),
+            message=status.message,
+            hardware_id=platform.node(),
+            values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
         )
-    return array_message
+        for status in statuses
+    ]
+    return DiagnosticArray(header=header, status=entries)

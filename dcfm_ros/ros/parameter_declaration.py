@@ -13,9 +13,9 @@ from rcl_interfaces.msg import (
 )
 from rclpy.node import Node
 
-from dcfm_ros.option_spec import allowed_values, types_of
+from dcfm_ros.option_spec import allowed_values, specs_of, types_of
 from dcfm_ros.ros.parameters.rules import refusal, settle, unknown
-from dcfm_ros.ros.parameters.spec import START, parameter_specs
+from dcfm_ros.ros.parameters.spec import START, when_changeable
 from dcfm_ros.ros.qos_overrides import PREFIX, override_refusal
 
 P = TypeVar('P')
@@ -84,13 +84,14 @@ class DeclaredParameters(Generic[P]):
 
 
 def _descriptor(name: str, table: Any) -> ParameterDescriptor:
-    spec, kind = parameter_specs(table)[name], types_of(table)[name]
+    spec, kind = specs_of(table)[name], types_of(table)[name]
+    changeable = when_changeable(name, table)
     unit = f' Unit: {spec.unit}.' if spec.unit else ''
     descriptor = ParameterDescriptor(
         name=name,
-        description=f'{spec.description}{unit} Can be changed {spec.changeable}.',
+        description=f'{spec.description}{unit} Can be changed {changeable}.',
         additional_constraints=f'Must be {allowed_values(name, table)}.',
-        read_only=spec.changeable == START,
+        read_only=changeable == START,
     )
     if kind is int:
         limits = IntegerRange(from_value=spec.minimum, to_value=spec.maximum, step=1)

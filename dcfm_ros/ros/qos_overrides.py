@@ -27,11 +27,6 @@ def override_name(topic: str, entity: str, policy: QoSPolicyKind) -> str:
     return f'{PREFIX}{topic}.{entity}.{policy.name.lower()}'
 
 
-def is_overridden(node: Node, topic: str, entity: str, policy: QoSPolicyKind) -> bool:
-    """Whether a value was given at the node's start or declared since."""
-    return node.has_parameter(override_name(topic, entity, policy))
-
-
 def overriding_options(
     node: Node, topic: str, entity: str, *, matched: bool = False
 ) -> QoSOverridingOptions:
@@ -52,9 +47,9 @@ def overriding_options(
         name = override_name(topic, entity, policy)
         if node.has_parameter(name):
             _check(name, policy, node.get_parameter(name).value)
-            policies.append(policy)
-        elif not (matched and policy == QoSPolicyKind.RELIABILITY):
-            policies.append(policy)
+        elif matched and policy == QoSPolicyKind.RELIABILITY:
+            continue
+        policies.append(policy)
     return QoSOverridingOptions(policies)
 
 
@@ -80,9 +75,11 @@ def override_refusal(node: Node, names: Iterable[str]) -> str:
 
 
 def _check(name: str, policy: QoSPolicyKind, value: object) -> None:
-    choices = _CHOICES.get(policy)
-    if choices is None:
-        if type(value) is not int or not 1 <= value <= 10000:
-            raise ValueError(f'`{name}` must be a whole number from 1 to 10000, got {value!r}')
-    elif value not in choices:
-        raise ValueError(f'`{name}` must be one of {", ".join(choices)}, got {value!r}')
+    if policy == QoSPolicyKind.DEPTH:
+        is_allowed = type(value) is int and 1 <= value <= 10000
+        allowed = 'a whole number from 1 to 10000'
+    else:
+        is_allowed = value in _CHOICES[policy]
+        allowed = f'one of {", ".join(_CHOICES[policy])}'
+    if not is_allowed:
+        raise ValueError(f'`{name}` must be {allowed}, got {value!r}')

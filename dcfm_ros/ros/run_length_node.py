@@ -18,13 +18,13 @@ from std_msgs.msg import String
 from dcfm_ros.images.depth import image_to_ids
 from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.masks.run_length import AUTOWARE_CLASSES, autoware_ids, encode_runs
-from dcfm_ros.option_spec import check_options
+from dcfm_ros.option_spec import check_options, option
 from dcfm_ros.ros.camera_topics import LATCHED
 from dcfm_ros.ros.diagnostics import Diagnostics
 from dcfm_ros.ros.health.status import Level, Status
 from dcfm_ros.ros.matched_subscription import MatchedSubscription
 from dcfm_ros.ros.parameter_declaration import DeclaredParameters
-from dcfm_ros.ros.parameters.spec import START, parameter
+from dcfm_ros.ros.parameters.spec import START
 from dcfm_ros.ros.qos_overrides import unused_overrides
 from dcfm_ros.ros.run_node import run_node
 
@@ -39,7 +39,7 @@ class RunLengthParameters:
         ValueError: If a value is not allowed.
     """
 
-    class_map: tuple[str, ...] = parameter(
+    class_map: tuple[str, ...] = option(
         (
             'sky:sky',
             'building:building',
@@ -54,7 +54,7 @@ class RunLengthParameters:
             'bicyclist:bike',
         ),
         'Class of Autoware for each class of the masks; those not named become unknown.',
-        START,
+        changeable=START,
         pattern=f'.+:({"|".join(AUTOWARE_CLASSES)})',
         pattern_text='name:class of Autoware',
     )

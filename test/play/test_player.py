@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from frames import random_frames
+from frames import play_once, random_frames
 from peer import Peer
 from running_node import NODE, NodeProcess, wait_for
 from sensor_msgs.msg import Image
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.dds
 
 
 def test_every_frame_is_answered_when_the_player_waits(node: NodeProcess) -> None:
-    report = play(random_frames(12), rate_hz=None)
+    report = play_once(random_frames(12))
     assert (report.sent, report.answered, report.dropped) == (12, 12, 0)
     assert report.unexpected_masks == 0
     for record, frame in zip(report.records, random_frames(12), strict=True):
@@ -41,7 +41,7 @@ def test_every_frame_is_answered_when_the_player_waits(node: NodeProcess) -> Non
 
 
 def test_timing_belongs_to_its_frame(node: NodeProcess) -> None:
-    records = play(random_frames(8), rate_hz=None).records
+    records = play_once(random_frames(8)).records
     ages = [record.timing.keyframe_age for record in records if record.timing]
     assert ages == [0, 1, 2, 0, 1, 2, 0, 1]
 
@@ -50,7 +50,7 @@ def test_timing_belongs_to_its_frame(node: NodeProcess) -> None:
 def test_flood_is_answered_or_counted_as_dropped(
     node: NodeProcess, height: int, width: int
 ) -> None:
-    report = play(random_frames(400, height, width), rate_hz=1000.0)
+    report = play_once(random_frames(400, height, width), rate_hz=1000.0)
     assert report.sent == 400
     assert 0 < report.answered < 400
     assert report.answered + report.dropped == report.sent
@@ -58,7 +58,7 @@ def test_flood_is_answered_or_counted_as_dropped(
 
 
 def test_best_effort_is_answered(node: NodeProcess) -> None:
-    report = play(random_frames(20), rate_hz=20.0, reliability='best_effort')
+    report = play_once(random_frames(20), rate_hz=20.0, reliability='best_effort')
     assert report.answered > 0
 
 
@@ -70,7 +70,7 @@ def test_masks_are_handed_over_instead_of_kept(node: NodeProcess) -> None:
         taken[index] = mask.shape
         threads.add(threading.current_thread().name)
 
-    report = play(random_frames(5), rate_hz=None, on_mask=on_mask)
+    report = play_once(random_frames(5), on_mask=on_mask)
     assert taken == dict.fromkeys(range(5), (96, 128))
     assert all(record.mask is None and record.answered for record in report.records)
     assert threads == {'player'}
@@ -82,7 +82,7 @@ def test_timeline_is_as_far_apart_as_the_stamps(node: NodeProcess) -> None:
         replace(frame, stamp_ns=frame.stamp_ns // 10**9 * 10**9 + step_ns)
         for frame, step_ns in zip(random_frames(5), steps_ns, strict=True)
     ]
-    report = play(played, rate_hz=None, timeline=True)
+    report = play_once(played, timeline=True)
     assert [record.stamp_ns for record in report.records] == [f.stamp_ns for f in played]
     first, second, back, last = np.diff([record.sent_s for record in report.records])
     assert second > max(first, back, last), 'the longest pause, and none before a step back'
@@ -91,8 +91,8 @@ def test_timeline_is_as_far_apart_as_the_stamps(node: NodeProcess) -> None:
 
 def test_one_connection_takes_one_play_after_the_other(node: NodeProcess) -> None:
     with connect() as player:
-        first = player.play(random_frames(200), rate_hz=1000.0)
-        second = player.play(random_frames(4))
+        first = play(player, random_frames(200), rate_hz=1000.0)
+        second = play(player, random_frames(4))
     assert first.dropped > 0
     assert first.never_arrived == first.dropped_by_cause['lost']
     assert (second.sent, second.answered, second.dropped) == (4, 4, 0)
@@ -102,7 +102,7 @@ def test_one_connection_takes_one_play_after_the_other(node: NodeProcess) -> Non
 def test_what_never_arrives_is_counted_in_the_play_that_lost_it(node: NodeProcess) -> None:
     # Larger than the default segment of shared memory: best effort loses most, the last ones too.
     with connect(reliability='best_effort') as player:
-        reports = [player.play(random_frames(30, 480, 640), rate_hz=30.0) for _ in range(2)]
+        reports = [play(player, random_frames(30, 480, 640), rate_hz=30.0) for _ in range(2)]
     for report in reports:
         at_the_node = report.dropped - report.dropped_by_cause['lost']
         assert report.answered + at_the_node + report.never_arrived == report.sent == 30
@@ -134,8 +134,8 @@ def test_gap_after_the_last_frame_belongs_to_the_play_before(peer: Peer) -> None
     timer = peer.create_timer(0.1, report)
     try:
         with connect(namespace='late') as player:
-            first = player.play(random_frames(5), rate_hz=100.0)
-            second = player.play(random_frames(2), rate_hz=100.0)
+            first = play(player, random_frames(5), rate_hz=100.0)
+            second = play(player, random_frames(2), rate_hz=100.0)
     finally:
         peer.destroy_timer(timer)
     assert (first.dropped_by_cause['lost'], first.never_arrived) == (1, 2)
@@ -144,8 +144,8 @@ def test_gap_after_the_last_frame_belongs_to_the_play_before(peer: Peer) -> None
 
 def test_images_of_another_transport_are_refused(node: NodeProcess) -> None:
     (frame,) = random_frames(1)
-    with connect() as player, pytest.raises(ValueError, match='`image` must fit raw images'):
-        player.play([replace(frame, image=b'no array')])
+    with connect() as player, pytest.raises(ValueError, match='`image` must fit Image'):
+        play(player, [replace(frame, image=b'no array')])
 
 
 def test_compressed_images_reach_the_node(peer: Peer) -> None:
@@ -154,19 +154,19 @@ def test_compressed_images_reach_the_node(peer: Peer) -> None:
         for frame in random_frames(3)
     ]
     with peer.configured(image_transport='compressed'):
-        report = play(played, rate_hz=None, image_transport='compressed')
+        report = play_once(played, image_transport='compressed')
     assert (report.sent, report.answered, report.dropped) == (3, 3, 0)
 
 
 def test_same_stamp_twice_is_an_error(node: NodeProcess) -> None:
     (frame,) = random_frames(1)
     with pytest.raises(ValueError, match='`stamp_ns` must differ'):
-        play([frame, frame], rate_hz=None)
+        play_once([frame, frame])
 
 
 def test_no_node_is_an_error_that_says_so() -> None:
     with pytest.raises(TimeoutError, match='/nobody/segmentation_node: no diagnostics'):
-        play(random_frames(1), rate_hz=None, namespace='nobody', wait_s=1.0)
+        play_once(random_frames(1), namespace='nobody', wait_s=1.0)
 
 
 def test_wrong_namespace_fails_soon_and_names_the_right_one(node: NodeProcess) -> None:
@@ -180,7 +180,7 @@ def test_wrong_namespace_fails_soon_and_names_the_right_one(node: NodeProcess) -
 def test_idle_node_is_an_error_that_tells_its_state(peer: Peer) -> None:
     def is_told() -> bool:
         with pytest.raises(TimeoutError) as caught:
-            player.play(random_frames(1), wait_s=0.5)
+            play(player, random_frames(1), wait_s=0.5)
         return 'it is inactive' in str(caught.value)
 
     assert peer.change(NODE, 'deactivate')
@@ -202,10 +202,10 @@ def test_idle_node_is_an_error_that_tells_its_state(peer: Peer) -> None:
 )
 def test_wrong_argument_is_an_error(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        play(random_frames(1), **arguments)  # type: ignore[arg-type]
+        play_once(random_frames(1), **arguments)  # type: ignore[arg-type]
 
 
 def test_player_leaves_no_thread_behind(node: NodeProcess) -> None:
     before = threading.active_count()
-    play(random_frames(2), rate_hz=None)
+    play_once(random_frames(2))
     assert threading.active_count() == before

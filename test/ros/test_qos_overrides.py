@@ -16,7 +16,6 @@ from rclpy.qos import HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolic
 from sensor_msgs.msg import Image
 
 from dcfm_ros.ros.qos_overrides import (
-    is_overridden,
     override_name,
     override_refusal,
     overriding_options,
@@ -64,7 +63,6 @@ def test_name_of_an_override() -> None:
 def test_overrides_are_applied() -> None:
     given = {RELIABILITY: 'best_effort', DEPTH: 7, HISTORY: 'keep_all'}
     with node_with(**given) as node:
-        assert is_overridden(node, '/image', 'subscription', QoSPolicyKind.RELIABILITY)
         profile = subscribe(node)
     assert profile.reliability == ReliabilityPolicy.BEST_EFFORT
     assert (profile.depth, profile.history) == (7, HistoryPolicy.KEEP_ALL)
@@ -75,7 +73,6 @@ def test_reliability_that_is_matched_is_not_declared() -> None:
         assert subscribe(node).reliability == ReliabilityPolicy.RELIABLE
         assert not node.has_parameter(RELIABILITY)
         assert node.get_parameter(DEPTH).value == 1
-        assert not is_overridden(node, '/image', 'subscription', QoSPolicyKind.RELIABILITY)
 
 
 def test_reliability_that_is_not_matched_is_declared() -> None:

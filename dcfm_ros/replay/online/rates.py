@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dcfm_ros.play.player import PlayedFrame, Player
+from dcfm_ros.play.peer import PlayerNode
+from dcfm_ros.play.player import PlayedFrame, play
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
 from dcfm_ros.replay.online.options import OnlineOptions
@@ -27,7 +28,7 @@ WAIT_S = 120.0
 class RatePlays:
     """Plays for some seconds each, at any rate, and measures the node's process."""
 
-    player: Player
+    player: PlayerNode
     frames: Sequence[PlayedFrame]
     """Played over and over."""
     options: OnlineOptions
@@ -71,12 +72,12 @@ class RatePlays:
 
     def _play(self, rate_hz: float) -> PlayReport:
         frames = looped(self.frames, _count(self.options, rate_hz))
-        return self.player.play(frames, rate_hz=rate_hz, wait_s=WAIT_S)
+        return play(self.player, frames, rate_hz=rate_hz, wait_s=WAIT_S)
 
 
 def play_rates(
     recording: Recording,
-    player: Player,
+    player: PlayerNode,
     options: OnlineOptions,
     meter: ProcessMeter | None,
     say: Callable[[str], None],

@@ -18,7 +18,7 @@ from dcfm_ros.play.fastdds import (
     use_profile,
 )
 from dcfm_ros.play.node_process import node_process
-from dcfm_ros.play.player import connect
+from dcfm_ros.play.player import connect, play
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
 from dcfm_ros.replay.online.masks import MaskStore, record_play
@@ -115,7 +115,7 @@ def _play(
             say(f'node started, log in {log}')
         say(f'playing at {f"{rate_hz:g} Hz" if rate_hz else "the rate of the recording"}')
         frames, is_timeline = played_frames(recording), rate_hz is None
-        report = player.play(frames, rate_hz=rate_hz, timeline=is_timeline, wait_s=WAIT_S)
+        report = play(player, frames, rate_hz=rate_hz, timeline=is_timeline, wait_s=WAIT_S)
         masks.is_closed = True
         found: dict[str, Any] = {
             'mode': options.mode,

@@ -40,6 +40,7 @@ def image_status(
     publishers: int,
     reliability: str,
     clock_running_s: float = math.inf,
+    camera_info_problem: str | None = None,
 ) -> Status:
     """Diagnostics of the input.
 
@@ -52,6 +53,8 @@ def image_status(
         reliability: 'reliable' or 'best_effort', as requested; '' while not subscribed.
         clock_running_s: Seconds for which the node's clock has been running, 0 while it is
             stopped: a paused bag is not a silent camera.
+        camera_info_problem: Why the last mask got no camera_info; '' if it got one, None if it
+            needs none.
     """
     silent = 0 < no_image_warning_s <= min(snapshot.since_image_s, clock_running_s)
     level, message = Level.OK, f'{snapshot.rate_in_hz:.1f} images per second'
@@ -65,6 +68,8 @@ def image_status(
         message = 'not subscribed'
     elif not clock_running_s:
         message = 'the clock is not running'
+    if camera_info_problem and level == Level.OK:
+        level, message = Level.WARN, camera_info_problem
     values = {
         'topic': topic,
         'publishers': str(publishers),
@@ -74,6 +79,8 @@ def image_status(
     }
     values |= {f'dropped_{cause}': str(count) for cause, count in snapshot.dropped.items()}
     values['last_error'] = snapshot.last_error
+    if camera_info_problem is not None:
+        values['camera_info'] = camera_info_problem or 'ok'
     return Status(task='images', level=level, message=message, values=values)
 
 
@@ -81,13 +88,10 @@ def mask_status(snapshot: StreamSnapshot, subscribers: int) -> Status:
     """Diagnostics of the output."""
     message = f'{snapshot.rate_out_hz:.1f} masks per second'
     values = {
-        'rate_out_hz': f'{snapshot.rate_out_hz:.2f}',
+        **snapshot.output_values(),
         'mask_subscribers': str(subscribers),
         'frames_answered': str(snapshot.answered),
         'keyframe_share': f'{snapshot.keyframe_share:.3f}',
-        'latency_p50_ms': f'{snapshot.latency_p50_ms:.2f}',
-        'latency_p95_ms': f'{snapshot.latency_p95_ms:.2f}',
-        'latency_max_ms': f'{snapshot.latency_max_ms:.2f}',
     }
     return Status(task='masks', level=Level.OK, message=message, values=values)
 

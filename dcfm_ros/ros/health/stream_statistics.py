@@ -29,14 +29,22 @@ class StreamSnapshot:
     rate_out_hz: float
     keyframe_share: float
     """Share of keyframes among the answered frames of the window, in [0, 1]; nan if none."""
-    latency_p50_ms: float
-    latency_p95_ms: float
-    latency_max_ms: float
+    latency_ms: dict[str, float | None]
+    """Percentiles of the window, as of `percentiles`."""
     since_image_s: float
     """Seconds since the last image, or since `restart` if there was none."""
     bad_frame: bool
     """A frame was refused since the last snapshot, or the newest outcome is a refused frame."""
     last_error: str
+
+    def output_values(self) -> dict[str, str]:
+        """Rate and latencies of what was published, for the diagnostics."""
+        latency_ms = {name: self.latency_ms[name] for name in ('p50', 'p95', 'max')}
+        texts = {
+            f'latency_{name}_ms': f'{math.nan if ms is None else ms:.2f}'
+            for name, ms in latency_ms.items()
+        }
+        return {'rate_out_hz': f'{self.rate_out_hz:.2f}', **texts}
 
 
 class StreamStatistics:
@@ -106,8 +114,6 @@ class StreamStatistics:
             self._forget_before(now - self._window_s)
             seconds = min(self._window_s, max(now - self._window_start_s, 1e-3))
             latencies = [latency for _, latency, _ in self._answers]
-            shares = percentiles(latencies).items()
-            latency = {name: math.nan if ms is None else ms for name, ms in shares}
             keyframes = sum(is_keyframe for _, _, is_keyframe in self._answers)
             bad_frame = self._last_outcome_bad or self._bad_since_snapshot
             self._bad_since_snapshot = False
@@ -118,9 +124,7 @@ class StreamStatistics:
                 rate_in_hz=len(self._arrivals) / seconds,
                 rate_out_hz=len(latencies) / seconds,
                 keyframe_share=keyframes / len(latencies) if latencies else math.nan,
-                latency_p50_ms=latency['p50'],
-                latency_p95_ms=latency['p95'],
-                latency_max_ms=latency['max'],
+                latency_ms=percentiles(latencies),
                 since_image_s=now - self._last_image_s,
                 bad_frame=bad_frame,
                 last_error=self._last_error,

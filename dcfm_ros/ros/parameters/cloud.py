@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dcfm_ros.option_spec import check_options
-from dcfm_ros.ros.parameters.spec import LIVE, START, parameter
+from dcfm_ros.option_spec import check_options, option
+from dcfm_ros.ros.parameters.spec import LIVE, START
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,60 +16,62 @@ class CloudParameters:
         ValueError: If a value is not allowed.
     """
 
-    max_time_difference_ms: float = parameter(
+    max_time_difference_ms: float = option(
         20.0,
         'Largest difference between the stamps of a depth image and its mask; 0: equal stamps '
         'only.',
-        LIVE,
+        changeable=LIVE,
         maximum=1000.0,
         unit='ms',
     )
-    queue_size: int = parameter(
+    queue_size: int = option(
         30,
         'Depth images that may wait for their masks; must span the latency of the masks.',
-        START,
+        changeable=START,
         minimum=1,
         maximum=1000,
         unit='messages',
     )
-    use_confidence: bool = parameter(
+    use_confidence: bool = option(
         True,
         'Subscribe to confidence and wait for that of each mask; otherwise it is 1.0.',
-        START,
+        changeable=START,
     )
-    color: str = parameter(
+    color: str = option(
         'class',
         'Colour of the points: that of the class (class), or of the camera image (image), which '
         'the cloud then waits for.',
-        START,
+        changeable=START,
         choices=('class', 'image'),
     )
-    stride: int = parameter(
+    stride: int = option(
         1,
         'Step between the rows and columns of the depth image that become points.',
-        LIVE,
+        changeable=LIVE,
         minimum=1,
         maximum=64,
         unit='px',
     )
-    min_range: float = parameter(0.0, 'Smallest valid depth.', LIVE, maximum=1000.0, unit='m')
-    max_range: float = parameter(
-        0.0, 'Largest valid depth; 0: no limit.', LIVE, maximum=1000.0, unit='m'
+    min_range: float = option(
+        0.0, 'Smallest valid depth.', changeable=LIVE, maximum=1000.0, unit='m'
     )
-    keep_labels: tuple[str, ...] = parameter(
+    max_range: float = option(
+        0.0, 'Largest valid depth; 0: no limit.', changeable=LIVE, maximum=1000.0, unit='m'
+    )
+    keep_labels: tuple[str, ...] = option(
         (),
         "Classes, by name or id, that points/filtered keeps; ['']: all that have a name.",
-        LIVE,
+        changeable=LIVE,
         pattern=r'.+',
         pattern_text='class names or ids',
     )
-    min_confidence: float = parameter(
-        0.0, 'Lowest confidence of a point in points/filtered.', LIVE, maximum=1.0
+    min_confidence: float = option(
+        0.0, 'Lowest confidence of a point in points/filtered.', changeable=LIVE, maximum=1.0
     )
-    no_image_warning_s: float = parameter(
+    no_image_warning_s: float = option(
         5.0,
         'Time without a depth image, or without a cloud, before diagnostics warn; 0: never.',
-        LIVE,
+        changeable=LIVE,
         maximum=3600.0,
         unit='s',
     )

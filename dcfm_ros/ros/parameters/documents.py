@@ -11,11 +11,10 @@ import textwrap
 from typing import Any
 
 from dcfm_ros.files import write_text
-from dcfm_ros.option_spec import allowed_values
+from dcfm_ros.option_spec import allowed_values, specs_of, types_of
 from dcfm_ros.ros.parameters.cloud import CloudParameters
-from dcfm_ros.ros.parameters.rules import type_name
 from dcfm_ros.ros.parameters.segmentation import NodeParameters
-from dcfm_ros.ros.parameters.spec import parameter_specs
+from dcfm_ros.ros.parameters.spec import when_changeable
 
 NODES = {
     'segmentation_node': (NodeParameters, 'docs/node.md', 'config/segmentation.yaml'),
@@ -27,6 +26,7 @@ NODES = {
 }
 """Table, manual and parameter file by node."""
 _BEGIN = '<!-- written by python -m dcfm_ros.ros.parameters.documents -->'
+_TYPES = {bool: 'bool', int: 'int', float: 'double', str: 'string', tuple: 'string_array'}
 _END = '<!-- end of what it writes -->'
 _YAML_HEAD = """\
 # Parameters of {node}: all of them, with their defaults. {manual} has the table.
@@ -56,19 +56,19 @@ def manual_table(table: Any) -> str:
         '| Name | Type | Default | Allowed | Can be changed | Meaning |',
         '|---|---|---|---|---|---|',
     ]
-    for name, spec in parameter_specs(table).items():
+    for name, spec in specs_of(table).items():
         default = _yaml_value(name, table)
         code = '(empty)' if default == '""' else f'`{default}`'
-        cells = [f'`{name}`', type_name(name, table), code, _allowed(name, table)]
-        lines.append(f'| {" | ".join([*cells, spec.changeable, spec.description])} |')
+        cells = [f'`{name}`', _TYPES[types_of(table)[name]], code, _allowed(name, table)]
+        lines.append(f'| {" | ".join([*cells, when_changeable(name, table), spec.description])} |')
     return '\n'.join(lines)
 
 
 def yaml_entries(table: Any) -> str:
     """Every parameter with its default, below a comment that says what is allowed."""
     entries = []
-    for name, spec in parameter_specs(table).items():
-        limits = f'{_allowed(name, table)}; can be changed {spec.changeable}'
+    for name, spec in specs_of(table).items():
+        limits = f'{_allowed(name, table)}; can be changed {when_changeable(name, table)}'
         lines = [*textwrap.wrap(spec.description, 93), *textwrap.wrap(limits, 93)]
         comment = '\n'.join(f'    # {line}' for line in lines)
         entries.append(f'{comment}\n    {name}: {_yaml_value(name, table)}\n')
@@ -84,7 +84,7 @@ def _with_table(path: Path, table: str) -> str:
 
 
 def _allowed(name: str, table: Any) -> str:
-    unit = parameter_specs(table)[name].unit
+    unit = specs_of(table)[name].unit
     return allowed_values(name, table) + (f' ({unit})' if unit else '')
 
 

@@ -10,19 +10,13 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from dcfm_ros.option_spec import problem, types_of
+from dcfm_ros.option_spec import types_of
 from dcfm_ros.ros.parameters.segmentation import REMOVED
-from dcfm_ros.ros.parameters.spec import UNCONFIGURED, parameter_specs
+from dcfm_ros.ros.parameters.spec import UNCONFIGURED, when_changeable
 
 P = TypeVar('P')
 
 _BUILT_IN = ('use_sim_time', 'start_type_description_service')
-_TYPE_NAMES = {bool: 'bool', int: 'int', float: 'double', str: 'string', tuple: 'string_array'}
-
-
-def type_name(name: str, table: Any) -> str:
-    """The ROS type of a parameter: 'bool', 'int', 'double', 'string' or 'string_array'."""
-    return _TYPE_NAMES[types_of(table)[name]]
 
 
 def settle(given: Mapping[str, Any], table: type[P]) -> P:
@@ -45,20 +39,18 @@ def refusal(changes: Mapping[str, Any], now: Any, state: str) -> str:
         now: The values before, an instance of the table.
         state: Lifecycle state in words.
     """
-    values, specs = _as_declared(changes, now), parameter_specs(now)
-    reasons = [problem(name, value, now) for name, value in values.items()]
-    if not any(reasons):
-        try:
-            replace(now, **values)
-        except ValueError as error:
-            reasons = str(error).splitlines()
+    values, reasons = _as_declared(changes, now), list[str]()
+    try:
+        replace(now, **values)
+    except ValueError as error:
+        reasons = str(error).splitlines()
     how = 'deactivate and clean up the node first'
     reasons += [
         f'`{name}` can be changed {UNCONFIGURED} only, and the node is {state}: {how}'
         for name in values
-        if specs[name].changeable == UNCONFIGURED and state != 'unconfigured'
+        if when_changeable(name, now) == UNCONFIGURED and state != 'unconfigured'
     ]
-    return '; '.join(filter(None, reasons))
+    return '; '.join(reasons)
 
 
 def unknown(names: Iterable[str], table: Any) -> list[str]:
@@ -76,14 +68,9 @@ def _ignored(name: str, known: Iterable[str]) -> str:
 
 
 def _as_declared(given: Mapping[str, Any], table: Any) -> dict[str, Any]:
-    """The values of the table's parameters, each in its type where it can be said in it."""
-    kinds = types_of(table)
-    return {name: _converted(given[name], kinds[name]) for name in kinds if name in given}
-
-
-def _converted(value: object, kind: type) -> object:
-    if kind is float and type(value) is int:
-        return float(value)  # `overlay_alpha:=1` is fine
-    if kind is tuple and isinstance(value, list):
-        return () if value == [''] else tuple(value)  # ROS cannot read an empty list from a file
-    return value
+    """The values of the table's parameters; lists as tuples."""
+    found = {name: given[name] for name in types_of(table) if name in given}
+    for name, value in found.items():
+        if isinstance(value, list):  # ROS cannot read an empty one from a file
+            found[name] = () if value == [''] else tuple(value)
+    return found

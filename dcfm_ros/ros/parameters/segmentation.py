@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
-from dcfm_ros.ros.parameters.spec import LIVE, START, parameter
+from dcfm_ros.option_spec import option
+from dcfm_ros.ros.parameters.spec import LIVE, START
 
 REMOVED = {
     'confidence_drop': 'there is no replacement',
@@ -25,94 +26,94 @@ class NodeParameters(EngineOptions, ScheduleOptions):
         ValueError: If a value is not allowed, on its own or beside the others.
     """
 
-    checkpoint: str = parameter(
+    checkpoint: str = option(
         '',
         'Weights file (safetensors), or one of the packaged: default, accurate. Empty: default.',
     )
-    cameras: tuple[str, ...] = parameter(
+    cameras: tuple[str, ...] = option(
         (),
         'Names of several cameras, each a prefix of its topics: front/image, front/mask, ... '
         "['']: one camera without a name.",
         pattern=r'[A-Za-z][A-Za-z0-9_]*',
         pattern_text='a letter, then letters, digits and _',
     )
-    image_transport: str = parameter(
+    image_transport: str = option(
         'raw',
         'Subscribe to image, or to image/compressed (JPEG, PNG).',
         choices=('raw', 'compressed'),
     )
-    cpu_threads: int = parameter(
+    cpu_threads: int = option(
         0,
         'Threads for network and image processing, to leave cores to other processes; 0: the '
         'libraries decide.',
         maximum=1024,
         unit='threads',
     )
-    output_width: int = parameter(
+    output_width: int = option(
         0,
         "Columns of the published images, nearest neighbour; 0: the camera's.",
-        LIVE,
+        changeable=LIVE,
         maximum=7680,
         unit='px',
     )
-    output_height: int = parameter(
+    output_height: int = option(
         0,
         "Rows of the published images, nearest neighbour; 0: the camera's.",
-        LIVE,
+        changeable=LIVE,
         maximum=4320,
         unit='px',
     )
-    publish_confidence: bool = parameter(
-        True, 'Publish confidence while it has subscribers.', LIVE
+    publish_confidence: bool = option(
+        True, 'Publish confidence while it has subscribers.', changeable=LIVE
     )
-    publish_color_mask: bool = parameter(
-        True, 'Publish color_mask while it has subscribers.', LIVE
+    publish_color_mask: bool = option(
+        True, 'Publish color_mask while it has subscribers.', changeable=LIVE
     )
-    publish_overlay: bool = parameter(True, 'Publish overlay while it has subscribers.', LIVE)
-    publish_compressed_mask: bool = parameter(
-        True, 'Publish mask/compressed (PNG) while it has subscribers.', LIVE
+    publish_overlay: bool = option(
+        True, 'Publish overlay while it has subscribers.', changeable=LIVE
     )
-    publish_timing: bool = parameter(True, 'Publish ~/timing.', LIVE)
-    publish_camera_info: bool = parameter(
+    publish_compressed_mask: bool = option(
+        True, 'Publish mask/compressed (PNG) while it has subscribers.', changeable=LIVE
+    )
+    publish_timing: bool = option(True, 'Publish ~/timing.', changeable=LIVE)
+    publish_camera_info: bool = option(
         False, 'Subscribe to camera_info and publish mask/camera_info, scaled to the mask.'
     )
-    overlay_alpha: float = parameter(
-        0.5, 'Opacity of the class colours in the overlay.', LIVE, maximum=1.0
+    overlay_alpha: float = option(
+        0.5, 'Opacity of the class colours in the overlay.', changeable=LIVE, maximum=1.0
     )
-    no_image_warning_s: float = parameter(
+    no_image_warning_s: float = option(
         5.0,
         'Time without an image before diagnostics warn; 0: never.',
-        LIVE,
+        changeable=LIVE,
         maximum=3600.0,
         unit='s',
     )
-    max_allowed_processing_time_ms: float = parameter(
+    max_allowed_processing_time_ms: float = option(
         0.0,
         'Longest time that a frame may take, from the worker taking it to its last output; '
         'diagnostics warn of a longer one. 0: no limit.',
-        LIVE,
+        changeable=LIVE,
         maximum=60000.0,
         unit='ms',
     )
-    max_acceptable_consecutive_delay_ms: float = parameter(
+    max_acceptable_consecutive_delay_ms: float = option(
         0.0,
         'Longest time that late frames in a row may take together; diagnostics report an error '
         'above it. 0: no limit.',
-        LIVE,
+        changeable=LIVE,
         maximum=3600000.0,
         unit='ms',
     )
-    validation_callback_interval_ms: float = parameter(
+    validation_callback_interval_ms: float = option(
         100.0,
         'Interval of the check of processing times, if max_allowed_processing_time_ms is set.',
-        LIVE,
+        changeable=LIVE,
         minimum=1.0,
         maximum=10000.0,
         unit='ms',
     )
-    autostart: bool = parameter(
-        True, 'Configure and activate the node at start.', changeable=START
-    )
+    autostart: bool = option(True, 'Configure and activate the node at start.', changeable=START)
 
     @property
     def engine_options(self) -> EngineOptions:

@@ -52,7 +52,7 @@ def test_figures_forget_what_is_older_than_the_window() -> None:
     statistics.received(100.0)
     statistics.answered(100.0, 5.0, False)
     snapshot = statistics.snapshot(100.0)
-    assert snapshot.latency_max_ms == 5.0
+    assert snapshot.latency_ms['max'] == 5.0
     assert snapshot.keyframe_share == 0.0
     assert snapshot.rate_in_hz == pytest.approx(0.1)
 
@@ -64,9 +64,9 @@ def test_counters_do_not_forget() -> None:
 
 def test_latency_percentiles() -> None:
     snapshot = stream(100).snapshot(10.0)
-    assert snapshot.latency_p50_ms == pytest.approx(505.0)
-    assert snapshot.latency_p95_ms == pytest.approx(950.5)
-    assert snapshot.latency_max_ms == 1000.0
+    assert snapshot.latency_ms['p50'] == pytest.approx(505.0)
+    assert snapshot.latency_ms['p95'] == pytest.approx(950.5)
+    assert snapshot.latency_ms['max'] == 1000.0
 
 
 def test_keyframe_share() -> None:

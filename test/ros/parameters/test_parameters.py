@@ -13,7 +13,7 @@ from dcfm_ros.ros.parameters import documents
 from dcfm_ros.ros.parameters.cloud import CloudParameters
 from dcfm_ros.ros.parameters.rules import refusal, settle, unknown
 from dcfm_ros.ros.parameters.segmentation import REMOVED, NodeParameters
-from dcfm_ros.ros.parameters.spec import LIVE, UNCONFIGURED, parameter_specs
+from dcfm_ros.ros.parameters.spec import LIVE, UNCONFIGURED, when_changeable
 
 NOW = NodeParameters()
 TABLES = {'segmentation': NodeParameters, 'semantic_cloud': CloudParameters}
@@ -45,12 +45,12 @@ def test_yaml_has_every_parameter_with_its_default(name: str) -> None:
 
 
 def test_options_of_the_engine_are_parameters_of_the_node() -> None:
-    specs = parameter_specs(NodeParameters)
+    specs = specs_of(NodeParameters)
     for options, changeable in ((EngineOptions(), UNCONFIGURED), (ScheduleOptions(), LIVE)):
         for name, spec in specs_of(options).items():
             assert getattr(NOW, name) == getattr(options, name)
             assert specs[name].description == spec.description
-            assert specs[name].changeable == changeable
+            assert when_changeable(name, NodeParameters) == changeable
     assert (NOW.engine_options, NOW.schedule_options) == (EngineOptions(), ScheduleOptions())
 
 
