@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar
-
-A = TypeVar('A')
-B = TypeVar('B')
+from typing import Any, NamedTuple
 
 
-class StampMatcher(Generic[A, B]):
+class StampMatcher:
     """Pairs two streams by stamp: exactly, else with the nearest within a tolerance.
 
     Each message is used once, and pairs are in the order of their stamps. A second without a first
@@ -30,11 +27,11 @@ class StampMatcher(Generic[A, B]):
         self.lone_firsts = self.lone_seconds = 0
         """Messages since the start that found no partner."""
         self._capacity = capacity
-        self._firsts: deque[tuple[int, A]] = deque()
-        self._seconds: deque[tuple[int, B]] = deque()
+        self._firsts: deque[tuple[int, Any]] = deque()
+        self._seconds: deque[tuple[int, Any]] = deque()
         self._newest_ns: int | None = None  # stamp of the last first, waiting or not
 
-    def add_first(self, stamp_ns: int, item: A) -> list[tuple[A, B]]:
+    def add_first(self, stamp_ns: int, item: Any) -> list[tuple[Any, Any]]:
         """Take a message of the first stream, from which the second is made; returns pairs."""
         if self._newest_ns is not None and stamp_ns <= self._newest_ns:
             self.lone_firsts += _drop_from(self._firsts, stamp_ns)
@@ -43,13 +40,13 @@ class StampMatcher(Generic[A, B]):
         self._firsts.append((stamp_ns, item))
         return self._match()
 
-    def add_second(self, stamp_ns: int, item: B) -> list[tuple[A, B]]:
+    def add_second(self, stamp_ns: int, item: Any) -> list[tuple[Any, Any]]:
         """Take a message of the second stream; returns pairs."""
         self.lone_seconds += _drop_from(self._seconds, stamp_ns)
         self._seconds.append((stamp_ns, item))
         return self._match()
 
-    def _match(self) -> list[tuple[A, B]]:
+    def _match(self) -> list[tuple[Any, Any]]:
         pairs = []
         while self._seconds:
             stamp_ns, second = self._seconds[0]
@@ -101,7 +98,7 @@ class CloudMatcher:
     def __init__(
         self, companions: Collection[str], *, max_difference_ns: int, capacity: int
     ) -> None:
-        self.pairs = StampMatcher[Any, Match](max_difference_ns, capacity)
+        self.pairs = StampMatcher(max_difference_ns, capacity)
         """Of depth images and what else a cloud needs."""
         self._needed = {'mask', *companions}
         self._capacity = capacity
@@ -120,7 +117,8 @@ class CloudMatcher:
     def add(self, stream: str, stamp_ns: int, message: Any) -> list[Match]:
         """Take a message of 'depth', 'mask', 'confidence' or 'image'; returns what is complete."""
         if stream == 'depth':
-            return _complete(self.pairs.add_first(stamp_ns, message))
+            pairs = self.pairs.add_first(stamp_ns, message)
+            return [match._replace(depth=depth) for depth, match in pairs]
         if stamp_ns < self._newest.get(stream, stamp_ns):  # a bag starts over
             self._give_up(s for s, parts in self._waiting.items() if stream in parts)
         self._newest[stream] = stamp_ns
@@ -130,7 +128,8 @@ class CloudMatcher:
         if parts.keys() == self._needed:
             match = Match(stamp_ns, **self._waiting.pop(stamp_ns))
             self._give_up(s for s in self._waiting if s < stamp_ns)
-            return _complete(self.pairs.add_second(stamp_ns, match))
+            pairs = self.pairs.add_second(stamp_ns, match)
+            return [match._replace(depth=depth) for depth, match in pairs]
         with_stream = [s for s, parts in self._waiting.items() if stream in parts]
         self._give_up(with_stream[: -self._capacity])
         return []
@@ -140,11 +139,7 @@ class CloudMatcher:
             self._given_up.update(self._waiting.pop(stamp_ns).keys())
 
 
-def _complete(pairs: list[tuple[Any, Match]]) -> list[Match]:
-    return [match._replace(depth=depth) for depth, match in pairs]
-
-
-def _drop_from(waiting: deque[tuple[int, A]], stamp_ns: int) -> int:
+def _drop_from(waiting: deque[tuple[int, Any]], stamp_ns: int) -> int:
     """Give up what has this stamp or a later one; returns how many there were."""
     before = len(waiting)
     while waiting and waiting[-1][0] >= stamp_ns:

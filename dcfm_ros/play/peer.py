@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable
+from dataclasses import replace
 import os
 import threading
 import time
@@ -55,8 +56,7 @@ class PlayerNode(Node):
         self._unexpected = 0
         self._health = NodeHealth()  # the node's last diagnostics
         self._health_s = 0.0
-        self._received_before = 0
-        self._dropped_before = dict(self._health.dropped)
+        self._before = self._health  # before the play
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
         timing = f'{self._node_name}/timing'
         self.create_subscription(DiagnosticArray, timing, self._on_timing, 100)
@@ -123,9 +123,9 @@ class PlayerNode(Node):
             # Lost after the last frame that arrived: the next one will show the gap.
             unseen = self._never_arrived() - self._dropped()['lost']
             self._records, self._index, self._unexpected = [], {}, 0
-            self._received_before = self._health.frames_received
-            self._dropped_before = dict(self._health.dropped)
-            self._dropped_before['lost'] += max(unseen, 0)
+            dropped = dict(self._health.dropped)
+            dropped['lost'] += max(unseen, 0)
+            self._before = replace(self._health, dropped=dropped)
 
     def send(self, image: NDArray[np.uint8] | bytes, stamp_ns: int, frame_id: str) -> None:
         """Publish a frame and remember it.
@@ -200,11 +200,11 @@ class PlayerNode(Node):
         if not self._records or self._is_settled():
             return lost
         # Not settled and over: the diagnostics are newer than all that arrived.
-        arrived = self._health.frames_received - self._received_before
+        arrived = self._health.frames_received - self._before.frames_received
         return max(lost, len(self._records) - arrived)
 
     def _dropped(self) -> dict[str, int]:
-        total, before = self._health.dropped, self._dropped_before
+        total, before = self._health.dropped, self._before.dropped
         return {cause: max(total[cause] - before[cause], 0) for cause in total}
 
     def _find(self, header: Header) -> FrameRecord | None:

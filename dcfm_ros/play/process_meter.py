@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 import threading
 import time
 from typing import NamedTuple
@@ -38,9 +37,7 @@ class ProcessMeter:
             'cpu_percent' (100: one core), 'memory_mb' (mean) and 'memory_mb_max'; None if there
             are fewer than two samples.
         """
-        samples = list(self._samples)
-        times = [sample.time_s for sample in samples]
-        chosen = samples[bisect_left(times, start_s) : bisect_left(times, end_s)]
+        chosen = [sample for sample in self._samples if start_s <= sample.time_s < end_s]
         if len(chosen) < 2:
             return dict.fromkeys(('cpu_percent', 'memory_mb', 'memory_mb_max'))
         first, last = chosen[0], chosen[-1]
@@ -52,12 +49,10 @@ class ProcessMeter:
         }
 
     def _watch(self) -> None:
-        while not self._stop.is_set():
-            sample = take_sample(self.pid)
-            if sample is None:
-                return
+        while sample := take_sample(self.pid):
             self._samples.append(sample)
-            self._stop.wait(self._period_s)
+            if self._stop.wait(self._period_s):
+                return
 
     def __enter__(self) -> ProcessMeter:
         self._thread.start()

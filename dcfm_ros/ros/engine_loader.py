@@ -41,7 +41,9 @@ def load_engines(
         ImportError: If the backend is not installed.
     """
     path, options = find_checkpoint(parameters.checkpoint), parameters.engine_options
-    _limit_threads(parameters.cpu_threads)
+    torch_threads, cv2_threads = _LIBRARY_THREADS
+    torch.set_num_threads(parameters.cpu_threads or torch_threads)
+    cv2.setNumThreads(parameters.cpu_threads or cv2_threads)
     start = time.perf_counter()
     height = options.inference_height or read_metadata(path).image_height
     net = load_checkpoint(path)
@@ -82,9 +84,3 @@ def describe(engines: Sequence[SegmentationEngine], checkpoint: Path) -> dict[st
     if backend.device.type != 'cpu':
         facts['gpu_memory_mb'] = round(torch.cuda.memory_reserved(backend.device) / 1e6)
     return {name: str(value) for name, value in facts.items()}
-
-
-def _limit_threads(count: int) -> None:
-    torch_threads, cv2_threads = (count, count) if count else _LIBRARY_THREADS
-    torch.set_num_threads(torch_threads)
-    cv2.setNumThreads(cv2_threads)

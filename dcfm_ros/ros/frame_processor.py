@@ -92,17 +92,14 @@ class FrameProcessor:
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
             if isinstance(error, RuntimeError) and engine.backend.device.type != 'cpu':
                 raise
-            self._refuse(str(error))
+            self._statistics.refused(str(error))
+            if line := self._throttle.line(f'refused an image: {error}', time.monotonic()):
+                self._log_error(line)
             return
         if (failure := engine.backend.failure) != self._logged_failure:
             self._logged_failure = failure
             self._log_error(failure)
         self._answer(frame, image, result, start_s, input_ms, values)
-
-    def _refuse(self, reason: str) -> None:
-        self._statistics.refused(reason)
-        if line := self._throttle.line(f'refused an image: {reason}', time.monotonic()):
-            self._log_error(line)
 
     def _answer(
         self,

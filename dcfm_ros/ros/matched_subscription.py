@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 import time
 from typing import Any
 
@@ -57,11 +58,22 @@ class MatchedSubscription:
         """Fully qualified, remapped."""
         self._node = node
         self._name = name
-        self._kind = kind
         self._callback = callback
         self._gaps = SequenceGaps() if counts_lost else None
         self._takes_latched = takes_latched
         self._depth = depth
+        self._create = partial(
+            node.create_subscription,
+            kind,
+            name,
+            self._on_message if counts_lost else callback,
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=self._on_incompatible_qos, matched=self._on_matched
+            ),
+            qos_overriding_options=overriding_options(
+                node, self.topic, 'subscription', matched=True
+            ),
+        )
         self._is_overridden = node.has_parameter(
             override_name(self.topic, 'subscription', QoSPolicyKind.RELIABILITY)
         )
@@ -110,18 +122,8 @@ class MatchedSubscription:
             self._node.destroy_subscription(self._subscription)
         if self._gaps is not None:
             self._gaps.listen(time.monotonic(), self._node.count_publishers(self.topic))
-        self._subscription = self._node.create_subscription(
-            self._kind,
-            self._name,
-            self._callback if self._gaps is None else self._on_message,
-            QoSProfile(depth=self._depth, reliability=reliability, durability=durability),
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=self._on_incompatible_qos, matched=self._on_matched
-            ),
-            qos_overriding_options=overriding_options(
-                self._node, self.topic, 'subscription', matched=True
-            ),
-        )
+        profile = QoSProfile(depth=self._depth, reliability=reliability, durability=durability)
+        self._subscription = self._create(qos_profile=profile)
 
     def _on_message(self, message: Any, info: dict[str, Any]) -> None:
         assert self._gaps is not None

@@ -9,7 +9,7 @@ from dcfm_ros.cloud.matching import CloudMatcher, StampMatcher
 MS = 1_000_000
 
 
-def matcher(difference_ms: int = 20, capacity: int = 10) -> StampMatcher[str, str]:
+def matcher(difference_ms: int = 20, capacity: int = 10) -> StampMatcher:
     return StampMatcher(difference_ms * MS, capacity)
 
 

@@ -65,19 +65,15 @@ class ProcessingDeadline:
             late_ms += current_ms
         is_late = 0 < max_allowed_ms < slowest_ms
         is_behind = is_late and 0 < max_consecutive_ms < late_ms
-        level = Level.ERROR if is_behind else Level.WARN if is_late else Level.OK
+        level, message = Level.OK, f'{slowest_ms:.1f} ms per frame at most'
+        allowed = f'allowed are {max_allowed_ms:.1f} ms each'
         if is_behind:
-            message = f'frames in a row were late for {late_ms:.0f} ms'
+            level, message = Level.ERROR, f'frames in a row were late for {late_ms:.0f} ms'
+            message += f', {allowed} and {max_consecutive_ms:.0f} ms in a row'
         elif is_late:
-            message = f'a frame took {slowest_ms:.1f} ms'
+            level, message = Level.WARN, f'a frame took {slowest_ms:.1f} ms, {allowed}'
         elif math.isnan(slowest_ms):
             message = 'no frame yet'
-        else:
-            message = f'{slowest_ms:.1f} ms per frame at most'
-        if level > Level.OK:
-            message += f', allowed are {max_allowed_ms:.1f} ms each'
-        if is_behind:
-            message += f' and {max_consecutive_ms:.0f} ms in a row'
         values = {
             'is_processing_time_ms_in_expected_range': str(not is_late),
             'processing_time_ms': f'{slowest_ms:.2f}',
