@@ -33,11 +33,7 @@ _DEPTH, _INFO = 'depth/image', 'depth/camera_info'
 class CloudInputs:
     """Matches messages and hands on those that make a cloud, in the executor's thread.
 
-    Args:
-        node: Owner of the subscriptions.
-        values: Returns the node's current parameters.
-        statistics: Counts each depth image that arrives, and those that will have no cloud.
-        hand_on: Called with all that one cloud is made of.
+    The statistics count each depth image that arrives, and those that will have no cloud.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class SemanticCloudNode(Node):
             self._outputs,
             self._statistics,
             values=lambda: self._declared.values,
-            log_error=lambda text: self.get_logger().error(text),
+            logger=self.get_logger(),
         )
         # Last: its thread would outlive a failure of anything after it.
         self._worker = FrameWorker({'': processor.process}, partial(give_up, self))

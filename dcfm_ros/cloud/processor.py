@@ -18,7 +18,6 @@ from dcfm_ros.images.depth import image_to_depth, image_to_ids
 from dcfm_ros.images.raw import image_to_rgb
 from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.ros import messages
-from dcfm_ros.ros.health.log_throttle import LogThrottle
 from dcfm_ros.ros.health.stream_statistics import StreamStatistics
 from dcfm_ros.ros.parameters.cloud import CloudParameters
 
@@ -34,15 +33,7 @@ class CloudJob(NamedTuple):
 
 
 class CloudProcessor:
-    """Makes clouds one at a time, in the worker's thread.
-
-    Args:
-        outputs: Publishers by topic: points, points/filtered, points/mask, points/confidence and
-            processing_time_ms.
-        statistics: Counts what becomes of each depth image.
-        values: Returns the node's current parameters.
-        log_error: Logs a line for what could not be used, at most once per second.
-    """
+    """Makes clouds one at a time, in the worker's thread; has publishers by topic."""
 
     def __init__(
         self,
@@ -50,13 +41,12 @@ class CloudProcessor:
         statistics: StreamStatistics,
         *,
         values: Callable[[], CloudParameters],
-        log_error: Callable[[str], None],
+        logger: Any,
     ) -> None:
         self._outputs = outputs
         self._statistics = statistics
         self._values = values
-        self._log_error = log_error
-        self._throttle = LogThrottle()
+        self._logger = logger
 
     def process(self, job: CloudJob) -> None:
         """Answer a depth image, or refuse it if anything it needs is bad."""
@@ -72,8 +62,7 @@ class CloudProcessor:
             )
         except ValueError as error:
             self._statistics.refused(str(error))
-            if line := self._throttle.line(f'no cloud: {error}', time.monotonic()):
-                self._log_error(line)
+            self._logger.error(f'no cloud: {error}', throttle_duration_sec=1.0)
             return
         self._publish(points, job.labels, values, frame.message.header)
         now_s = time.monotonic()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import time
 from typing import TYPE_CHECKING, Any
 
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -28,17 +29,11 @@ if TYPE_CHECKING:
 class Camera:
     """Subscriptions, publishers, counters and processor of one camera.
 
-    Called by the executor's thread, except `process`; the two share statistics and slot.
+    Called by the executor's thread, except `process`; the two share statistics and slot. Its name
+    is put in front of each topic; '' for the only camera of a node.
     """
 
     def __init__(self, node: Node, name: str, values: Callable[[], NodeParameters]) -> None:
-        """Begin to count; nothing is advertised yet.
-
-        Args:
-            node: Owner of the topics.
-            name: Put in front of each topic; '' for the only camera of a node.
-            values: Returns the node's current parameters.
-        """
         self.name = name
         self.slot: FrameSlot[Frame] | None = None
         """Where images go; None: they are counted as disabled."""
@@ -56,7 +51,7 @@ class Camera:
     def advertise(self, engine: SegmentationEngine) -> None:
         """Take an engine of its own, create the publishers and latch the labels."""
         node, topics, net = self._node, self._topics, engine.net
-        logger, prefix = node.get_logger(), topics.log_prefix
+        logger, prefix = get_logger(node.get_logger().name), topics.log_prefix
         if self._values().publish_camera_info:
             self._camera_info = CameraInfoRelay(lambda text: logger.warning(prefix + text))
         self._publishers = topics.advertise(
@@ -74,7 +69,8 @@ class Camera:
             outputs,
             self._statistics,
             values=self._values,
-            log_error=lambda text: logger.error(prefix + text),
+            logger=logger,
+            log_prefix=prefix,
             clock_ns=lambda: node.get_clock().now().nanoseconds,
         )
 

@@ -11,15 +11,10 @@ from dcfm_ros.images.calibration import camera_info_of_mask
 class CameraInfoRelay:
     """Keeps the last camera_info received, so that no image waits for one.
 
-    One thread receives, another asks.
+    One thread receives, another asks. Why one does not fit the masks is logged once.
     """
 
     def __init__(self, log_warning: Callable[[str], None]) -> None:
-        """Begin without a calibration.
-
-        Args:
-            log_warning: Logs, once, why a camera_info does not fit the masks.
-        """
         self._log_warning = log_warning
         self._info: Any = None
         self._logged = ''
@@ -35,10 +30,7 @@ class CameraInfoRelay:
     ) -> Any | None:
         """The camera_info of a mask, or None if there is none of this image's size.
 
-        Args:
-            header: Of the image.
-            image_size: (height, width).
-            mask_size: (height, width).
+        Sizes are (height, width); the header is that of the image.
         """
         if self._info is None:  # no warning: it may be on its way
             self.problem = 'no `camera_info` received'

@@ -36,12 +36,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class CameraTopics:
-    """Puts a camera's name into its topics, diagnostics and log lines.
-
-    Args:
-        node: Owner of the topics.
-        camera: Its name; '' for the only camera of a node.
-    """
+    """Puts a camera's name, '' for the only one of a node, into topics, statuses and log lines."""
 
     def __init__(self, node: Node, camera: str) -> None:
         self._node = node

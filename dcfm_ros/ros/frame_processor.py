@@ -14,7 +14,6 @@ from dcfm_ros.images.compressed import compressed_to_rgb
 from dcfm_ros.images.raw import image_to_rgb
 from dcfm_ros.ros.frame_slot import Frame
 from dcfm_ros.ros.frame_timing import FrameTiming
-from dcfm_ros.ros.health.log_throttle import LogThrottle
 from dcfm_ros.ros.health.stream_statistics import StreamStatistics
 from dcfm_ros.ros.mask_outputs import MaskOutputs
 from dcfm_ros.ros.messages import stamp_to_ns
@@ -34,14 +33,9 @@ _TO_RGB: Mapping[str, tuple[str, Callable[[Any], NDArray[np.uint8]]]] = {
 class FrameProcessor:
     """Processes frames one at a time, in the worker's thread.
 
-    Args:
-        engine: Used by nobody else.
-        outputs: Where masks and timings are published.
-        statistics: Counts what becomes of each frame.
-        values: Returns the node's current parameters; called once per frame.
-        log_error: Logs a line for a frame that could not be used, at most once per second, and
-            one if the backend fails.
-        clock_ns: Returns the time of the node's clock, which header stamps are compared with.
+    The engine is used by nobody else. `values` returns the node's current parameters, `clock_ns`
+    the time of its clock, which header stamps are compared with. The logger is its own too: rclpy
+    throttles per logger and line of code.
     """
 
     def __init__(
@@ -51,17 +45,18 @@ class FrameProcessor:
         statistics: StreamStatistics,
         *,
         values: Callable[[], NodeParameters],
-        log_error: Callable[[str], None],
+        logger: Any,
+        log_prefix: str,
         clock_ns: Callable[[], int],
     ) -> None:
         self._engine = engine
         self._outputs = outputs
         self._statistics = statistics
         self._values = values
-        self._log_error = log_error
+        self._logger = logger
+        self._log_prefix = log_prefix
         self._clock_ns = clock_ns
         self._applied_values: NodeParameters | None = None
-        self._throttle = LogThrottle()
         self._reset_requested = False
         self._logged_failure = ''
         self._last_start_s: float | None = None
@@ -93,12 +88,12 @@ class FrameProcessor:
             if isinstance(error, RuntimeError) and engine.backend.device.type != 'cpu':
                 raise
             self._statistics.refused(str(error))
-            if line := self._throttle.line(f'refused an image: {error}', time.monotonic()):
-                self._log_error(line)
+            text = f'{self._log_prefix}refused an image: {error}'
+            self._logger.error(text, throttle_duration_sec=1.0)
             return
         if (failure := engine.backend.failure) != self._logged_failure:
             self._logged_failure = failure
-            self._log_error(failure)
+            self._logger.error(self._log_prefix + failure)
         self._answer(frame, image, result, start_s, input_ms, values)
 
     def _answer(

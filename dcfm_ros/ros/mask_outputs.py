@@ -24,12 +24,8 @@ if TYPE_CHECKING:
 class MaskOutputs:
     """Fills and publishes the messages of a frame, in the worker's thread.
 
-    Args:
-        publishers: By the names of `camera_topics.OUTPUTS`.
-        palette: Colours of the classes.
-        node_name: Fully qualified, for the timing.
-        task: Name of a frame in the timing.
-        camera_info: Has the calibration; None: none is published.
+    Publishers have the names of `camera_topics.OUTPUTS`; `node_name`, fully qualified, and `task`
+    name a frame in the timing. Without a relay no camera_info is published.
     """
 
     def __init__(
@@ -67,12 +63,7 @@ class MaskOutputs:
     ) -> None:
         """Publish what belongs to a mask, where it has subscribers and the parameters allow it.
 
-        Args:
-            image: RGB, (H, W, 3).
-            mask: As published, (h, w).
-            result: Of the frame.
-            header: Of the image.
-            values: The node's parameters.
+        The image is RGB, (H, W, 3), the mask as published, (h, w).
         """
         if self._camera_info is not None:
             info = self._camera_info.for_mask(header, image.shape[:2], mask.shape)

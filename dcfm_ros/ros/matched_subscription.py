@@ -41,18 +41,11 @@ class MatchedSubscription:
         takes_latched: bool = False,
         depth: int = 1,
     ) -> None:
-        """Subscribe at once.
+        """Subscribe at once; the name is not remapped, since rclpy would do it twice.
 
-        Args:
-            node: Owner of the subscription.
-            kind: Type of the messages.
-            name: Of the topic, not remapped: rclpy would do it twice.
-            callback: Called with each message, and with `counts_lost` also with the number that
-                the middleware lost before it.
-            counts_lost: Whether to count what is lost; possible with one publisher.
-            takes_latched: Whether to request the last message from before, if all publishers
-                keep it.
-            depth: Of the queue.
+        With `counts_lost` the callback gets also the number of messages that the middleware lost
+        before each, known with one publisher only; with `takes_latched` it gets the last message
+        from before, if all publishers keep it.
         """
         self.topic = node.resolve_topic_name(name)
         """Fully qualified, remapped."""

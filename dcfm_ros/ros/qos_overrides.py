@@ -17,13 +17,7 @@ _CHOICES = {
 
 
 def override_name(topic: str, entity: str, policy: QoSPolicyKind) -> str:
-    """Name of a parameter.
-
-    Args:
-        topic: Fully qualified, remapped.
-        entity: 'subscription' or 'publisher'.
-        policy: One of `POLICIES`.
-    """
+    """Name of a parameter; the topic fully qualified, remapped, 'subscription' or 'publisher'."""
     return f'{PREFIX}{topic}.{entity}.{policy.name.lower()}'
 
 
@@ -32,12 +26,8 @@ def overriding_options(
 ) -> QoSOverridingOptions:
     """Let rclpy apply the overrides of a topic, and declare the policies as parameters.
 
-    Args:
-        node: Made with `automatically_declare_parameters_from_overrides`.
-        topic: Fully qualified, remapped.
-        entity: 'subscription' or 'publisher'.
-        matched: Reliability follows the other side unless it is given; declared, its first value
-            would stay.
+    With `matched`, reliability follows the other side unless it is given; declared, its first
+    value would stay.
 
     Raises:
         ValueError: If a given value is not allowed; rclpy would say less.

@@ -83,7 +83,8 @@ class Bench:
             self.engine,  # type: ignore[arg-type]
             MaskOutputs(outputs, PALETTE, node_name='/unheard/segmentation_node'),
             self.statistics,
-            log_error=self.errors.append,
+            logger=SimpleNamespace(error=lambda text, **_: self.errors.append(text)),
+            log_prefix='',
             values=lambda: self.values,
             clock_ns=lambda: 0,
         )

@@ -231,7 +231,8 @@ class Bench:
             ),
             self.statistics,
             values=lambda: values,
-            log_error=lambda text: None,
+            logger=SimpleNamespace(error=lambda text, **_: None),
+            log_prefix='',
             clock_ns=lambda: 0,
         )
 

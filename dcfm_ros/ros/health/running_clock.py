@@ -10,18 +10,14 @@ class RunningClock:
     """Longer than the interval of any publisher of /clock."""
 
     def __init__(self, now: float) -> None:
-        """Begin at `now`, steady clock, s."""
         self._clock_ns = 0
         self._moved_s = self._started_s = now
 
     def running_s(self, clock_ns: int, now: float) -> float:
         """For how long the clock has been running, s; 0 while it is stopped.
 
-        A clock that has not begun counts as running: missing simulated time is not a pause.
-
-        Args:
-            clock_ns: Time of the node's clock.
-            now: Steady clock, s.
+        A clock that has not begun counts as running: missing simulated time is not a pause. `now`
+        is in s of a steady clock.
         """
         if clock_ns != self._clock_ns or clock_ns == 0:
             self._clock_ns, self._moved_s = clock_ns, now

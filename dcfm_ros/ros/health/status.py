@@ -47,10 +47,10 @@ def image_status(
     Args:
         snapshot: Figures of the stream.
         is_waiting: Whether images are expected now (the node is active and enabled).
-        no_image_warning_s: Seconds without an image before a warning; 0: never.
+        no_image_warning_s: The parameter.
         topic: Fully qualified.
-        publishers: Number of connected publishers.
-        reliability: 'reliable' or 'best_effort', as requested; '' while not subscribed.
+        publishers: Number connected.
+        reliability: As requested; '' while not subscribed.
         clock_running_s: Seconds for which the node's clock has been running, 0 while it is
             stopped: a paused bag is not a silent camera.
         camera_info_problem: Why the last mask got no camera_info; '' if it got one, None if it

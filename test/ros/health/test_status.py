@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from dcfm_ros.ros.health.log_throttle import LogThrottle
 from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
 from dcfm_ros.ros.health.status import (
     Level,
@@ -222,29 +221,6 @@ def test_publisher_that_stays_when_another_leaves_is_not_new() -> None:
 def test_unknown_sequence_number_counts_nothing() -> None:
     gaps = SequenceGaps()
     assert [gaps.lost_before(number) for number in (1, None, 9)] == [0, 0, 0]
-
-
-def test_complaint_is_let_through_once_per_period() -> None:
-    throttle = LogThrottle(period_s=1.0)
-    times = [index * 0.25 for index in range(9)]  # 0 to 2 s
-    lines = [throttle.line(f'bad, got {now}', now) for now in times]
-    more = ' (3 more like it were not logged)'
-    assert lines[::4] == ['bad, got 0.0', f'bad, got 1.0{more}', f'bad, got 2.0{more}']
-    assert not any(lines[1:4] + lines[5:8])
-
-
-def test_different_complaints_do_not_hold_each_other_back() -> None:
-    throttle = LogThrottle(period_s=1.0)
-    assert throttle.line('bad', 0.0) == 'bad'
-    assert throttle.line('worse', 0.0) == 'worse'
-
-
-def test_throttle_forgets_complaints_when_there_are_too_many() -> None:
-    throttle = LogThrottle(period_s=1.0)
-    for index in range(10_000):
-        throttle.line(f'bad {index}', 0.0)
-    assert throttle.line('bad 9999', 0.0) == ''
-    assert throttle.line('bad 0', 0.0) == 'bad 0', 'which has been forgotten'
 
 
 def test_health_is_read_back_from_the_statuses() -> None:
