@@ -32,10 +32,7 @@ label they are PCL's PointXYZRGBL.
 def on_depth_grid(name: str, image: NDArray[T], depth_size: tuple[int, int]) -> NDArray[T]:
     """Take the nearest pixel of an image, (H, W) or (H, W, C), for each pixel of the depth image.
 
-    Args:
-        name: What the image is, for the error.
-        image: Shows what the depth image shows, at any size. Values are never mixed.
-        depth_size: Width and height.
+    Both show the same view; the size is width and height, the name is for the error.
 
     Raises:
         ValueError: If the aspect ratios differ.
@@ -96,10 +93,7 @@ def keep_points(
 ) -> NDArray[np.void]:
     """Only the points that have a place in space, a wanted class and enough confidence, (N,).
 
-    Args:
-        points: `POINT`s.
-        is_kept: Which class ids are wanted, (256,).
-        min_confidence: In [0, 1].
+    `is_kept` says which class ids are wanted, (256,).
     """
     kept = is_kept[points['label']] & ~np.isnan(points['z'])
     kept &= points['confidence'] >= np.float32(min_confidence)

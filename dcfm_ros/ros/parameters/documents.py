@@ -16,15 +16,10 @@ from dcfm_ros.ros.parameters.cloud import CloudParameters
 from dcfm_ros.ros.parameters.segmentation import NodeParameters
 from dcfm_ros.ros.parameters.spec import when_changeable
 
-NODES = {
-    'segmentation_node': (NodeParameters, 'docs/node.md', 'config/segmentation.yaml'),
-    'semantic_cloud_node': (
-        CloudParameters,
-        'docs/semantic_cloud.md',
-        'config/semantic_cloud.yaml',
-    ),
-}
-"""Table, manual and parameter file by node."""
+_NODES = (
+    (NodeParameters, 'segmentation', 'node'),
+    (CloudParameters, 'semantic_cloud', 'semantic_cloud'),
+)
 _BEGIN = '<!-- written by python -m dcfm_ros.ros.parameters.documents -->'
 _TYPES = {bool: 'bool', int: 'int', float: 'double', str: 'string', tuple: 'string_array'}
 _END = '<!-- end of what it writes -->'
@@ -43,10 +38,11 @@ def files(root: Path) -> dict[Path, str]:
         ValueError: If the marks around a table are missing.
     """
     texts = {}
-    for node, (table, manual, yaml) in NODES.items():
-        texts[root / manual] = _with_table(root / manual, manual_table(table))
-        head = _YAML_HEAD.format(node=node, manual=manual)
-        texts[root / yaml] = head + yaml_entries(table)
+    for table, name, manual in _NODES:
+        path = root / 'docs' / f'{manual}.md'
+        texts[path] = _with_table(path, manual_table(table))
+        head = _YAML_HEAD.format(node=f'{name}_node', manual=f'docs/{manual}.md')
+        texts[root / 'config' / f'{name}.yaml'] = head + yaml_entries(table)
     return texts
 
 
