@@ -39,7 +39,8 @@ def refusal(changes: Mapping[str, Any], now: Any, state: str) -> str:
         now: The values before, an instance of the table.
         state: Lifecycle state in words.
     """
-    values, reasons = _as_declared(changes, now), list[str]()
+    values = _as_declared(changes, now)
+    reasons: list[str] = []
     try:
         replace(now, **values)
     except ValueError as error:
