@@ -89,7 +89,8 @@ class PlayerNode(Node):
         Raises:
             ValueError: If it is not; the message says where segmentation nodes run.
         """
-        end_s, running = time.monotonic() + wait_s, set[str]()
+        end_s = time.monotonic() + wait_s
+        running: set[str] = set()
         while time.monotonic() < end_s:
             nodes = self.get_node_names_and_namespaces()
             running = {space for name, space in nodes if name == 'segmentation_node'}

@@ -80,7 +80,13 @@ def take(reliability: str) -> None:
 def _measure(images: list[NDArray[np.uint8]], reliability: str, options: Any) -> dict[str, Any]:
     messages = [array_to_image(image, 'rgb8', Header()) for image in images]
     sent_s: dict[int, float] = {}
-    with _node('frame_sender') as node, _taker(reliability) as taker:
+    command = [sys.executable, '-m', 'dcfm_ros.play.transport_probe', 'take', reliability]
+    pipe = subprocess.PIPE
+    with (
+        _node('frame_sender') as node,
+        # Ends when its input is closed, at the latest on leaving.
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as taker,
+    ):
         publisher = node.create_publisher(Image, _TOPIC, _qos(10, reliability))
         with ProcessMeter(taker.pid) as meter:
             _wait_for_match(publisher)
@@ -115,18 +121,6 @@ def _node(name: str) -> Iterator[Node]:
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
-
-
-@contextmanager
-def _taker(reliability: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, '-m', 'dcfm_ros.play.transport_probe', 'take', reliability]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
 
 
 def _qos(depth: int, reliability: str) -> QoSProfile:
