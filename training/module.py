@@ -12,6 +12,7 @@ import os
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from timm.layers import convert_sync_batchnorm
 import torch
 from torch import Tensor
 
@@ -21,7 +22,6 @@ from dcfm_ros.training.losses import LossOptions, SymmetricLoss, keyframe_loss, 
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.optimisation import Optimisation
 from dcfm_ros.training.pairs.clip_pairs import ClipPair
-from dcfm_ros.training.sync_batch_norm import convert_batch_norms
 
 
 class SymmetricTraining(LightningModule):
@@ -50,7 +50,8 @@ class SymmetricTraining(LightningModule):
             initial_weights: Where the training starts: None (random), 'timm:<tag>' or a file
                 (see `initial_weights.load_initial_weights`).
             class_weights: One weight per class of the cross-entropies; None: all 1.
-            sync_batch_norm: Batch statistics over all processes of a distributed training.
+            sync_batch_norm: Batch statistics over all processes of a training on several GPUs; on
+                CPUs every process has its own.
             channels_last: Memory layout of the images; faster for convolutions on CPU.
 
         Raises:
@@ -75,9 +76,13 @@ class SymmetricTraining(LightningModule):
         self._confusion = _new_confusion(net.num_classes)
 
     def setup(self, stage: str) -> None:
-        """Synchronise the batch norms where there are several processes."""
-        if self._sync_batch_norm and self.trainer.world_size > 1:
-            self.net = convert_batch_norms(self.net)
+        """Synchronise the batch norms of several processes, which works on CUDA only."""
+        if not self._sync_batch_norm or self.trainer.world_size == 1:
+            return
+        if self.trainer.strategy.root_device.type == 'cuda':
+            self.net = convert_sync_batchnorm(self.net)
+        else:
+            rank_zero_warn('every process uses batch statistics of its own: only CUDA shares them')
 
     def on_train_batch_start(self, batch: ClipPair, batch_index: int) -> None:
         """Give every batch its own dropout, the same in a resumed training as without a break."""

@@ -19,22 +19,19 @@ from queue import SimpleQueue
 import sys
 from typing import Any, TypeVar
 
+import cv2
+import torch
 from tqdm import tqdm
-
-from dcfm_ros.training.worker_process import (
-    import_ray,
-    start_worker,
-    threads_of_libraries,
-    work,
-    work_on_ray,
-)
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 Numbered = Generator[tuple[int, Any], None, None]
+Function = Callable[[Any], Any]
 
 MAX_TRIES = 3
 """How often an item is tried whose worker is killed."""
+_loaded: tuple[str, Function] | None = None
+"""In a worker: the key of the function that it was given, and the function."""
 
 
 def map_in_order(
@@ -111,7 +108,7 @@ def ray_session(address: str, num_cpus: int) -> Iterator[Any]:
         RuntimeError: If Ray is not installed.
         ConnectionError: If there is no cluster at the address.
     """
-    ray = import_ray()
+    ray = _import_ray()
     if ray.is_initialized():
         yield ray
         return
@@ -126,14 +123,18 @@ def ray_session(address: str, num_cpus: int) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _map_here(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Numbered:
-    with threads_of_libraries(threads):
+def _map_here(function: Function, items: Sequence[Any], threads: int) -> Numbered:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    _set_threads(threads, threads)
+    try:
         for index, item in enumerate(items):
             yield index, function(item)
+    finally:
+        _set_threads(*before)
 
 
 def _map_in_processes(
-    function: Callable[[Any], Any], items: Sequence[Any], jobs: int, threads: int
+    function: Function, items: Sequence[Any], jobs: int, threads: int
 ) -> Numbered:
     # Bytes, because torch would hand over every tensor of an object as an open file.
     start = ('', pickle.dumps(function), threads, Path.cwd())
@@ -142,13 +143,13 @@ def _map_in_processes(
 
     def new_worker() -> ProcessPoolExecutor:
         # A pool of its own: when it is killed, the other workers work on.
-        return ProcessPoolExecutor(1, context, start_worker, start)
+        return ProcessPoolExecutor(1, context, _start_worker, start)
 
     def try_on(item: Any) -> Any:
         for _ in range(MAX_TRIES):
             worker = idle.get()
             try:
-                return worker.submit(work, item).result()
+                return worker.submit(_work, item).result()
             except BrokenProcessPool:
                 worker.shutdown()
                 worker = new_worker()
@@ -171,7 +172,7 @@ def _map_in_processes(
 
 
 def _map_on_ray(
-    function: Callable[[Any], Any],
+    function: Function,
     items: Sequence[Any],
     jobs: int,
     address: str,
@@ -181,7 +182,7 @@ def _map_on_ray(
     with ray_session(address, jobs * threads) as ray:
         num_gpus = int(uses_gpu and ray.cluster_resources().get('GPU', 0) >= 1)
         _check_room(ray, threads, num_gpus)
-        task = ray.remote(work_on_ray).options(
+        task = ray.remote(_work_on_ray).options(
             num_cpus=threads, num_gpus=num_gpus, max_retries=MAX_TRIES - 1
         )
         payload = ray.put(pickle.dumps(function))
@@ -213,3 +214,40 @@ def _check_room(ray: Any, num_cpus: int, num_gpus: int) -> None:
 
 def _killed(item: Any) -> RuntimeError:
     return RuntimeError(f'a worker was killed {MAX_TRIES} times while it worked on {item}')
+
+
+def _start_worker(key: str, payload: bytes, threads: int, folder: Path) -> None:
+    global _loaded
+    if folder.is_dir():
+        os.chdir(folder)  # relative paths mean here what they mean where the work is given out
+    os.environ['OMP_NUM_THREADS'] = str(threads)  # for what is imported later
+    _set_threads(threads, threads)
+    _loaded = key, pickle.loads(payload)
+
+
+def _work(item: Any) -> Any:
+    assert _loaded is not None
+    return _loaded[1](item)
+
+
+def _work_on_ray(references: list[Any], item: Any, threads: int, folder: Path) -> Any:
+    """Work on an item; the function stays loaded, because Ray gives a worker many items."""
+    key = references[0].hex()
+    if _loaded is None or _loaded[0] != key:
+        _start_worker(key, _import_ray().get(references[0]), threads, folder)
+    return _work(item)
+
+
+def _set_threads(of_torch: int, of_opencv: int) -> None:
+    torch.set_num_threads(of_torch)
+    cv2.setNumThreads(of_opencv)
+
+
+def _import_ray() -> Any:
+    os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # read when it starts: nothing phones home
+    try:
+        import ray
+    except ImportError as error:
+        text = "`ray_address` needs the package ray: pip install 'dcfm_ros[cluster]'"
+        raise RuntimeError(text) from error
+    return ray

@@ -1,4 +1,4 @@
-"""Two processes against one, through the real command line, on the CPU."""
+"""Two processes, through the real command line, on the CPU."""
 
 import os
 import subprocess
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from repository import ROOT
 from safetensors import safe_open
-import torch
 
 from dcfm_ros.models.checkpoint import read_metadata
 
@@ -59,17 +58,15 @@ def fit(camvid, folder, *extra):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     with safe_open(folder / 'last.safetensors', 'pt') as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return {key: file.get_tensor(key) for key in file.keys()}, done.stderr  # noqa: SIM118
 
 
-def test_two_processes_train_what_one_does(camvid, tmp_path):
-    one = fit(camvid, tmp_path / 'one')
-    two = fit(camvid, tmp_path / 'two', '--trainer.devices=2', '--trainer.strategy=ddp')
-    assert one.keys() == two.keys()
-    for key, value in one.items():
-        close = torch.isclose(two[key], value, rtol=1e-5, atol=1e-7)
-        assert close.all(), f'{key}: {two[key][~close][:5]} instead of {value[~close][:5]}'
-    records = [read_metadata(tmp_path / n / 'last.safetensors').training for n in ('one', 'two')]
-    metrics = [record['metrics'] for record in records]
-    assert metrics[0]['val_miou'] == pytest.approx(metrics[1]['val_miou'], abs=1e-9)
-    assert metrics[0]['val_miou'] > 0
+def test_two_processes_train_one_network(camvid, tmp_path):
+    """On CPUs they do not share batch statistics, so this is not what one process trains."""
+    devices = ('--trainer.devices=2', '--trainer.strategy=ddp')
+    weights, log = fit(camvid, tmp_path, *devices)
+    assert 'every process uses batch statistics of its own' in log
+    assert all(value.isfinite().all() for value in weights.values())
+    record = read_metadata(tmp_path / 'last.safetensors').training
+    assert record['steps'] == 6
+    assert 'val_miou' in record['metrics']
