@@ -106,12 +106,11 @@ class ConfusionMatrix:
 class VideoConsistency:
     """VC over windows of consecutive frames.
 
-    Of the pixels whose label stands still, the share whose prediction does too. The prediction
-    need not be right (that is `strict`).
+    Of the pixels whose label stands still, the share whose prediction does too, right or not.
     Void pixels count: 255 that stays 255 stands still. A window without a still pixel is skipped.
     """
 
-    def __init__(self, window: int, form: str = 'official', *, strict: bool = False) -> None:
+    def __init__(self, window: int, form: str = 'official') -> None:
         """Start without a clip.
 
         Args:
@@ -119,18 +118,9 @@ class VideoConsistency:
             form: 'official' pools all windows of all clips and leaves out each clip's last one
                 (N - window windows; what VSPW and the paper's code report); 'paper' uses all
                 N - window + 1 and takes the mean per clip, then over clips (Eq. 13).
-            strict: Also ask that the still prediction equals the label.
-
-        Raises:
-            ValueError: If `window` or `form` is not as above.
         """
-        if window < 2:
-            raise ValueError(f'`window` must be at least 2, got {window}')
-        if form not in ('official', 'paper'):
-            raise ValueError(f"`form` must be 'official' or 'paper', got {form!r}")
         self.window = window
         self.form = form
-        self.strict = strict
         # The official last window is left out, so a window waits for the frame that follows it.
         self._recent: deque[tuple[Mask, Mask]] = deque(maxlen=window + (form == 'official'))
         self._values: list[float] = []  # of the clip that is being taken in
@@ -153,8 +143,6 @@ class VideoConsistency:
         predictions, labels = zip(*islice(self._recent, self.window), strict=True)
         still_label = _still(labels)
         still = still_label & _still(predictions)
-        if self.strict:
-            still &= predictions[0] == labels[0]
         if pixels := int(np.count_nonzero(still_label)):
             # The official script adds it against division by zero; Eq. 13 has none.
             eps = 1e-8 if self.form == 'official' else 0.0
@@ -166,19 +154,6 @@ class VideoConsistency:
             self._clips.append(self._values)
         self._values = []
         self._recent.clear()
-
-    def add_clip(self, predictions: Sequence[Mask], labels: Sequence[Mask]) -> None:
-        """Take in one clip: N masks (H, W) and N labels of the same shape, in time order.
-
-        Raises:
-            ValueError: If the numbers of frames or the shapes differ.
-        """
-        if len(predictions) != len(labels):
-            msg = f'got {len(predictions)} predictions and {len(labels)} labels'
-            raise ValueError(f'`predictions` must be as many as `labels`, {msg}')
-        for prediction, label in zip(predictions, labels, strict=True):
-            self.add_frame(prediction, label)
-        self.end_clip()
 
     def merge(self, other: VideoConsistency) -> None:
         """Put the clips of another one, of the same window and form, behind those of this one."""

@@ -1,8 +1,7 @@
 """One function over many items: in this process, in several, or on a Ray cluster.
 
-Results come in the order of the items. A worker that is killed, for want of memory say, loses its
-item, which is tried again. Workers compute with the same number of threads wherever they run,
-because that number decides how sums are rounded.
+If a worker is killed, for want of memory say, its item is tried again. Workers compute with the
+same number of threads wherever they run, because that number decides how sums are rounded.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ Function = Callable[[Any], Any]
 
 MAX_TRIES = 3
 """How often an item is tried whose worker is killed."""
+_KILLED = f'a worker was killed {MAX_TRIES} times while it worked on {{}}'
 _loaded: tuple[str, Function] | None = None
 """In a worker: the key of the function that it was given, and the function."""
 
@@ -69,8 +69,8 @@ def map_in_order(
         RuntimeError: If an item's worker was killed `MAX_TRIES` times, or Ray is not installed.
         Exception: Whatever the function raises, at once.
     """
-    for name, value in (('jobs', jobs), ('threads', 1 if threads is None else threads)):
-        if value < 1:
+    for name, value in (('jobs', jobs), ('threads', threads)):
+        if value is not None and value < 1:
             raise ValueError(f'`{name}` must be at least 1, got {value}')
     threads = threads or cores_per_job(jobs)
     if ray_address is not None:
@@ -95,14 +95,11 @@ def cores_per_job(jobs: int) -> int:
 
 @contextmanager
 def ray_session(address: str, num_cpus: int) -> Iterator[Any]:
-    """Start Ray or join a cluster for a while; calls of `map_in_order` in between share it.
+    """Start Ray or join a cluster and give the module; calls of `map_in_order` inside share it.
 
     Args:
         address: As the `ray_address` of `map_in_order`.
         num_cpus: CPUs that Ray may use, if it is started here.
-
-    Yields:
-        The module ray.
 
     Raises:
         RuntimeError: If Ray is not installed.
@@ -112,11 +109,13 @@ def ray_session(address: str, num_cpus: int) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    own: dict[str, Any] = {'num_cpus': num_cpus, 'include_dashboard': False}
-    # What can be imported here can be there, whatever folder this was started in.
-    own['runtime_env'] = {'env_vars': {'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}}
-    quiet = {'log_to_driver': False, 'logging_level': 'ERROR'}
-    ray.init(address, **quiet, **(own if address == 'local' else {}))
+    own: dict[str, Any] = {}
+    if address == 'local':
+        # What can be imported here can be there, whatever folder this was started in.
+        environment = {'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}
+        own = {'num_cpus': num_cpus, 'include_dashboard': False}
+        own['runtime_env'] = {'env_vars': environment}
+    ray.init(address, log_to_driver=False, logging_level='ERROR', **own)
     try:
         yield ray
     finally:
@@ -155,7 +154,7 @@ def _map_in_processes(
                 worker = new_worker()
             finally:
                 idle.put(worker)
-        raise _killed(item)
+        raise RuntimeError(_KILLED.format(item))
 
     count = max(1, min(jobs, len(items)))
     for _ in range(count):
@@ -198,7 +197,7 @@ def _map_on_ray(
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.WorkerCrashedError as error:
-                raise _killed(items[running[done]]) from error
+                raise RuntimeError(_KILLED.format(items[running[done]])) from error
             yield running.pop(done), result
 
 
@@ -210,10 +209,6 @@ def _check_room(ray: Any, num_cpus: int, num_gpus: int) -> None:
         where = 'machine with a GPU' if num_gpus else 'machine'
         limit = f'at most {most:g}, the CPUs of the largest {where} of the cluster'
         raise ValueError(f'`threads` must be {limit}, got {num_cpus}')
-
-
-def _killed(item: Any) -> RuntimeError:
-    return RuntimeError(f'a worker was killed {MAX_TRIES} times while it worked on {item}')
 
 
 def _start_worker(key: str, payload: bytes, threads: int, folder: Path) -> None:

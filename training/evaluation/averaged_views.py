@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,23 +26,6 @@ Image = NDArray[np.uint8]
 _NEVER = ScheduleOptions(
     schedule='adaptive', keyframe_score='image', change_threshold=100.0, max_time_gap_s=0.0
 )
-
-
-class Engine(Protocol):
-    """What an evaluation runs: a `SegmentationEngine`, or several as one."""
-
-    schedule: ScheduleOptions
-
-    def step(self, image: Image, stamp_ns: int) -> FrameResult:
-        """See `SegmentationEngine.step`."""
-
-    def reset(self) -> None:
-        """See `SegmentationEngine.reset`."""
-
-    def segment_clip(
-        self, images: Sequence[Image], start: int = 0, mode: str = 'both'
-    ) -> Iterator[FrameResult]:
-        """See `SegmentationEngine.segment_clip`."""
 
 
 class FlippedEngine:
@@ -145,6 +128,10 @@ class MultiScaleEngine:
     ) -> Iterator[FrameResult]:
         """Every image on its own, in either mode."""
         return (self.step(image, index) for index, image in enumerate(images))
+
+
+Engine = SegmentationEngine | FlippedEngine | MultiScaleEngine
+"""What an evaluation runs."""
 
 
 class _MirroredImages(Sequence[Image]):

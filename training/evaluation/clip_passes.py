@@ -114,8 +114,7 @@ def score_pass(
     keyframe: tuple[Image, Image | None] | None = None  # its mask and label
     for label, result in segment_clip(engine, clip, setting, start):
         scores.times.add(result)
-        scores.num_run += 1
-        scores.num_run_keyframes += result.is_keyframe
+        scores.counts.update(run=1, run_keyframes=int(result.is_keyframe))
         if result.is_keyframe and setting.execution == 'sync':
             keyframe = result.mask, label
         if label is None:
@@ -135,12 +134,11 @@ def score_pass(
     scores.engine.end_clip()
     scores.hold.end_clip()
     if clip.labelled:
-        scores.num_frames = len(clip.frames) - (start if setting.mode == 'past' else 0)
-        scores.num_keyframes = (
-            scores.num_run_keyframes
-            if scores.num_run == scores.num_frames
-            else _count_keyframes(clip, setting, start, height)
-        )
+        num_frames = len(clip.frames) - (start if setting.mode == 'past' else 0)
+        keyframes = scores.counts['run_keyframes']
+        if scores.counts['run'] != num_frames:
+            keyframes = _count_keyframes(clip, setting, start, height)
+        scores.counts.update(frames=num_frames, keyframes=keyframes)
     return scores
 
 

@@ -115,14 +115,8 @@ class PassScores:
         """The same with the keyframe's hand-made label; dense clips only."""
         self.times = MeasuredTimes()
         """Of all frames that were run."""
-        self.num_run = 0
-        """How many they are."""
-        self.num_run_keyframes = 0
-        """Keyframes among them."""
-        self.num_frames = 0
-        """Frames of the passes, run or not."""
-        self.num_keyframes = 0
-        """Keyframes among these."""
+        self.counts: Counter[str] = Counter()
+        """'frames' and 'keyframes' of the passes, 'run' and 'run_keyframes' of those run."""
 
     def merge(self, other: PassScores) -> None:
         """Put the passes of another one behind those of this one."""
@@ -130,18 +124,16 @@ class PassScores:
         self.hold.merge(other.hold)
         self.label_hold.merge(other.label_hold)
         self.times.merge(other.times)
-        self.num_run += other.num_run
-        self.num_run_keyframes += other.num_run_keyframes
-        self.num_frames += other.num_frames
-        self.num_keyframes += other.num_keyframes
+        self.counts.update(other.counts)
 
     def keyframe_share(self) -> float | None:
         """Share of keyframes among all frames that were run."""
-        return self.num_run_keyframes / self.num_run if self.num_run else None
+        return self.counts['run_keyframes'] / self.counts['run'] if self.counts['run'] else None
 
     def average_interval(self) -> float | None:
         """Frames per keyframe, as the schedule has it."""
-        return self.num_frames / self.num_keyframes if self.num_keyframes else None
+        keyframes = self.counts['keyframes']
+        return self.counts['frames'] / keyframes if keyframes else None
 
     def timed(self, by_age: Iterable[dict[str, Any]]) -> dict[str, object]:
         """Times of a row, in ms, and its frames of every age with theirs."""
