@@ -48,6 +48,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 def new_file(path: Path) -> Iterator[Path]:
     """Give a file to write, which replaces `path` when the body ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it: from another disk the file would be copied, not moved.
     with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as partial:
         part = Path(partial, path.name)
         yield part

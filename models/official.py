@@ -78,16 +78,23 @@ def load_official(encoder: str | PathLike[str], decoder: str | PathLike[str], pr
         CheckpointError: If a file is not a plain state dict, or does not fit the preset.
     """
     DCFMConfig.preset(preset)  # a wrong name should not cost the reading of two large files
-    return from_official(_read(Path(encoder)), _read(Path(decoder)), preset)
+    return from_official(read_weights(Path(encoder)), read_weights(Path(decoder)), preset)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a `.pth` file, which may hold it under 'state_dict'.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If it holds anything else.
+    """
     if not path.exists():
         raise FileNotFoundError(f'no such file: {path}')
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises what its unpickler, zip reader and I/O raise
         raise CheckpointError(f'{path} cannot be read as weights: {error}') from error
+    state = state.get('state_dict', state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f'{path} does not hold a state dict of tensors')
     return state

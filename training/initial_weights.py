@@ -13,13 +13,12 @@ import re
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 import timm
-import torch
 from torch import Tensor
 
 from dcfm_ros.models.checkpoint import CheckpointError
 from dcfm_ros.models.config import RESNET_BACKBONES, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.models.official import official_key
+from dcfm_ros.models.official import official_key, read_weights
 from dcfm_ros.training.ablated_network import SWITCHES, load_network
 
 _NOT_OF_THE_WEIGHTS = ('dropout', 'drop_path', 'palette', 'motion')
@@ -66,7 +65,10 @@ def load_initial_weights(net: DCFM, source: str | None) -> str:
         if source.startswith('features:') or _is_checkpoint(path):
             loaded = _from_checkpoint(net, path, with_head=not source.startswith('features:'))
         else:
-            loaded = _fit_backbone(net, source, _read(path))
+            weights = (
+                dict(load_file(path)) if path.suffix == '.safetensors' else read_weights(path)
+            )
+            loaded = _fit_backbone(net, source, weights)
     state = net.state_dict()
     net.load_state_dict({**state, **loaded})
     rest = sorted({_part(key) for key in state.keys() - loaded.keys() if not _is_count(key)})
@@ -190,16 +192,3 @@ def _is_checkpoint(path: Path) -> bool:
             return 'format_version' in (file.metadata() or {})
     except SafetensorError as error:
         raise CheckpointError(f'{path} is not a whole safetensors file: {error}') from None
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix == '.safetensors':
-        return dict(load_file(path))
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises what its unpickler, zip reader and I/O raise
-        raise CheckpointError(f'{path} cannot be read as weights: {error}') from error
-    state = state.get('state_dict', state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f'{path} does not hold a state dict of tensors')
-    return state

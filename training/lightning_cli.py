@@ -173,7 +173,11 @@ class TrainingCLI(LightningCLI):
         parser.add_lightning_class_args(WeightAverage, 'average')
         parser.add_lightning_class_args(ExportNetwork, 'export')
         for field in ('num_classes', 'class_names', 'palette'):
-            parser.link_arguments('data.labels', f'model.net.{field}', _LabelField(field))
+            parser.link_arguments(
+                'data.labels',
+                f'model.net.{field}',
+                lambda labels, field=field: getattr(load_label_set(labels), field),
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Put state and curves beside the exported networks, where nothing else is said."""
@@ -202,16 +206,6 @@ def run(arguments: list[str] | None = None) -> None:
         # What is wrong with the classes comes wrapped in the name of the link that reads them.
         message = re.sub(r'(?s).*Call to compute_fn of link .*\) failed: ', '', str(error))
         raise SystemExit(f'dcfm train: {message}') from None
-
-
-class _LabelField:
-    """A field of the label set that the data name."""
-
-    def __init__(self, field: str) -> None:
-        self._field = field
-
-    def __call__(self, labels: str) -> object:
-        return getattr(load_label_set(labels), self._field)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor
-import yaml
 
-from dcfm_ros.files import write_json
+from dcfm_ros.files import new_folder, write_json, write_text
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.recordings.extract import ExtractOptions, extract_frames
 from dcfm_ros.recordings.sources import SourceFrame
-from dcfm_ros.training.footage.class_files import read_label_set
+from dcfm_ros.training.footage.class_files import class_file_text, read_label_set
+from dcfm_ros.training.footage.label_sets import label_set_of
 
 RECORD = 'pseudo_labels.json'
 NUM_LEVELS = 256
@@ -132,16 +132,14 @@ def label_footage(
     """
     if every < 1:
         raise ValueError(f'`every` must be at least 1, got {every}')
-    output = output.resolve()
-    if output.exists() and any(output.iterdir()):
-        raise FileExistsError(f'{output} exists already and is not empty')
     thresholds = thresholds or Thresholds()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{output.name}.', dir=output.parent) as partial:
-        part, levels = Path(partial) / output.name, Path(partial) / 'levels'
-        part.mkdir()
-        levels.mkdir()
-        _write_classes(part, config)
+    with new_folder(output) as part, tempfile.TemporaryDirectory(dir=part.parent) as folder:
+        levels = Path(folder)
+        labels = label_set_of(
+            name, config.class_names, config.palette, {i: i for i in range(config.num_classes)}
+        )
+        write_text(part / 'classes.yaml', class_file_text(labels))
+        read_label_set(part)  # so that two classes of one name are an error at once
         counts = np.zeros((config.num_classes, NUM_LEVELS), np.int64)
         labelled = _labelled(frames, predict, thresholds, every, levels, counts)
         clip = part / 'train' / name
@@ -162,7 +160,6 @@ def label_footage(
             **_shares(config.class_names, counts, lowest, thresholds),
         }
         write_json(part / RECORD, record)
-        part.replace(output)
     return record
 
 
@@ -186,15 +183,6 @@ def _labelled(
             # Like the mask's: `extract_frames` numbers the frames in the same way.
             _write_png(levels / f'{index:06d}.png', level)
         yield replace(frame, label=mask)
-
-
-def _write_classes(folder: Path, config: DCFMConfig) -> None:
-    """Write classes.yaml, and read it back, so that a duplicate name is an error at once."""
-    entries = zip(config.class_names, config.palette, strict=True)
-    table = {i: {'name': name, 'rgb': list(rgb)} for i, (name, rgb) in enumerate(entries)}
-    path = folder / 'classes.yaml'
-    path.write_text(yaml.safe_dump(table, default_flow_style=None), encoding='utf-8')
-    read_label_set(path)
 
 
 def _shares(

@@ -9,6 +9,7 @@ Shapes: H W image, h w crop.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,9 +22,6 @@ Image = NDArray[np.uint8]
 
 class PairAugmentation(ABC):
     """Varies a (reference frame, labelled frame, label); what comes out always has one size."""
-
-    size: tuple[int, int]
-    """Height and width of what comes out, pixels."""
 
     @abstractmethod
     def __call__(
@@ -44,67 +42,53 @@ class PairAugmentation(ABC):
             focus: Class of which a pixel that `label` has should be seen; None: any place will do.
 
         Returns:
-            The same three at `size`; 255 in the label where they show nothing of the frame.
+            The same three at that size; 255 in the label where they show nothing of the frame.
         """
 
 
+@dataclass(frozen=True)
 class RoadSceneAugmentation(PairAugmentation):
-    """For a camera on a vehicle: zoom, slight rotation, light, sensor noise, occlusion."""
+    """For a camera on a vehicle: zoom, slight rotation, light, sensor noise, occlusion.
 
-    def __init__(
-        self,
-        crop: tuple[int, int] = (320, 416),
-        scale: tuple[float, float] = (0.5, 2.0),
-        stretch: float = 0.1,
-        rotation_deg: float = 3.0,
-        flip: float = 0.5,
-        jitter: float = 0.3,
-        pair_jitter: float = 0.08,
-        noise: float = 6.0,
-        blur: float = 0.15,
-        occlusion: float = 0.2,
-    ) -> None:
-        """Say how strongly a pair is varied.
+    Raises:
+        ValueError: If a value is outside what its field says.
+    """
 
-        Args:
-            crop: Height and width of what the network trains on, pixels.
-            scale: Least and greatest zoom of the whole frame before the crop.
-            stretch: Greatest relative change of the aspect ratio, in [0, 1).
-            rotation_deg: Greatest rotation to either side, degrees.
-            flip: Probability of a mirrored pair.
-            jitter: Greatest relative change of brightness, contrast and saturation that both
-                frames share, in [0, 1].
-            pair_jitter: The same for each frame on its own: exposure wanders between frames.
-            noise: Greatest standard deviation of sensor noise, grey levels, each frame on its own.
-            blur: Probability of a slightly blurred frame, each on its own.
-            occlusion: Probability that something covers part of the reference frame only.
+    crop: tuple[int, int] = (320, 416)
+    """Height and width of what the network trains on, pixels."""
+    scale: tuple[float, float] = (0.5, 2.0)
+    """Least and greatest zoom of the whole frame before the crop."""
+    stretch: float = 0.1
+    """Greatest relative change of the aspect ratio, in [0, 1)."""
+    rotation_deg: float = 3.0
+    """Greatest rotation to either side, degrees."""
+    flip: float = 0.5
+    """Probability of a mirrored pair."""
+    jitter: float = 0.3
+    """Greatest relative change of brightness, contrast and saturation that both frames share, in
+    [0, 1]."""
+    pair_jitter: float = 0.08
+    """The same for each frame on its own: exposure wanders between frames."""
+    noise: float = 6.0
+    """Greatest standard deviation of sensor noise, grey levels, each frame on its own."""
+    blur: float = 0.15
+    """Probability of a slightly blurred frame, each on its own."""
+    occlusion: float = 0.2
+    """Probability that something covers part of the reference frame only."""
 
-        Raises:
-            ValueError: If a value is outside what is said here.
-        """
-        if min(crop) < 32:
-            raise ValueError(f'`crop` must be at least 32 pixels each way, got {crop}')
-        if not 0 < scale[0] <= scale[1]:
-            raise ValueError(f'`scale` must be (least, greatest) above 0, got {scale}')
-        shares = {'flip': flip, 'jitter': jitter, 'pair_jitter': pair_jitter, 'blur': blur}
-        for name, value in (shares | {'occlusion': occlusion}).items():
-            if not 0 <= value <= 1:
-                raise ValueError(f'`{name}` must be in [0, 1], got {value}')
-        if not 0 <= stretch < 1:
-            raise ValueError(f'`stretch` must be in [0, 1), got {stretch}')
-        for name, value in (('rotation_deg', rotation_deg), ('noise', noise)):
-            if value < 0:
-                raise ValueError(f'`{name}` must not be negative, got {value}')
-        self.size = (crop[0], crop[1])
-        self.scale = scale
-        self.stretch = stretch
-        self.rotation_deg = rotation_deg
-        self.flip = flip
-        self.jitter = jitter
-        self.pair_jitter = pair_jitter
-        self.noise = noise
-        self.blur = blur
-        self.occlusion = occlusion
+    def __post_init__(self) -> None:
+        if min(self.crop) < 32:
+            raise ValueError(f'`crop` must be at least 32 pixels each way, got {self.crop}')
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f'`scale` must be (least, greatest) above 0, got {self.scale}')
+        for name in ('flip', 'jitter', 'pair_jitter', 'blur', 'occlusion'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'`{name}` must be in [0, 1], got {getattr(self, name)}')
+        if not 0 <= self.stretch < 1:
+            raise ValueError(f'`stretch` must be in [0, 1), got {self.stretch}')
+        for name in ('rotation_deg', 'noise'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'`{name}` must not be negative, got {getattr(self, name)}')
 
     def __call__(
         self,
@@ -116,7 +100,7 @@ class RoadSceneAugmentation(PairAugmentation):
     ) -> tuple[Image, Image, Image]:
         """Vary a pair."""
         matrix = self._sample_geometry(label, focus, rng)
-        size = self.size[::-1]
+        size = self.crop[::-1]
         label = cv2.warpAffine(
             label, matrix, size, flags=cv2.INTER_NEAREST, borderValue=UNLABELLED
         )
@@ -139,7 +123,7 @@ class RoadSceneAugmentation(PairAugmentation):
     ) -> NDArray[np.float64]:
         """The 2x3 matrix from frame to crop coordinates."""
         extent = np.array(label.shape[::-1], np.float64)
-        crop = np.array([self.size[1], self.size[0]], np.float64)
+        crop = np.array(self.crop[::-1], np.float64)
         scale = np.exp(rng.uniform(*np.log(self.scale)))
         stretch = 1 + rng.uniform(-self.stretch, self.stretch)
         scales = scale * np.array([np.sqrt(stretch), 1 / np.sqrt(stretch)])

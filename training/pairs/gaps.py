@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,18 +26,16 @@ class Gaps(ABC):
         """Greatest distance that is drawn for a clip of this rate, in its frames."""
 
 
+@dataclass(frozen=True)
 class NeighbourGaps(Gaps):
     """Any frame within `reach`, before or after, equally often (the paper; reach 1)."""
 
-    def __init__(self, reach: int = 1) -> None:
-        """Choose the reach.
+    reach: int = 1
+    """Greatest distance R in frames of the clip, at least 1."""
 
-        Args:
-            reach: Greatest distance R in frames of the clip, at least 1.
-        """
-        if reach < 1:
-            raise ValueError(f'`reach` must be at least 1, got {reach}')
-        self.reach = reach
+    def __post_init__(self) -> None:
+        if self.reach < 1:
+            raise ValueError(f'`reach` must be at least 1, got {self.reach}')
 
     def draw(self, rng: np.random.Generator, rate_hz: float) -> int:
         """A whole number from -R to R without 0."""

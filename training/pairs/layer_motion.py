@@ -181,12 +181,8 @@ def _cut(
 ) -> _Layer:  # fmt: skip
     """Layer at full size from region `index` of the map of regions at half size."""
     # With a rim of 2 pixels: what shines through at the edge must not stay behind.
-    left, top, right, bottom = (
-        max(left - 1, 0),
-        max(top - 1, 0),
-        left + width + 1,
-        top + height + 1,
-    )
+    right, bottom = left + width + 1, top + height + 1
+    left, top = max(left - 1, 0), max(top - 1, 0)
     region = (parts[top:bottom, left:right] == index).astype(np.uint8) * 255
     small = cv2.dilate(region, np.ones((3, 3), np.uint8))
     left, top = 2 * left, 2 * top

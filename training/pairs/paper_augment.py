@@ -31,7 +31,11 @@ Image = NDArray[np.uint8]
 
 
 class _PaperAugmentation(PairAugmentation):
-    """Geometry that depends on one random scale, then colour jitter."""
+    """Geometry that depends on one random scale, then colour jitter, drawn for each frame.
+
+    Raises:
+        ValueError: If a size is below 32 pixels or `jitter` outside [0, 0.5].
+    """
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class _PaperAugmentation(PairAugmentation):
 
 
 class VspwAugmentation(_PaperAugmentation):
-    """VSPW: resize the whole frame, rotate, crop, flip; jitter drawn for each frame."""
+    """VSPW: resize the whole frame, rotate, crop, flip."""
 
     def __init__(self, size: tuple[int, int] = (480, 853), jitter: float = 0.2) -> None:
         """Take the paper's values, or others.
@@ -88,9 +92,6 @@ class VspwAugmentation(_PaperAugmentation):
             size: Height and width of what comes out, and of the whole frame at scale 1, pixels.
             jitter: Greatest relative change of brightness, contrast and saturation, and greatest
                 turn of the hue, in [0, 0.5].
-
-        Raises:
-            ValueError: If a value is outside what is said here.
         """
         super().__init__(size, (0.5, 2.0), jitter)
 
@@ -101,7 +102,7 @@ class VspwAugmentation(_PaperAugmentation):
 
 
 class CityscapesAugmentation(_PaperAugmentation):
-    """Cityscapes: rotate, crop, resize the crop, flip; jitter drawn for each frame."""
+    """Cityscapes: rotate, crop, resize the crop, flip."""
 
     def __init__(
         self, size: int = 512, jitter: float = 0.3, jitter_reference: bool = True
@@ -115,9 +116,6 @@ class CityscapesAugmentation(_PaperAugmentation):
                 turn of the hue, in [0, 0.5].
             jitter_reference: False leaves the reference frame's colours alone, as the released
                 code does.
-
-        Raises:
-            ValueError: If a value is outside what is said here.
         """
         super().__init__((size, 2 * size), (0.5, 2.0), jitter, jitter_reference)
 
@@ -128,7 +126,7 @@ class CityscapesAugmentation(_PaperAugmentation):
 
 
 class CamVidAugmentation(_PaperAugmentation):
-    """CamVid: rotate, crop, flip, resize the crop; jitter drawn for each frame."""
+    """CamVid: rotate, crop, flip, resize the crop."""
 
     def __init__(self, size: int = 640, jitter: float = 0.3) -> None:
         """Take the paper's values, or others.
@@ -138,9 +136,6 @@ class CamVidAugmentation(_PaperAugmentation):
             jitter: Greatest relative change of brightness, contrast and saturation, and greatest
                 turn of the hue, in [0, 0.5]. The paper gives no figure: Cityscapes' is taken.
                 0: none, as the released code does.
-
-        Raises:
-            ValueError: If a value is outside what is said here.
         """
         super().__init__((size, size), (0.5, 1.0), jitter)
 
