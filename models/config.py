@@ -81,23 +81,20 @@ class DCFMConfig:
         known = MIT_BACKBONES + RESNET_BACKBONES
         is_timm = self.backbone.startswith('timm:') and len(self.backbone) > len('timm:')
         if self.backbone not in known and not is_timm:
-            allowed = f'one of {", ".join(known)} or timm:<name>'
-            raise ValueError(f'`backbone` must be {allowed}, got {self.backbone!r}')
+            choices = f'one of {", ".join(known)} or timm:<name>'
+            raise ValueError(f'`backbone` must be {choices}, got {self.backbone!r}')
         if not 2 <= self.num_classes <= labels.UNLABELLED:
             raise ValueError(f'`num_classes` must be from 2 to 255, got {self.num_classes}')
-        if self.head not in HEADS:
-            raise ValueError(f'`head` must be one of {", ".join(HEADS)}, got {self.head!r}')
-        if self.independent_stage not in INDEPENDENT_STAGES:
-            allowed = ', '.join(INDEPENDENT_STAGES)
-            got = repr(self.independent_stage)
-            raise ValueError(f'`independent_stage` must be one of {allowed}, got {got}')
-        if self.motion not in MOTIONS:
-            raise ValueError(f'`motion` must be one of {", ".join(MOTIONS)}, got {self.motion!r}')
-        for field in ('head_channels', 'fuse_channels'):
-            if getattr(self, field) < 1:
-                raise ValueError(f'`{field}` must be at least 1, got {getattr(self, field)}')
-        if self.common_channels < 0:
-            raise ValueError(f'`common_channels` must be at least 0, got {self.common_channels}')
+        for field, allowed in (
+            ('head', HEADS),
+            ('independent_stage', INDEPENDENT_STAGES),
+            ('motion', MOTIONS),
+        ):
+            if (value := getattr(self, field)) not in allowed:
+                raise ValueError(f'`{field}` must be one of {", ".join(allowed)}, got {value!r}')
+        for field, least in (('head_channels', 1), ('fuse_channels', 1), ('common_channels', 0)):
+            if (value := getattr(self, field)) < least:
+                raise ValueError(f'`{field}` must be at least {least}, got {value}')
         for field in ('dropout', 'drop_path'):
             if not 0.0 <= getattr(self, field) < 1.0:
                 raise ValueError(f'`{field}` must be in [0, 1), got {getattr(self, field)}')

@@ -19,6 +19,8 @@ from dcfm_ros.models.checkpoint import CheckpointError
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 
+_WITHOUT_DROPOUT = {'final.1.weight': 'final.0.weight', 'final.4.weight': 'final.3.weight'}
+"""Keys of a decoder that was saved without its dropout layer."""
 _UNUSED = re.compile(r'backbone\.decoder\.conv_seg\.(weight|bias)')
 
 
@@ -49,15 +51,12 @@ def from_official(
     for key, own in net.state_dict().items():
         part, official = official_key(key, config)
         value = given[part].pop(official, None)
-        if value is None and official == 'final.1.weight':  # saved without a dropout layer
-            value = given[part].pop('final.0.weight', None)
-        if value is None and official == 'final.4.weight':
-            value = given[part].pop('final.3.weight', None)
+        if value is None and official in _WITHOUT_DROPOUT:
+            value = given[part].pop(_WITHOUT_DROPOUT[official], None)
         if value is None:
             problems.append(f'missing in {part}: {official}')
-        elif value.numel() != own.numel() or value.shape[:1] != own.shape[:1]:
-            shapes = f'{tuple(value.shape)}, expected {tuple(own.shape)}'
-            problems.append(f'shape of {official} in {part}: {shapes}')
+        elif problem := shape_problem(value, own):
+            problems.append(f'shape of {official} in {part}: {problem}')
         else:
             state[key] = value.reshape(own.shape)
     for part, rest in given.items():
@@ -98,6 +97,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f'{path} does not hold a state dict of tensors')
     return state
+
+
+def shape_problem(value: Tensor, own: Tensor) -> str:
+    """How a shape differs; '' if it fits, for a linear layer there can be a 1x1 conv here."""
+    if value.numel() == own.numel() and value.shape[:1] == own.shape[:1]:
+        return ''
+    return f'{tuple(value.shape)}, expected {tuple(own.shape)}'
 
 
 def official_key(key: str, config: DCFMConfig) -> tuple[str, str]:

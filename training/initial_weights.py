@@ -18,7 +18,7 @@ from torch import Tensor
 from dcfm_ros.models.checkpoint import CheckpointError
 from dcfm_ros.models.config import RESNET_BACKBONES, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.models.official import official_key, read_weights
+from dcfm_ros.models.official import official_key, read_weights, shape_problem
 from dcfm_ros.training.ablated_network import SWITCHES, load_network
 
 _NOT_OF_THE_WEIGHTS = ('dropout', 'drop_path', 'palette', 'motion')
@@ -117,11 +117,10 @@ def _fit_backbone(net: DCFM, source: str, weights: Mapping[str, Tensor]) -> dict
         value, own = weights.get(given), state[key]
         if value is None:
             problems += [] if _is_count(key) else [f'missing: {given}']
-        elif value.numel() != own.numel() or value.shape[:1] != own.shape[:1]:
-            shapes = f'{tuple(value.shape)}, expected {tuple(own.shape)}'
-            problems.append(f'shape of {given}: {shapes}')
+        elif problem := shape_problem(value, own):
+            problems.append(f'shape of {given}: {problem}')
         else:
-            loaded[key] = value.reshape(own.shape)  # a linear layer there can be a 1x1 conv here
+            loaded[key] = value.reshape(own.shape)
     if not is_timm:  # whose networks also have layers between the last stage and the classifier
         rest = weights.keys() - set(wanted.values())
         problems += [f'unexpected: {key}' for key in sorted(rest) if not _CLASSIFIER.match(key)]

@@ -91,13 +91,10 @@ def _factor(options: Optimisation, base_lr: float, total_steps: int) -> Callable
 
     # A function, not an object: the schedule would put an object's state into the checkpoint.
     def factor(step: int) -> float:
+        warmup = min(options.warmup_steps, total_steps // 10)
+        course = {'power': options.power, 'min_lr': options.min_lr}
         lr = poly_with_warmup(
-            step,
-            base_lr=base_lr,
-            total_steps=total_steps,
-            warmup_steps=min(options.warmup_steps, total_steps // 10),
-            power=options.power,
-            min_lr=options.min_lr,
+            step, base_lr=base_lr, total_steps=total_steps, warmup_steps=warmup, **course
         )
         return lr / base_lr
 
@@ -119,16 +116,10 @@ def poly_with_warmup(
         step: Completed optimiser steps: 0 for the first update.
         base_lr: Learning rate at the end of the warm-up.
         total_steps: Steps of the whole training; from there on the rate stays at `min_lr`.
-        warmup_steps: Steps of linear rise from 1e-6 * `base_lr`; 0 switches the warm-up off.
+        warmup_steps: Steps of linear rise from 1e-6 * `base_lr`, below `total_steps`; 0: none.
         power: Exponent of the decay, 1 = linear.
         min_lr: Learning rate at `total_steps`.
-
-    Raises:
-        ValueError: If `warmup_steps` is not below `total_steps`.
     """
-    if not 0 <= warmup_steps < total_steps:
-        msg = f'from 0 to below `total_steps` ({total_steps})'
-        raise ValueError(f'`warmup_steps` must be {msg}, got {warmup_steps}')
     if step < warmup_steps:
         return base_lr * ((1 - 1e-6) * step / warmup_steps + 1e-6)
     progress = min((step - warmup_steps) / (total_steps - warmup_steps), 1.0)

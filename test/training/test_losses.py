@@ -104,11 +104,6 @@ def test_golden_learning_rates(name, options):
         assert poly_with_warmup(int(step), **options) == pytest.approx(expected, abs=1e-12)
 
 
-def test_warmup_must_be_shorter_than_the_training():
-    with pytest.raises(ValueError, match=r'`warmup_steps` must be from 0 to below'):
-        poly_with_warmup(0, base_lr=1.0, total_steps=10, warmup_steps=10)
-
-
 def test_ignored_pixels_have_no_effect():
     logits = torch.randn(1, 3, 1, 2)
     one = cross_entropy(logits, torch.tensor([[[2, 255]]]))

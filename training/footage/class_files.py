@@ -10,16 +10,18 @@ import numpy as np
 import yaml
 
 from dcfm_ros.models.labels import UNLABELLED, generic_palette
-from dcfm_ros.training.footage.label_sets import KNOWN, Colour, LabelSet, label_set, label_set_of
+from dcfm_ros.training.footage.label_sets import KNOWN, Colour, LabelSet, label_set_of
 
 CLASS_FILES = ('classes.yaml', 'classes.json')
 
 
 def load_label_set(name: str) -> LabelSet:
     """A known set by its name, or that of own footage by the path of its file or folder."""
-    path = Path(name)
-    is_path = name not in KNOWN and (path.suffix or path.exists())
-    return read_label_set(path) if is_path else label_set(name)
+    if name in KNOWN:
+        return KNOWN[name]
+    if not (path := Path(name)).suffix and not path.exists():
+        raise ValueError(f'`labels` must be a file or one of {", ".join(KNOWN)}, got {name!r}')
+    return read_label_set(path)
 
 
 def read_label_set(path: Path) -> LabelSet:

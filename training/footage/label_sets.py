@@ -131,13 +131,6 @@ SAME_CLASS: Mapping[tuple[tuple[str, ...], tuple[str, ...]], Mapping[str, str]] 
 KNOWN = {labels.name.lower(): labels for labels in (CAMVID, CITYSCAPES, VSPW)}
 
 
-def label_set(name: str) -> LabelSet:
-    """Look up 'camvid', 'cityscapes' or 'vspw'."""
-    if name not in KNOWN:
-        raise ValueError(f'`name` must be one of {", ".join(KNOWN)}, got {name!r}')
-    return KNOWN[name]
-
-
 def mapped(source: LabelSet, target: LabelSet) -> LabelSet:
     """Read the files of one dataset as the classes of another, where the two agree.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.pairs.pair_sources import FocusedPair, Pair, PairSource
+from dcfm_ros.training.pairs.pair_sources import Pair, PairSource
 
 TEMPERATURE = 0.01
 """T of P(c) ~ exp((1 - f_c) / T), f_c the class' share of the labelled pixels; DAFormer's. Classes
@@ -60,13 +60,13 @@ class BalancedPairs(PairSource):
         """That of the source."""
         return self._source.label(index)
 
-    def draw(self, rng: np.random.Generator) -> FocusedPair:
+    def draw(self, rng: np.random.Generator) -> tuple[Pair, int | None]:
         """A pair of any frame, or one drawn for a class together with that class."""
         if rng.random() >= self._share:
             return self._source.draw(rng)
         chosen = int(rng.choice(len(self._classes), p=self._probability))
         frame = int(rng.choice(self._frames[chosen]))
-        return FocusedPair(self._source.pair(frame, rng), int(self._classes[chosen]))
+        return self._source.pair(frame, rng), int(self._classes[chosen])
 
 
 def _count_pixels(source: PairSource) -> Iterator[NDArray[np.int64]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +19,6 @@ from dcfm_ros.training.pairs.gaps import Gaps
 Image = NDArray[np.uint8]
 Pair = tuple[Image, Image, Image]
 """Reference RGB (H, W, 3), labelled RGB (H, W, 3), class ids of the latter (H, W)."""
-
-
-class FocusedPair(NamedTuple):
-    """A pair that was drawn, and what for."""
-
-    pair: Pair
-    focus: int | None = None
-    """Class that should be seen, if it was drawn for one."""
 
 
 RATE_HZ = 15.0
@@ -55,9 +46,9 @@ class PairSource(ABC):
     def label(self, index: int) -> Image:
         """Class ids of a labelled frame as it was labelled, (H, W)."""
 
-    def draw(self, rng: np.random.Generator) -> FocusedPair:
-        """A pair of any labelled frame."""
-        return FocusedPair(self.pair(int(rng.integers(len(self))), rng))
+    def draw(self, rng: np.random.Generator) -> tuple[Pair, int | None]:
+        """A pair of any labelled frame; the class that should be seen, if it is drawn for one."""
+        return self.pair(int(rng.integers(len(self))), rng), None
 
 
 class VideoPairs(PairSource):

@@ -12,7 +12,6 @@ from dcfm_ros.training.footage.label_sets import (
     CAMVID_GROUPS,
     CITYSCAPES,
     VSPW,
-    label_set,
     mapped,
 )
 
@@ -52,7 +51,7 @@ def test_every_camvid_class_has_its_own_colour_among_its_group():
 
 def test_unknown_label_set_lists_the_known():
     with pytest.raises(ValueError, match="one of camvid, cityscapes, vspw, got 'kitti'"):
-        label_set('kitti')
+        load_label_set('kitti')
 
 
 def test_cityscapes_is_read_as_camvid_where_they_agree():
