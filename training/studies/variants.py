@@ -50,7 +50,7 @@ class Study:
     """Keys of the rows of an evaluation."""
     variants: tuple[Variant, ...]
     interval: int = 2
-    """Keyframe interval of its figures, frames."""
+    """Keyframe interval of its figures, frames; 2 is that of the tables in the paper."""
     mode: str = 'both'
     """Of its figures, 'both' or 'past'."""
 
