@@ -112,7 +112,7 @@ class Camera:
         self._images = self._camera_infos = None
 
     def process(self, frame: Frame) -> None:
-        """Answer a frame, in the worker's thread; see `FrameProcessor.process`."""
+        """Answer a frame, in the worker's thread."""
         assert self._processor is not None
         self._deadline.begin(time.monotonic())
         self._processor.process(frame)
@@ -128,7 +128,7 @@ class Camera:
         self._statistics.dropped('disabled')
 
     def statuses(self, clock_running_s: float) -> list[Status]:
-        """Diagnostics of its images and masks; see `image_status`."""
+        """Diagnostics of its images and masks."""
         values, images = self._values(), self._images
         snapshot = self._statistics.snapshot(time.monotonic())
         image = image_status(

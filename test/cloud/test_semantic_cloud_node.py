@@ -131,6 +131,10 @@ def test_cloud_has_header_and_size_of_the_depth_image(scene: Scene) -> None:
 
 
 def test_points_have_place_class_and_colour(scene: Scene) -> None:
+    def has_colours() -> bool:  # the labels may come after the first images
+        return 0x010203 in points_of(scene.see())['rgb'].view(np.uint32)
+
+    wait_for(has_colours, 'labels')
     points = points_of(scene.see())
     assert points[3, 4].tolist()[:3] == (0.0, 0.0, 2.0)
     assert points[5, 7].tolist()[:3] == (1.5, 1.0, 2.0)
@@ -234,12 +238,12 @@ def test_calibration_of_another_view_is_refused_and_told(scene: Scene) -> None:
     ],
 )
 def test_bad_depth_is_refused_and_the_next_is_answered(
-    scene: Scene, node: NodeProcess, fields: dict[str, Any], told: str
+    scene: Scene, fields: dict[str, Any], told: str
 ) -> None:
     scene.stamp_ns += STEP_NS
     scene.publish('depth/image', DEPTH, **({'encoding': '16UC1'} | fields))
     scene.publish('mask', MASK, 'mono8')
-    node.wait_for_log(told)
+    scene.diagnostics.wait_for_message('depth images', told)
     assert scene.see().width == 8
 
 
