@@ -9,8 +9,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.keyframes.frame_result import FrameResult
-
 
 @dataclass(kw_only=True)
 class ReplayedFrame:
@@ -49,22 +47,6 @@ class ReplayedFrame:
     def is_deep(self) -> bool:
         """Whether the deep encoder worked on it: keyframes, unless their work is sliced."""
         return 'common' in self.stage_ms
-
-    @classmethod
-    def from_result(cls, result: FrameResult, sent_s: float, latency_s: float) -> ReplayedFrame:
-        """A frame that the engine took at `sent_s` and was done with `latency_s` later."""
-        return cls(
-            stamp_ns=result.stamp_ns,
-            is_keyframe=result.is_keyframe,
-            reason=result.reason,
-            keyframe_age=result.keyframe_age,
-            feature_age_ms=result.feature_age_ms,
-            change_score=result.change_score,
-            stage_ms=result.stage_ms,
-            latency_ms=latency_s * 1e3,
-            sent_s=sent_s,
-            received_s=sent_s + latency_s,
-        )
 
 
 def stages_of(frames: Iterable[ReplayedFrame]) -> list[str]:

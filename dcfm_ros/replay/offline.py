@@ -149,6 +149,17 @@ class _Pass:
         if self.masks is not None:
             path = self.masks / f'{len(self.recorder.frames):06d}.png'
             path.write_bytes(mask_to_png(result.mask).tobytes())
-        replayed = ReplayedFrame.from_result(result, self.busy_s, latency_s)
+        replayed = ReplayedFrame(
+            stamp_ns=result.stamp_ns,
+            is_keyframe=result.is_keyframe,
+            reason=result.reason,
+            keyframe_age=result.keyframe_age,
+            feature_age_ms=result.feature_age_ms,
+            change_score=result.change_score,
+            stage_ms=result.stage_ms,
+            latency_ms=latency_s * 1e3,
+            sent_s=self.busy_s,
+            received_s=self.busy_s + latency_s,
+        )
         self.recorder.add(frame, replayed, result.mask, other)
         self.busy_s += latency_s

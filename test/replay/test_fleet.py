@@ -5,10 +5,7 @@ import json
 
 from command import dcfm
 import pytest
-from small_recording import (
-    make_frames,
-    make_options,
-)
+from small_recording import make_frames, make_options
 
 from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.replay.fleet import replay_fleet

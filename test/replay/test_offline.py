@@ -7,13 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from small_net import make_net
-from small_recording import (
-    STEP_NS,
-    TORCH,
-    make_frames,
-    make_options,
-    replay,
-)
+from small_recording import STEP_NS, TORCH, make_frames, make_options, replay
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
@@ -40,15 +34,7 @@ def test_replay_gives_the_masks_of_the_engine_on_every_frame(run, weights):
 
 
 def test_interval_1_is_the_per_frame_network(small_bag, weights, tmp_path):
-    run = replay(
-        small_bag,
-        tmp_path,
-        make_options(
-            weights,
-            1,
-        ),
-        labels=False,
-    )
+    run = replay(small_bag, tmp_path, make_options(weights, 1), labels=False)
     figures = run.quality.fidelity_statistics(run.class_names)
     assert (figures['pixel_accuracy'], figures['compared_frames']) == (1, 10)
     assert figures['miou'] == pytest.approx(1)
@@ -71,9 +57,9 @@ def test_fidelity_is_of_the_same_weights_frame_by_frame(run):
     assert figures['miou_key'] == pytest.approx(1)
     assert figures['miou_nonkey'] < 0.999
     assert [row['frames'] for row in figures['by_age']] == [4, 3, 3]
-    told = run_statistics([run.frames])['temporal']
-    assert told['changed'] == pytest.approx(np.mean(changed))
-    assert told['label_changed'] == 0
+    reported = run_statistics([run.frames])['temporal']
+    assert reported['changed'] == pytest.approx(np.mean(changed))
+    assert reported['label_changed'] == 0
 
 
 def test_accuracy_is_that_of_the_labels(run):

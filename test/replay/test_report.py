@@ -10,16 +10,14 @@ import resource
 
 from command import dcfm
 import pytest
-from small_recording import (
-    make_frames,
-)
+from small_recording import make_frames
 
 from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.replay.provenance import fingerprint
 from dcfm_ros.replay.report import report_folder, write_report
 
 
-def test_fingerprint_of_one_file_is_what_md5sum_tells(tmp_path):
+def test_fingerprint_of_one_file_is_what_md5sum_prints(tmp_path):
     (tmp_path / 'a').write_bytes(b'abc')
     (tmp_path / 'b').write_bytes(b'd')
     one = fingerprint([tmp_path / 'a', tmp_path / 'gone'])
@@ -73,7 +71,7 @@ def test_csv_has_a_line_for_every_frame(run, tmp_path):
     )
 
 
-def test_lost_frames_are_told_in_the_report(weights, tmp_path):
+def test_lost_frames_are_in_the_report(weights, tmp_path):
     write_bag(tmp_path / 'bag', make_frames(8))
     (file,) = (tmp_path / 'bag').glob('*.mcap')
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -120,7 +118,7 @@ def file_size_limit(size):
 
 
 @pytest.mark.parametrize('size', [2_000, 150_000])
-def test_full_disk_is_told_and_leaves_no_half_report(small_bag, weights, tmp_path, size):
+def test_full_disk_is_reported_and_leaves_no_half_report(small_bag, weights, tmp_path, size):
     """It gets full in the midst of the video, or of the page."""
     with file_size_limit(size):
         outcome = dcfm(

@@ -3,9 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from small_recording import (
-    replayed,
-)
+from small_recording import replayed
 
 from dcfm_ros.replay.statistics import benchmark_statistics, run_statistics, stamp_statistics
 

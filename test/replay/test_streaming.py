@@ -2,13 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 from small_net import make_net
-from small_recording import (
-    SIZE,
-    TORCH,
-    make_frames,
-    open_bag,
-    replayed,
-)
+from small_recording import SIZE, TORCH, make_frames, open_bag, replayed
 
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.keyframes.options import ScheduleOptions

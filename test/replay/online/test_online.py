@@ -137,10 +137,10 @@ def test_command_plays_to_a_node_that_runs(
         *('--namespace', 'segmentation', '--report', report, '--json', figures),
     )
     assert outcome.returncode == 0, outcome.stderr
-    told = json.loads(figures.read_text())
-    assert told['frames_sent'] == FRAMES
-    assert told['metadata']['checkpoint'] == str(checkpoint)
-    assert told['resources']['cpu_s'] is None
+    reported = json.loads(figures.read_text())
+    assert reported['frames_sent'] == FRAMES
+    assert reported['metadata']['checkpoint'] == str(checkpoint)
+    assert reported['resources']['cpu_s'] is None
     assert 'outside the node' in (report / 'report.html').read_text()
 
 

@@ -52,7 +52,7 @@ def test_time_is_split_between_engine_node_and_transport() -> None:
     assert figures['transport_ms']['p50'] == pytest.approx(5.0)
 
 
-def test_lost_masks_are_told_from_lost_frames() -> None:
+def test_lost_masks_are_distinguished_from_lost_frames() -> None:
     records = [record(i, latency_ms=35.0 if i < 5 else None) for i in range(10)]
     figures = node_statistics([report(records, never_arrived=3, lost=1, replaced=1)])
     # 5 are missing: 1 replaced, 1 seen lost, 2 lost after the last that came, 1 mask.

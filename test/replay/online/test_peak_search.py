@@ -49,7 +49,7 @@ def test_peak_is_sustained_and_a_step_more_is_not(limit_hz: float) -> None:
     assert not lossy(peak.rate_hz + 5.0).is_sustained(5.0)
 
 
-def test_rate_below_the_lower_limit_is_told() -> None:
+def test_rate_below_the_lower_limit_is_reported() -> None:
     peak, lossy = search(4.0)
     assert (peak.rate_hz, peak.limit) == (10.0, 'lower')
     assert lossy.asked[-1] == 10.0
@@ -60,7 +60,7 @@ def test_lower_limit_that_holds_is_a_peak_like_any_other() -> None:
     assert (peak.rate_hz, peak.limit) == (10.0, '')
 
 
-def test_rate_above_the_upper_limit_is_told() -> None:
+def test_rate_above_the_upper_limit_is_reported() -> None:
     peak, lossy = search(1000.0)
     assert peak.limit == 'upper'
     assert 95.0 < peak.rate_hz <= 100.0
