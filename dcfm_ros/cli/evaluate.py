@@ -103,7 +103,7 @@ def evaluate(
             frame_times=stream.frame_times(),
             rate_hz=stream.rate or None,
         ),
-        **workers.values(),
+        **workers.values(threads=1),
     )
     _print_evaluation(figures)
     if by_age:

@@ -169,7 +169,7 @@ def _replay_many(
 ) -> None:
     from dcfm_ros.replay.fleet import replay_fleet
 
-    found = replay_fleet(sources, folder, opened, options, **workers.values())
+    found = replay_fleet(sources, folder, opened, options, **workers.values(threads=None))
     save_json(json_file, found)
     rows = [row for row in found['rows'] if not row['error']]
     known = [n for n in _PRINTED_OF_FLEET if any(row[n] is not None for row in rows)]

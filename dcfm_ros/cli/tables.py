@@ -83,7 +83,8 @@ class WorkerOptions:
     )
     threads: int = option(
         0,
-        'Threads of each process; 0: the cores, shared out. Sums are rounded by their number.',
+        'Threads of each process, which decide how sums are rounded; 0: one where accuracies are '
+        'measured (evaluate), the cores shared out where frames are timed (replay).',
         maximum=1000,
     )
     ray: str = option('', 'A Ray cluster: local, auto or HOST:PORT.')
@@ -91,11 +92,9 @@ class WorkerOptions:
     def __post_init__(self) -> None:
         check_options(self)
 
-    def values(self) -> dict[str, Any]:
-        """Arguments of `map_in_order`."""
-        from dcfm_ros.training.workers import cores_per_job
-
-        threads = self.threads or cores_per_job(self.jobs)
+    def values(self, threads: int | None) -> dict[str, Any]:
+        """Arguments of `map_in_order`; `threads` if the number is not given."""
+        threads = self.threads or threads
         return {'jobs': self.jobs, 'threads': threads, 'ray_address': self.ray or None}
 
 

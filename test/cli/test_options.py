@@ -10,10 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from dcfm_ros.cli.options import takes_options
-from dcfm_ros.cli.tables import WorkerOptions
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
 from dcfm_ros.replay.online.options import OnlineOptions
-from dcfm_ros.training.workers import cores_per_job
 
 
 def run(*arguments, fields=()):
@@ -93,9 +91,3 @@ def test_help_has_the_text_of_the_specs(verb):
     assert '--interval' in text
     assert 'Frames from keyframe' in text
     assert '(3)' in text  # the default
-
-
-def test_workers_share_out_the_cores_unless_threads_are_given():
-    assert WorkerOptions(jobs=1000).values() == {'jobs': 1000, 'threads': 1, 'ray_address': None}
-    assert WorkerOptions().values()['threads'] == cores_per_job(1)
-    assert WorkerOptions(jobs=2, threads=3).values()['threads'] == 3
