@@ -66,9 +66,9 @@ class RunQuality:
             'reference_changed', 'label_changed' (pixels whose class differs from the frame
             before).
         """
-        is_first = mask is None or self._held is None or self._held.shape != mask.shape
-        if mask is not None and (is_keyframe or is_first):
-            self._held = mask
+        if mask is not None:
+            fits = self._held is not None and self._held.shape == mask.shape
+            self._held = self._held if fits and not is_keyframe else mask
         if mask is not None and label is not None and label.shape != mask.shape:
             self.num_unfit_labels += 1
             label = None
