@@ -1,4 +1,4 @@
-"""The HTML pages of reports: `templates` say what they look like, the modules give the values.
+"""The HTML pages of reports: `render` fills `templates`, which call `plots`.
 
 Uses the rest of ``replay``.
 """
