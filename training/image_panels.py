@@ -25,25 +25,15 @@ class ImagePanels(Callback):
     Without a TensorBoard logger there are none, and a warning says so.
     """
 
-    def __init__(self, num_images: int = 4, every_n_validations: int = 1) -> None:
-        """Choose how many.
-
-        Args:
-            num_images: Pairs to show, the first ones of the validation data.
-            every_n_validations: Validations from one set of panels to the next.
+    def __init__(self, num_images: int = 4) -> None:
+        """Show the first `num_images` pairs of the validation data.
 
         Raises:
-            ValueError: If a value is below 1.
+            ValueError: If there is none.
         """
-        for name, value in (
-            ('num_images', num_images),
-            ('every_n_validations', every_n_validations),
-        ):
-            if value < 1:
-                raise ValueError(f'`{name}` must be at least 1, got {value}')
+        if num_images < 1:
+            raise ValueError(f'`num_images` must be at least 1, got {num_images}')
         self.num_images = num_images
-        self.every_n_validations = every_n_validations
-        self._validations = 0
         self._shown = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -54,12 +44,8 @@ class ImagePanels(Callback):
             )
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew with the first pair, if it is this validation's turn."""
-        if trainer.sanity_checking:
-            return
-        is_turn = self._validations % self.every_n_validations == 0
-        self._shown = 0 if is_turn else self.num_images
-        self._validations += 1
+        """Begin anew with the first pair."""
+        self._shown = 0
 
     def on_validation_batch_end(
         self,

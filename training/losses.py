@@ -145,14 +145,7 @@ def keyframe_loss(
     """L_I alone, the frame as a keyframe (Eq. 8): the training of an image network.
 
     Half the work of `symmetric_loss`, whose value it has where the other terms weigh nothing;
-    batch norm then sees the labelled frames only.
-
-    Args:
-        net: The network to train.
-        image: RGB in [0, 1], (B, 3, H, W).
-        label: Class ids, int64, (B, H, W); 255 is ignored.
-        options: Weights and kinds of the terms.
-        class_weights: One weight per class of the cross-entropies, (K,); None: all 1.
+    batch norm then sees the labelled frames only. Arguments are as there.
     """
     independent = net.encode_independent(image)
     common = net.encode_common(independent)
@@ -173,13 +166,7 @@ def consistency_loss(
 ) -> Tensor:
     """Mean distance of the masked features, over ALL elements (Eq. 11).
 
-    Gradient flows to both sides.
-
-    Args:
-        fused: L2-normalised fused feature, (B, C_F, h, w).
-        other_fused: The same of the other frame, (B, C_F, h, w).
-        mask: Where to compare, (B, 1, h, w).
-        distance: 'mse' (squared difference) or 'l1' (absolute difference).
+    Gradient flows to both sides; features are (B, C_F, h, w), the mask (B, 1, h, w).
     """
     difference = fused - other_fused
     if difference.dtype in (torch.float16, torch.bfloat16):

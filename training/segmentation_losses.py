@@ -50,11 +50,7 @@ def cross_entropy(logits: Tensor, label: Tensor, class_weights: Tensor | None = 
     In distributed training it is the mean over the labelled pixels of ALL processes, times their
     number: averaged over processes, as gradients are, it is what one process would compute from
     the whole batch.
-
-    Args:
-        logits: (B, K, H, W).
-        label: Class ids, int64, (B, H, W); 255 is ignored.
-        class_weights: One weight per class, (K,); the mean is then the weighted one.
+    With class weights, (K,), the mean is the weighted one. Shapes as in `segmentation_loss`.
     """
     losses = F.cross_entropy(
         logits, label, weight=class_weights, ignore_index=UNLABELLED, reduction='sum'
@@ -73,11 +69,7 @@ def ohem_cross_entropy(
 
     Hard are the pixels above `OHEM_THRESHOLD`, and at least the worst sixteenth of all pixels.
     Ignored pixels take part as pixels of loss 0. Each process chooses among its own pixels.
-
-    Args:
-        logits: (B, K, H, W).
-        label: Class ids, int64, (B, H, W); 255 is ignored.
-        class_weights: One weight per class, (K,).
+    Shapes as in `segmentation_loss`.
     """
     losses = F.cross_entropy(
         logits, label, weight=class_weights, ignore_index=UNLABELLED, reduction='none'
@@ -95,10 +87,7 @@ def generalised_dice(logits: Tensor, label: Tensor) -> Tensor:
     Classes weigh 1 / (pixels of the class)^2 (Sudre et al. 2017, which the paper cites without
     saying more); a class without a labelled pixel in the batch has no weight. Each process looks
     at its own part of the batch. 0 where nothing is labelled.
-
-    Args:
-        logits: (B, K, H, W).
-        label: Class ids, int64, (B, H, W); 255 is ignored.
+    Shapes as in `segmentation_loss`.
     """
     num_classes = logits.shape[1]
     labelled = label != UNLABELLED

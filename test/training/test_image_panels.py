@@ -51,7 +51,7 @@ def fit(panels, logger, folder, epochs):
 def written(tmp_path_factory):
     """The module after three steps, and what stands in the event file."""
     folder = tmp_path_factory.mktemp('log')
-    panels = ImagePanels(num_images=3, every_n_validations=2)
+    panels = ImagePanels(num_images=3)
     module = fit(panels, TensorBoardLogger(folder, name='', version=''), folder, epochs=3)
     events = EventAccumulator(str(folder), size_guidance={'images': 0})
     events.Reload()
@@ -68,11 +68,11 @@ def columns(panel):
     return np.split(panel, 5, axis=1)
 
 
-def test_the_first_pairs_are_shown_at_every_second_validation(written):
+def test_the_first_pairs_are_shown_at_every_validation(written):
     _, events = written
     assert events.Tags()['images'] == ['validation/0', 'validation/1', 'validation/2']
     for tag in events.Tags()['images']:
-        assert [event.step for event in events.Images(tag)] == [1, 3]
+        assert [event.step for event in events.Images(tag)] == [1, 2, 3]
 
 
 def test_panels_have_five_columns(written):
@@ -123,7 +123,6 @@ def test_without_tensorboard_it_says_so_once(tmp_path):
     assert sum('image panels' in str(warning.message) for warning in warnings) == 1
 
 
-@pytest.mark.parametrize('name', ['num_images', 'every_n_validations'])
-def test_bad_values_are_refused(name):
-    with pytest.raises(ValueError, match=f'`{name}` must be at least 1, got 0'):
-        ImagePanels(**{name: 0})
+def test_no_images_are_refused():
+    with pytest.raises(ValueError, match='`num_images` must be at least 1, got 0'):
+        ImagePanels(0)

@@ -68,13 +68,9 @@ def needed_spans(
 def segment_clip(
     engine: Engine, clip: Clip, setting: Setting, start: int
 ) -> Iterator[tuple[Image | None, FrameResult]]:
-    """Segment what is needed of a clip, from its first keyframe on.
+    """Segment what is needed of a clip; the engine's schedule is replaced and its stream reset.
 
-    Args:
-        engine: Its schedule is replaced and its stream reset.
-        clip: What to segment.
-        setting: The schedule and what is used of it.
-        start: First keyframe; in B mode the frames before it use it.
+    In B mode the frames before the first keyframe, `start`, use it.
 
     Yields:
         The label (H, W) of a frame, None where it has none or is not to be counted, and what the

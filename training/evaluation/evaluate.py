@@ -10,17 +10,17 @@ from typing import Any
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablated_network import load_network, read_network_metadata
 from dcfm_ros.training.evaluation.clip_choice import ClipChoice
-from dcfm_ros.training.evaluation.jobs import ClipWork, Job, Options, Plan, PlanScores
+from dcfm_ros.training.evaluation.jobs import ClipWork, Job, Options, Plan, row_of
 from dcfm_ros.training.evaluation.notes import (
     NO_STREAMING,
     note_on_held_out,
     notes_on_classes,
     notes_on_keyframes,
 )
-from dcfm_ros.training.evaluation.scores import LabelHold
+from dcfm_ros.training.evaluation.scores import LabelHold, PassScores
 from dcfm_ros.training.evaluation.setting import PER_FRAME, Setting
+from dcfm_ros.training.evaluation.streaming import StreamScores
 from dcfm_ros.training.footage.clips import Clip
-from dcfm_ros.training.footage.label_sets import LabelSet
 from dcfm_ros.training.workers import map_in_order
 
 
@@ -38,16 +38,9 @@ def evaluate_dataset(
 ) -> dict[str, object]:
     """Evaluate a checkpoint on a dataset.
 
-    Args:
-        checkpoint: A network of the dataset's classes, or of those that they are read as.
-        choice: The clips.
-        settings: See `evaluate_clips`, as for the rest.
-        baselines: Checkpoints that are run on every frame by itself.
-        floors: Also rows to compare with.
-        options: How networks are run; without a height, each at that of its training.
-        jobs: Processes, or tasks on Ray.
-        ray_address: Where Ray is.
-        threads: Of each process.
+    Its network has the classes of the dataset, or those that they are read as; baselines are
+    checkpoints that are run on every frame by itself. Without a height in `options` each network
+    works at that of its training. All else is as in `evaluate_clips`.
 
     Returns:
         {'dataset', 'split', 'checkpoint', ...} and what `evaluate_clips` returns.
@@ -143,12 +136,24 @@ def evaluate_clips(
     todo = [job for plan in plans for job in plan.jobs(clips, streaming=is_streaming)]
     todo += [Job(index) for index in range(len(clips)) if floors]
     work, uses_gpu = ClipWork(nets, clips, options, heights), options.engine.device != 'cpu'
-    results = map_in_order(
+    results: list[Any] = map_in_order(
         work, todo, jobs, ray_address, 'evaluating', threads=threads, uses_gpu=uses_gpu
     )
-    scores, label_hold = _collect(todo, results, plans, clips[0].labels)
+    labels = clips[0].labels
+    passes = {plan: PassScores(labels.num_classes) for plan in plans}
+    streams = {plan: StreamScores(labels.num_classes) for plan in plans}
+    label_hold = LabelHold(labels.num_classes)
+    for job, result in zip(todo, results, strict=True):
+        if job.plan is None:
+            label_hold.merge(result)
+        else:
+            (streams if job.start is None else passes)[job.plan].merge(result)
     rows = [
-        scores[plan].row(plan.network, heights[plan.network], setting, schedule)
+        {
+            'checkpoint': plan.network,
+            'height': heights[plan.network] or None,
+            **row_of(passes[plan], streams[plan], labels.class_names, setting, schedule),
+        }
         for plan, setting, schedule in _rows(main, baselines, settings, floors=floors)
     ]
     return {
@@ -158,7 +163,7 @@ def evaluate_clips(
         'notes': [
             *[NO_STREAMING] * (can_stream and not is_streaming),
             *notes_on_keyframes(clips, rows),
-            *notes_on_classes(clips[0].labels, scores.values()),
+            *notes_on_classes(labels, passes.values()),
         ],
         'rows': rows,
     }
@@ -175,20 +180,6 @@ def _how(options: Options, *, is_streaming: bool) -> dict[str, object]:
         'streaming_times': times if is_streaming else None,
         'streaming_rate_hz': options.rate_hz if is_streaming else None,
     }
-
-
-def _collect(
-    jobs: Sequence[Job], results: Sequence[Any], plans: Sequence[Plan], labels: LabelSet
-) -> tuple[dict[Plan, PlanScores], LabelHold]:
-    """Add up what the jobs have counted."""
-    scores = {plan: PlanScores(labels.class_names) for plan in plans}
-    label_hold = LabelHold(labels.num_classes)
-    for job, result in zip(jobs, results, strict=True):
-        if job.plan is not None:
-            scores[job.plan].add(result)
-        else:
-            label_hold.merge(result)
-    return scores, label_hold
 
 
 def _rows(

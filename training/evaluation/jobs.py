@@ -6,10 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dcfm_ros.keyframes.options import EngineOptions
 from dcfm_ros.models.dcfm import DCFM
@@ -138,48 +134,36 @@ class ClipWork:
         return self._engines[key]
 
 
-class PlanScores:
-    """Counts of all jobs of one plan."""
+def row_of(
+    passes: PassScores,
+    stream: StreamScores,
+    class_names: Sequence[str],
+    setting: Setting,
+    schedule: str,
+) -> dict[str, object]:
+    """Figures of a row of the JSON.
 
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self._class_names = class_names
-        self._passes = PassScores(len(class_names))
-        self._stream = StreamScores(len(class_names))
-
-    def add(self, result: Any) -> None:
-        """Take in what a job found."""
-        (self._passes if isinstance(result, PassScores) else self._stream).merge(result)
-
-    def label_pixels(self) -> NDArray[np.int64]:
-        """Labelled pixels of every class that were counted, (K,)."""
-        return self._passes.engine.pooled().label_pixels()
-
-    def row(self, network: str, height: int, setting: Setting, schedule: str) -> dict[str, object]:
-        """A row of the JSON.
-
-        Args:
-            network: Its name.
-            height: Rows that it works at; 0: those of the images.
-            setting: As it was asked for.
-            schedule: 'fixed', 'adaptive', 'per_frame', or 'hold' for the keyframes' masks.
-        """
-        passes = self._passes
-        is_hold = schedule == 'hold'
-        values = (passes.hold if is_hold else passes.engine).values(self._class_names)
-        if setting.is_adaptive or setting.delay:
-            # Of all frames, for few may have a label, and none may have a feature of its own.
-            values['keyframe_share'] = passes.keyframe_share()
-        row: dict[str, object] = {
-            **setting.values(),
-            'schedule': schedule,
-            'average_interval': passes.average_interval(),
-            'checkpoint': network,
-            'height': height or None,
-            **values,
-        }
-        if not is_hold:
-            for name, held in (('hold', passes.hold), ('label_hold', passes.label_hold)):
-                figures = held.values(self._class_names)
-                row |= {f'{name}_{key}': figures[key] for key in ('miou', 'miou_nonkey')}
-            row |= passes.timed(passes.engine.by_age()) | self._stream.values()
-        return row
+    Args:
+        passes: Counts of all passes of its plan.
+        stream: Counts of all its live runs.
+        class_names: Of the labels.
+        setting: As it was asked for.
+        schedule: 'fixed', 'adaptive', 'per_frame', or 'hold' for the keyframes' masks.
+    """
+    is_hold = schedule == 'hold'
+    values = (passes.hold if is_hold else passes.engine).values(class_names)
+    if setting.is_adaptive or setting.delay:
+        # Of all frames, for few may have a label, and none may have a feature of its own.
+        values['keyframe_share'] = passes.keyframe_share()
+    row = {
+        **setting.values(),
+        'schedule': schedule,
+        'average_interval': passes.average_interval(),
+        **values,
+    }
+    if not is_hold:
+        for name, held in (('hold', passes.hold), ('label_hold', passes.label_hold)):
+            figures = held.values(class_names)
+            row |= {f'{name}_{key}': figures[key] for key in ('miou', 'miou_nonkey')}
+        row |= passes.timed(passes.engine.by_age()) | stream.values()
+    return row

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dcfm_ros.training.evaluation.jobs import PlanScores
+from dcfm_ros.training.evaluation.scores import PassScores
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.frame_check import absent_classes
 from dcfm_ros.training.footage.label_sets import LabelSet
@@ -41,9 +41,9 @@ def notes_on_keyframes(clips: Sequence[Clip], rows: Sequence[Mapping[str, Any]])
     ]
 
 
-def notes_on_classes(labels: LabelSet, scores: Iterable[PlanScores]) -> list[str]:
+def notes_on_classes(labels: LabelSet, scores: Iterable[PassScores]) -> list[str]:
     """Which classes no label that was counted has."""
-    pixels = np.sum([score.label_pixels() for score in scores], axis=0)
+    pixels = np.sum([score.engine.pooled().label_pixels() for score in scores], axis=0)
     absent = absent_classes(labels.class_names, np.flatnonzero(pixels).tolist(), 'counted')
     if not absent or not pixels.any():
         return [absent] if absent else []

@@ -8,6 +8,7 @@ what is segmented, so a keyframe interval counts those frames, as on the robot.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,8 +42,7 @@ class StreamScores:
 
     def __init__(self, num_classes: int) -> None:
         self._confusion = ConfusionMatrix(num_classes)
-        self._num_processed = 0
-        self._num_dropped = 0
+        self._frames: Counter[str] = Counter()  # 'processed' and 'dropped'
         self._ages_ns: list[int] = []
 
     def add_label(self, label: Mask, shown: Mask | None, age_ns: int = 0) -> None:
@@ -55,14 +55,12 @@ class StreamScores:
 
     def add_clip(self, num_processed: int, num_dropped: int) -> None:
         """Count the frames of a clip."""
-        self._num_processed += num_processed
-        self._num_dropped += num_dropped
+        self._frames.update(processed=num_processed, dropped=num_dropped)
 
     def merge(self, other: StreamScores) -> None:
         """Put the clips of another one behind those of this one."""
         self._confusion.merge(other._confusion)
-        self._num_processed += other._num_processed
-        self._num_dropped += other._num_dropped
+        self._frames.update(other._frames)
         self._ages_ns += other._ages_ns
 
     def values(self) -> dict[str, float | int | None]:
@@ -71,8 +69,8 @@ class StreamScores:
         return {
             'streaming_miou': miou(self._confusion),
             'streaming_age_ms': round(sum(ages) / len(ages) / 1e6, 3) if ages else None,
-            'streaming_processed': self._num_processed,
-            'streaming_dropped': self._num_dropped,
+            'streaming_processed': self._frames['processed'],
+            'streaming_dropped': self._frames['dropped'],
         }
 
 

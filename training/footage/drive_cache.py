@@ -26,13 +26,7 @@ def rendered_drives(
 
     Rendering takes 0.05 to 0.1 s per frame, once. Files of another renderer are not reused: their
     name holds a checksum of one frame.
-
-    Args:
-        folder: Cache; created if absent. 0.7 MB per frame at 480x360.
-        num_drives: D.
-        num_frames: N.
-        height: H.
-        width: W.
+    A frame of 480x360 takes 0.7 MB.
 
     Returns:
         RGB images (D, N, H, W, 3) and class ids (D, N, H, W), uint8, memory-mapped.

@@ -28,13 +28,6 @@ class FrameCheck(NamedTuple):
     """Class ids that occur in the labels, 255 (ignored) among them."""
 
 
-class _Decoded(NamedTuple):
-    size: tuple[int, ...] | None
-    """(H, W); None if the image cannot be read."""
-    class_ids: list[int]
-    problems: list[str]
-
-
 def check_frames(clips: Iterable[Clip]) -> FrameCheck:
     """Decode every frame; the frames of a clip must have one size."""
     jobs = [(clip, frame) for clip in clips for frame in clip.frames]
@@ -56,9 +49,7 @@ def check_frames(clips: Iterable[Clip]) -> FrameCheck:
 def check_frames_once(clips: Sequence[Clip], folder: Path) -> FrameCheck:
     """`check_frames`, but files that were good before are not decoded again.
 
-    Args:
-        clips: What to decode.
-        folder: Gets a small file for each set of good files; any of them may be deleted.
+    `folder` gets a small file for each set of good files; any of them may be deleted.
     """
     record = folder / f'{_checksum(clips):08x}.classes'
     if record.exists():
@@ -70,12 +61,9 @@ def check_frames_once(clips: Sequence[Clip], folder: Path) -> FrameCheck:
 
 
 def absent_classes(names: Sequence[str], class_ids: Iterable[int], where: str) -> str:
-    """A sentence that names the classes of which no label has a pixel; '' if there are none.
+    """A sentence that names the classes of which no label of some kind has a pixel, or ''.
 
-    Args:
-        names: One per class id.
-        class_ids: Those that occur, perhaps with 255.
-        where: Kind of label.
+    `class_ids` are those that occur, perhaps with 255.
     """
     absent = [repr(n) for i, n in enumerate(names) if i not in set(class_ids)]
     if not absent:
@@ -85,13 +73,14 @@ def absent_classes(names: Sequence[str], class_ids: Iterable[int], where: str) -
     return f'no {where} label has class {", ".join(absent)}; {IGNORED}'
 
 
-def _decode(job: tuple[Clip, Frame]) -> _Decoded:
+def _decode(job: tuple[Clip, Frame]) -> tuple[tuple[int, ...] | None, list[int], list[str]]:
+    """Size (H, W) of a frame, None if it cannot be read, its class ids, and what is wrong."""
     clip, frame = job
     problems: list[str] = []
     image, label = decode_frame(frame, clip.labels, problems)
     counts = np.zeros(0) if label is None else np.bincount(label.ravel())
     size = None if image is None else image.shape[:2]
-    return _Decoded(size, np.flatnonzero(counts).tolist(), problems)
+    return size, np.flatnonzero(counts).tolist(), problems
 
 
 def _checksum(clips: Sequence[Clip]) -> int:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.training.pairs.augment import PairAugmentation
 from dcfm_ros.training.pairs.pair_mixing import PairMixing
 from dcfm_ros.training.pairs.pair_sources import Pair, PairSource
@@ -130,13 +131,7 @@ class FixedPairDataset(Dataset[ClipPair]):
     """Every labelled frame once, whole, with a reference `age` frames earlier: always the same."""
 
     def __init__(self, source: PairSource, age: int, height: int | None = None) -> None:
-        """Take one source.
-
-        Args:
-            source: Where the frames come from.
-            age: Frames from reference to labelled frame.
-            height: Both images are shrunk to it, the label is not; None: not at all.
-        """
+        """Take a source; images are shrunk to `height` rows, unless that is None, labels not."""
         self._source = source
         self._age = age
         self._height = height
@@ -144,11 +139,8 @@ class FixedPairDataset(Dataset[ClipPair]):
     def __getitem__(self, index: int) -> ClipPair:
         rng = np.random.default_rng((1, index))
         reference, image, label = self._source.pair(index, rng, self._age)
-        if self._height is not None and self._height < image.shape[0]:
-            size = (round(image.shape[1] * self._height / image.shape[0]), self._height)
-            reference = cv2.resize(reference, size, interpolation=cv2.INTER_AREA)
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        return to_tensors(reference, image, label)
+        height = self._height or 0
+        return to_tensors(shrink(reference, height), shrink(image, height), label)
 
     def __len__(self) -> int:
         return len(self._source)

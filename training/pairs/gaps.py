@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Gaps(ABC):
@@ -14,11 +16,9 @@ class Gaps(ABC):
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, rate_hz: float) -> int:
-        """Frames from the reference frame to the labelled one; negative: it comes after.
+        """Frames from the reference frame to the labelled one, in a clip of that frame rate.
 
-        Args:
-            rng: Source of randomness.
-            rate_hz: Frame rate of the clip that the pair is taken from.
+        Negative: the reference comes after.
         """
 
     @abstractmethod
@@ -47,53 +47,42 @@ class NeighbourGaps(Gaps):
         return self.reach
 
 
+@dataclass(frozen=True)
 class AgeMatchedGaps(Gaps):
     """The ages at which a deployed schedule reuses a keyframe, as often as it does.
 
     A keyframe interval of K serves the ages 1 to K-1 equally often; several intervals share alike.
     The paper trains on direct neighbours only and deploys up to K = 6.
+
+    Raises:
+        ValueError: If a value is outside what its field says.
     """
 
-    def __init__(
-        self,
-        keyframe_intervals: Sequence[int] = (2, 4, 8),
-        age_shares: Sequence[float] | None = None,
-        future_share: float = 0.0,
-        camera_rate_hz: float | None = 15.0,
-    ) -> None:
-        """Describe the schedule.
+    keyframe_intervals: Sequence[int] = (2, 4, 8)
+    """Intervals to prepare for, at least 2 each, in frames."""
+    future_share: float = 0.0
+    """Share of pairs whose reference comes AFTER the labelled frame, as in the bidirectional mode,
+    in [0, 1]."""
+    camera_rate_hz: float | None = 15.0
+    """Frame rate of the deployed camera: an age of 3 of its frames is 6 frames of a 30 Hz video at
+    15 Hz. None: ages are frames of the clip."""
 
-        Args:
-            keyframe_intervals: Intervals to prepare for, at least 2 each, in frames.
-            age_shares: Instead of intervals: how often a non-key frame is 1, 2, ... frames old
-                (relative), for example from the adaptive rows of an evaluation.
-            future_share: Share of pairs whose reference comes AFTER the labelled frame, as in
-                the bidirectional mode, in [0, 1].
-            camera_rate_hz: Frame rate of the deployed camera: an age of 3 of its frames is 6
-                frames of a 30 Hz video at 15 Hz. None: ages are frames of the clip.
+    def __post_init__(self) -> None:
+        if not self.keyframe_intervals or min(self.keyframe_intervals) < 2:
+            got = list(self.keyframe_intervals)
+            raise ValueError(f'`keyframe_intervals` must be at least 2 each, got {got}')
+        if not 0 <= self.future_share <= 1:
+            raise ValueError(f'`future_share` must be in [0, 1], got {self.future_share}')
+        if self.camera_rate_hz is not None and not self.camera_rate_hz > 0:
+            raise ValueError(f'`camera_rate_hz` must be above 0, got {self.camera_rate_hz}')
 
-        Raises:
-            ValueError: If a value is outside these.
-        """
-        if age_shares is not None:
-            shares = np.array(age_shares, np.float64)
-            if shares.ndim != 1 or not shares.size or shares.min() < 0 or not shares.sum() > 0:
-                raise ValueError(f'`age_shares` must be at least 0, one above, got {age_shares}')
-        else:
-            if not keyframe_intervals or min(keyframe_intervals) < 2:
-                got = list(keyframe_intervals)
-                raise ValueError(f'`keyframe_intervals` must be at least 2 each, got {got}')
-            shares = np.zeros(max(keyframe_intervals) - 1)
-            for interval in keyframe_intervals:
-                shares[: interval - 1] += 1 / (interval - 1)
-        if not 0 <= future_share <= 1:
-            raise ValueError(f'`future_share` must be in [0, 1], got {future_share}')
-        if camera_rate_hz is not None and not camera_rate_hz > 0:
-            raise ValueError(f'`camera_rate_hz` must be above 0, got {camera_rate_hz}')
-        self.age_shares = shares / shares.sum()
+    @cached_property
+    def age_shares(self) -> NDArray[np.float64]:
         """Share of the ages 1, 2, ..., in camera frames."""
-        self.future_share = future_share
-        self.camera_rate_hz = camera_rate_hz
+        shares = np.zeros(max(self.keyframe_intervals) - 1)
+        for interval in self.keyframe_intervals:
+            shares[: interval - 1] += 1 / (interval - 1)
+        return shares / shares.sum()
 
     def draw(self, rng: np.random.Generator, rate_hz: float) -> int:
         """An age, in frames of the clip."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from dcfm_ros.training.footage.label_sets import CAMVID, LabelSet
 from dcfm_ros.training.pairs.gaps import Gaps
 
 Image = NDArray[np.uint8]
+LabelledFrame = tuple[Image, Image]
+"""RGB (H, W, 3), class ids (H, W)."""
 Pair = tuple[Image, Image, Image]
 """Reference RGB (H, W, 3), labelled RGB (H, W, 3), class ids of the latter (H, W)."""
 
@@ -51,6 +54,30 @@ class PairSource(ABC):
         return self.pair(int(rng.integers(len(self))), rng), None
 
 
+class LabelledFrames(Sequence[LabelledFrame]):
+    """The labelled frames of checked clips (see `check_frames`), decoded whenever asked for.
+
+    Raises:
+        ValueError: If no frame has a label.
+    """
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self._clips = clips
+        self.places = [
+            (index, frame) for index, clip in enumerate(clips) for frame in clip.labelled
+        ]
+        """(clip, frame) of each."""
+        if not self.places:
+            raise ValueError('`clips` must hold at least one labelled frame')
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        clip, frame = self.places[index]
+        return read_frame(self._clips[clip].frames[frame], self._clips[clip].labels)
+
+
 class VideoPairs(PairSource):
     """Frames of clips: the reference frame is a real neighbour.
 
@@ -72,7 +99,7 @@ class VideoPairs(PairSource):
         """
         self._clips = clips
         self._gaps = gaps
-        self._labelled = labelled_frames(clips)
+        self._labelled = LabelledFrames(clips).places
         self._decoded = [
             [read_frame(frame, clip.labels) for frame in clip.frames]
             for clip in (clips if in_memory else ())
@@ -163,19 +190,3 @@ class DrivePairs(PairSource):
     def label(self, index: int) -> Image:
         """Of the frame, which near a drive's end may give its place to another."""
         return self._to_class[self._labels[divmod(index, self._labels.shape[1])]]
-
-
-def read_labelled(clips: Sequence[Clip], place: tuple[int, int]) -> tuple[Image, Image]:
-    """RGB (H, W, 3) and class ids (H, W) of a labelled frame at (clip, frame)."""
-    clip = clips[place[0]]
-    image, label = read_frame(clip.frames[place[1]], clip.labels)
-    assert label is not None
-    return image, label
-
-
-def labelled_frames(clips: Sequence[Clip]) -> list[tuple[int, int]]:
-    """(clip, frame) of every frame with a label; ValueError if there is none."""
-    places = [(index, frame) for index, clip in enumerate(clips) for frame in clip.labelled]
-    if not places:
-        raise ValueError('`clips` must hold at least one labelled frame')
-    return places

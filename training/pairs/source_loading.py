@@ -16,10 +16,9 @@ from dcfm_ros.training.footage.label_sets import CAMVID, LabelSet, mapped
 from dcfm_ros.training.pairs.gaps import Gaps
 from dcfm_ros.training.pairs.pair_sources import (
     DrivePairs,
+    LabelledFrames,
     PairSource,
     VideoPairs,
-    labelled_frames,
-    read_labelled,
 )
 from dcfm_ros.training.pairs.source_options import RENDERED, SourceOptions
 from dcfm_ros.training.pairs.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
@@ -50,12 +49,13 @@ def load_source(
         is_camvid = options.dataset == 'camvid'
         with_objects = is_camvid and target.class_names == CAMVID_NAMES
         paste_share = options.paste_share if with_objects else 0.0
-        return StillPairs(clips, options.in_memory or is_camvid, paste_share)
+        stills = LabelledFrames(clips)
+        in_memory = options.in_memory or is_camvid
+        return StillPairs(list(stills) if in_memory else stills, paste_share)
     if motion == 'layers':
-        return LayeredPairs(clips, gaps)
+        return LayeredPairs(LabelledFrames(clips), gaps)
     if motion == 'street':
-        frames = [read_labelled(clips, place) for place in labelled_frames(clips)]
-        return RoadScenePairs(frames, gaps, options.paste_share)
+        return RoadScenePairs(LabelledFrames(clips), gaps, options.paste_share)
     pairs = VideoPairs(clips, gaps, options.in_memory)
     if pairs.num_alone:
         rank_zero_warn(

@@ -125,10 +125,7 @@ def prepare_still(image: Image, label: Image) -> Still:
 def sample_ego(age: int, width: int, rng: np.random.Generator) -> Ego:
     """Draw a camera motion over `age` frames at 15 Hz (negative: into the future).
 
-    Args:
-        age: Frames from the reference frame to the labelled one.
-        width: Width of the still, pixels.
-        rng: Source of randomness.
+    `width` is that of the still, pixels.
     """
     speed_mps = rng.choice([0.0, rng.uniform(2, 12), rng.uniform(6, 10)], p=[0.1, 0.5, 0.4])
     return Ego(  # a turn holds on, so yaw grows with age; pitch bounces around zero

@@ -8,15 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.pairs.gaps import Gaps
 from dcfm_ros.training.pairs.layer_motion import LayerMotion
 from dcfm_ros.training.pairs.pair_sources import (
     RATE_HZ,
+    LabelledFrame,
     Pair,
     PairSource,
-    labelled_frames,
-    read_labelled,
 )
 from dcfm_ros.training.pairs.still_motion import (
     StandingObject,
@@ -38,14 +36,11 @@ class RoadScenePairs(PairSource):
     """
 
     def __init__(
-        self, frames: Sequence[tuple[Image, Image]], gaps: Gaps, paste_share: float = 0.3
+        self, frames: Sequence[LabelledFrame], gaps: Gaps, paste_share: float = 0.3
     ) -> None:
-        """Take decoded frames.
+        """Take decoded frames: RGB (H, W, 3) and CamVid class ids (H, W) each.
 
-        Args:
-            frames: RGB (H, W, 3) and CamVid class ids (H, W) each.
-            gaps: How far apart the frames of a pair are.
-            paste_share: Share of pairs that get one to three extra objects, in [0, 1].
+        A share `paste_share` of the pairs gets one to three extra objects.
         """
         if not frames:
             raise ValueError('`frames` must not be empty')
@@ -79,36 +74,27 @@ class RoadScenePairs(PairSource):
 
 
 class LayeredPairs(PairSource):
-    """Stills of any label set, moved as layers (see `layer_motion`), read when needed."""
+    """Stills of any label set, moved as layers (see `layer_motion`)."""
 
-    def __init__(self, clips: Sequence[Clip], gaps: Gaps) -> None:
-        """Take clips; every labelled frame is a still.
-
-        Args:
-            clips: Checked (see `check_frames`).
-            gaps: How far apart the frames of a pair are.
-
-        Raises:
-            ValueError: If no frame has a label.
-        """
-        self._clips = clips
+    def __init__(self, frames: Sequence[LabelledFrame], gaps: Gaps) -> None:
+        """Take stills, decoded or read when needed."""
+        self._frames = frames
         self._gaps = gaps
-        self._labelled = labelled_frames(clips)
         self._motion = LayerMotion()
 
     def __len__(self) -> int:
-        return len(self._labelled)
+        return len(self._frames)
 
     def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
         """A still and how it may have looked `gap` frames before (negative: after)."""
-        image, label = read_labelled(self._clips, self._labelled[index])
+        image, label = self._frames[index]
         if gap is None:
             gap = self._gaps.draw(rng, RATE_HZ)
         return self._motion.reference(image, label, gap, rng), image, label
 
     def label(self, index: int) -> Image:
         """Of the still."""
-        return read_labelled(self._clips, self._labelled[index])[1]
+        return self._frames[index][1]
 
 
 class StillPairs(PairSource):
@@ -117,39 +103,27 @@ class StillPairs(PairSource):
     The two frames of a pair are one array, so that an augmentation need not warp it twice.
     """
 
-    def __init__(
-        self, clips: Sequence[Clip], in_memory: bool = False, paste_share: float = 0.0
-    ) -> None:
-        """Take clips; every labelled frame is a still.
+    def __init__(self, frames: Sequence[LabelledFrame], paste_share: float = 0.0) -> None:
+        """Take stills, decoded or read when needed.
 
         Args:
-            clips: Checked (see `check_frames`).
-            in_memory: Decode every still once, now, instead of whenever it is needed.
+            frames: RGB (H, W, 3) and class ids (H, W) each.
             paste_share: Share of pairs that get one to three objects of another still, in [0, 1];
-                above 0 only for stills in memory with CamVid's classes.
-
-        Raises:
-            ValueError: If no frame has a label, or objects of stills on disk are asked for.
+                above 0 only with CamVid's classes, and all stills are read once, now.
         """
-        if paste_share > 0 and not in_memory:
-            raise ValueError(f'`paste_share` must be 0 for stills on disk, got {paste_share}')
-        self._clips = clips
-        self._labelled = labelled_frames(clips)
+        self._frames = frames
         self._paste_share = paste_share
-        self._decoded = [
-            read_labelled(clips, place) for place in (self._labelled if in_memory else ())
-        ]
         self._objects = [
             _Objects(label, prepare_still(image, label).objects)
-            for image, label in (self._decoded if paste_share > 0 else ())
+            for image, label in (frames if paste_share > 0 else ())
         ]
 
     def __len__(self) -> int:
-        return len(self._labelled)
+        return len(self._frames)
 
     def pair(self, index: int, rng: np.random.Generator, gap: int | None = None) -> Pair:
         """A still, twice, and its label. With a given `gap` nothing is pasted in."""
-        image, label = self._still(index)
+        image, label = self._frames[index]
         if gap is None and self._objects and rng.random() < self._paste_share:
             other = self._objects[int(rng.integers(len(self._objects)))]
             image, label, _ = _with_objects(image, label, other, rng)
@@ -157,12 +131,7 @@ class StillPairs(PairSource):
 
     def label(self, index: int) -> Image:
         """Of the still, before anything is pasted in."""
-        return self._still(index)[1]
-
-    def _still(self, index: int) -> tuple[Image, Image]:
-        if self._decoded:
-            return self._decoded[index]
-        return read_labelled(self._clips, self._labelled[index])
+        return self._frames[index][1]
 
 
 class _Objects(NamedTuple):

@@ -9,7 +9,7 @@ from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
 from dcfm_ros.training.pairs.class_balance import BalancedPairs
 from dcfm_ros.training.pairs.clip_pairs import ClipPairDataset
 from dcfm_ros.training.pairs.gaps import NeighbourGaps
-from dcfm_ros.training.pairs.pair_sources import DrivePairs, PairSource, VideoPairs
+from dcfm_ros.training.pairs.pair_sources import DrivePairs, LabelledFrames, PairSource, VideoPairs
 from dcfm_ros.training.pairs.paper_augment import (
     CamVidAugmentation,
     CityscapesAugmentation,
@@ -170,8 +170,8 @@ def test_every_source_tells_the_labels_of_its_pairs(clips, kind):
     source = {
         'video': lambda: VideoPairs(clips, gaps),
         'memory': lambda: VideoPairs(clips, gaps, in_memory=True),
-        'layers': lambda: LayeredPairs(clips, gaps),
-        'rest': lambda: StillPairs(clips),
+        'layers': lambda: LayeredPairs(LabelledFrames(clips), gaps),
+        'rest': lambda: StillPairs(LabelledFrames(clips)),
         'street': lambda: RoadScenePairs([(images[0, 0], one) for one in labels[0]], gaps),
         'drives': lambda: DrivePairs(images, labels, None),
     }[kind]()

@@ -7,7 +7,7 @@ from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
 from dcfm_ros.training.pairs.clip_pairs import ClipPairDataset, FixedPairDataset, RunningSampler
 from dcfm_ros.training.pairs.gaps import AgeMatchedGaps, Gaps
-from dcfm_ros.training.pairs.pair_sources import DrivePairs, PairSource, VideoPairs
+from dcfm_ros.training.pairs.pair_sources import DrivePairs, LabelledFrames, PairSource, VideoPairs
 from dcfm_ros.training.pairs.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
 
 STILL_LIGHT = {'jitter': 0.0, 'pair_jitter': 0.0, 'noise': 0.0, 'blur': 0.0, 'occlusion': 0.0}
@@ -82,14 +82,14 @@ def test_at_the_ends_of_a_clip_the_other_side_is_taken(clip):
 
 def test_clips_without_a_label_are_refused(clip):
     bare = Clip('bare', tuple(Frame(frame.image) for frame in clip.frames), 15.0, CAMVID)
-    for source in (VideoPairs, LayeredPairs, lambda clips, _gaps: StillPairs(clips)):
+    for read in (LabelledFrames, lambda clips: VideoPairs(clips, Always(1))):
         with pytest.raises(ValueError, match='`clips` must hold at least one labelled frame'):
-            source([bare], Always(1))
+            read([bare])
 
 
-@pytest.mark.parametrize('in_memory', [False, True])
-def test_still_pairs_are_labelled_frames_twice(clip, in_memory):
-    source = StillPairs([clip], in_memory)
+@pytest.mark.parametrize('read', [LabelledFrames, lambda clips: list(LabelledFrames(clips))])
+def test_still_pairs_are_labelled_frames_twice(clip, read):
+    source = StillPairs(read([clip]))
     rng = np.random.default_rng(0)
     found = [source.pair(index, rng, gap) for index in range(3) for gap in (None, 4)]
     assert [numbers(pair) for pair in found] == [(n, n, n) for n in (0, 4, 9) for _ in range(2)]
@@ -104,7 +104,7 @@ def test_still_pairs_get_extra_objects_in_image_and_label(tmp_path):
         cv2.imwrite(str(tmp_path / f'{name}_label.png'), one)
     files = [(tmp_path / f'{n}.png', tmp_path / f'{n}_label.png') for n in ('bare', 'full')]
     clips = [Clip('', (Frame(*paths),), 15.0, CAMVID) for paths in files]
-    source = StillPairs(clips, in_memory=True, paste_share=1.0)
+    source = StillPairs(list(LabelledFrames(clips)), paste_share=1.0)
     drawn = [source.pair(0, np.random.default_rng(seed)) for seed in range(10)]
     pasted = [(labelled, found) for _, labelled, found in drawn if (found == 6).any()]
     assert 0 < len(pasted) < 10
@@ -113,17 +113,13 @@ def test_still_pairs_get_extra_objects_in_image_and_label(tmp_path):
     assert np.array_equal(with_gap[2], kept)  # validation shows what was labelled
 
 
-def test_objects_for_stills_on_disk_are_refused(clip):
-    with pytest.raises(ValueError, match='`paste_share` must be 0 for stills on disk'):
-        StillPairs([clip], paste_share=0.3)
-
-
 def test_layered_pairs_move_the_labelled_frame(tmp_path):
     image, label = street()
     cv2.imwrite(str(tmp_path / 'a.png'), image[..., ::-1])
     cv2.imwrite(str(tmp_path / 'b.png'), label)
     clip = Clip('still', (Frame(tmp_path / 'a.png', tmp_path / 'b.png'),), 15.0, CAMVID)
-    reference, labelled, read = LayeredPairs([clip], Always(3)).pair(0, np.random.default_rng(0))
+    source = LayeredPairs(LabelledFrames([clip]), Always(3))
+    reference, labelled, read = source.pair(0, np.random.default_rng(0))
     assert np.array_equal(labelled, image)
     assert np.array_equal(read, label)
     assert reference.shape == image.shape

@@ -53,11 +53,8 @@ def find_files(
 ) -> dict[str, Path]:
     """Files of a folder by name, in time order; hidden ones are passed over.
 
-    Args:
-        folder: Where to look; none are found if it does not exist.
-        problems: Gets two files of the same name.
-        ending: Of the name in front of the suffix, for example '_leftImg8bit'; cut off.
-        suffixes: Of the files to find, lower case.
+    A folder that does not exist has none; two files of the same name are a problem. `ending`, for
+    example '_leftImg8bit', is cut off the names. `suffixes` are lower case.
     """
     paths = list_files(folder, suffixes) if folder.is_dir() else []
     found: dict[str, Path] = {}
@@ -72,11 +69,7 @@ def find_files(
 def join(images: Files, labels: Files, problems: list[str], *, dense: bool) -> tuple[Frame, ...]:
     """Match images and labels by name.
 
-    Args:
-        images: In time order.
-        labels: In any order.
-        problems: Gets labels without an image, and images without a label if `dense`.
-        dense: Whether every image must have a label.
+    Labels without an image are problems, and where labels are `dense`, images without a label.
     """
     problems += [f'{path} has no image' for name, path in labels.items() if name not in images]
     if dense:
