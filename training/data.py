@@ -128,12 +128,13 @@ class PairData(LightningDataModule):
         problems: list[str] = []
         training, held = self._split(problems)
         raise_problems(problems)
-        sources = [(self._training_source(*one), one[0].share) for one in training]
+        sources = [(self._source(options, clips), options.share) for options, clips in training]
         seed = int(self.hparams['seed'])
         self._training = ClipPairDataset(sources, self._augmentation, seed, self._mixing)
         if held is not None and held[1]:
+            source = self._source(replace(held[0], balance=0.0), held[1])
             self._validation = FixedPairDataset(
-                self._source(*held), self._validation_age, self._validation_height
+                source, self._validation_age, self._validation_height
             )
         elif held is not None:
             rank_zero_warn(f'{held[0]} has no frame to validate on: no best.safetensors')
@@ -226,10 +227,7 @@ class PairData(LightningDataModule):
         return max(self._gaps.farthest(clip.rate_hz), self._validation_age)
 
     def _source(self, options: SourceOptions, clips: Sequence[Clip]) -> PairSource:
-        return load_source(options, clips, self._gaps, self.label_set, self._cache_dir)
-
-    def _training_source(self, options: SourceOptions, clips: Sequence[Clip]) -> PairSource:
-        source = self._source(options, clips)
+        source = load_source(options, clips, self._gaps, self.label_set, self._cache_dir)
         return BalancedPairs(source, options.balance) if options.balance > 0 else source
 
     def _process(self) -> tuple[int, int]:

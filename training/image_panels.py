@@ -9,7 +9,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 import numpy as np
 from numpy.typing import NDArray
 import torch
-from torch import Tensor
 
 from dcfm_ros.masks.overlay import colorize
 from dcfm_ros.training.module import SymmetricTraining
@@ -86,14 +85,10 @@ def draw_panels(module: SymmetricTraining, batch: ClipPair) -> list[Image]:
     for reference, labelled, *classes in zip(*batch, *masks, strict=True):
         colours = [colorize(mask.cpu().numpy(), palette) for mask in classes]
         height, width = colours[0].shape[:2]
-        frames = [_to_rgb(image) for image in (reference, labelled)]
+        frames = [image.permute(1, 2, 0).cpu().numpy() for image in (reference, labelled)]
         columns = [cv2.resize(frame, (width, height)) for frame in frames] + colours
         panels.append(np.concatenate(columns, axis=1))
     return panels
-
-
-def _to_rgb(image: Tensor) -> Image:
-    return image.permute(1, 2, 0).cpu().numpy()
 
 
 def _tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
