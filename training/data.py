@@ -18,14 +18,14 @@ from dcfm_ros.training.footage.frame_check import absent_classes, check_frames_o
 from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.pairs.augment import PairAugmentation, RoadSceneAugmentation
 from dcfm_ros.training.pairs.class_balance import BalancedPairs
-from dcfm_ros.training.pairs.clip_pairs import (
-    ClipPair,
-    ClipPairDataset,
+from dcfm_ros.training.pairs.gaps import AgeMatchedGaps, Gaps
+from dcfm_ros.training.pairs.pair_dataset import (
     FixedPairDataset,
+    PairDataset,
     RunningSampler,
+    TrainingPair,
     use_one_opencv_thread,
 )
-from dcfm_ros.training.pairs.gaps import AgeMatchedGaps, Gaps
 from dcfm_ros.training.pairs.pair_mixing import PairMixing
 from dcfm_ros.training.pairs.pair_sources import PairSource
 from dcfm_ros.training.pairs.source_loading import in_classes_of, load_drives, load_source
@@ -95,7 +95,7 @@ class PairData(LightningDataModule):
         self._mixing = mixing
         self._cache_dir = cache_dir
         self._check = check
-        self._training: ClipPairDataset | None = None
+        self._training: PairDataset | None = None
         self._validation: FixedPairDataset | None = None
 
     def prepare_data(self) -> None:
@@ -130,7 +130,7 @@ class PairData(LightningDataModule):
         raise_problems(problems)
         sources = [(self._source(options, clips), options.share) for options, clips in training]
         seed = int(self.hparams['seed'])
-        self._training = ClipPairDataset(sources, self._augmentation, seed, self._mixing)
+        self._training = PairDataset(sources, self._augmentation, seed, self._mixing)
         if held is not None and held[1]:
             source = self._source(replace(held[0], balance=0.0), held[1])
             self._validation = FixedPairDataset(
@@ -139,7 +139,7 @@ class PairData(LightningDataModule):
         elif held is not None:
             rank_zero_warn(f'{held[0]} has no frame to validate on: no best.safetensors')
 
-    def train_dataloader(self) -> DataLoader[ClipPair]:
+    def train_dataloader(self) -> DataLoader[TrainingPair]:
         """Augmented pairs; which ones follows from `seed` and the steps made so far."""
         assert self._training is not None
         values = self.hparams
@@ -158,7 +158,7 @@ class PairData(LightningDataModule):
             drop_last=True,
         )
 
-    def val_dataloader(self) -> DataLoader[ClipPair] | list[DataLoader[ClipPair]]:
+    def val_dataloader(self) -> DataLoader[TrainingPair] | list[DataLoader[TrainingPair]]:
         """Whole frames, each with one fixed reference; every process has its part of them."""
         if self._validation is None:
             return []

@@ -12,7 +12,7 @@ import torch
 
 from dcfm_ros.masks.overlay import colorize
 from dcfm_ros.training.module import SymmetricTraining
-from dcfm_ros.training.pairs.clip_pairs import ClipPair
+from dcfm_ros.training.pairs.pair_dataset import TrainingPair
 
 Image = NDArray[np.uint8]
 
@@ -51,7 +51,7 @@ class ImagePanels(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: object,
-        batch: ClipPair,
+        batch: TrainingPair,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -61,7 +61,7 @@ class ImagePanels(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero or not loggers or missing <= 0:
             return
         assert isinstance(pl_module, SymmetricTraining)
-        for panel in draw_panels(pl_module, ClipPair(*(part[:missing] for part in batch))):
+        for panel in draw_panels(pl_module, TrainingPair(*(part[:missing] for part in batch))):
             for logger in loggers:
                 logger.experiment.add_image(
                     f'validation/{self._shown}', panel, trainer.global_step, dataformats='HWC'
@@ -70,7 +70,7 @@ class ImagePanels(Callback):
 
 
 @torch.no_grad()
-def draw_panels(module: SymmetricTraining, batch: ClipPair) -> list[Image]:
+def draw_panels(module: SymmetricTraining, batch: TrainingPair) -> list[Image]:
     """Side by side, one image per pair of a batch.
 
     Returns:

@@ -21,7 +21,7 @@ from dcfm_ros.training.initial_weights import load_initial_weights
 from dcfm_ros.training.losses import LossOptions, SymmetricLoss, keyframe_loss, symmetric_loss
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.optimisation import Optimisation
-from dcfm_ros.training.pairs.clip_pairs import ClipPair
+from dcfm_ros.training.pairs.pair_dataset import TrainingPair
 
 
 class SymmetricTraining(LightningModule):
@@ -84,13 +84,13 @@ class SymmetricTraining(LightningModule):
         else:
             rank_zero_warn('every process uses batch statistics of its own: only CUDA shares them')
 
-    def on_train_batch_start(self, batch: ClipPair, batch_index: int) -> None:
+    def on_train_batch_start(self, batch: TrainingPair, batch_index: int) -> None:
         """Give every batch its own dropout, the same in a resumed training as without a break."""
         seed = int(os.environ.get('PL_GLOBAL_SEED', 0))
         number = (self.global_step * 1_000_003 + batch_index) * 1_009 + self.global_rank
         torch.manual_seed((seed * 1_000_000_007 + number) % 2**63)
 
-    def training_step(self, batch: ClipPair, _batch_index: int) -> Tensor:
+    def training_step(self, batch: TrainingPair, _batch_index: int) -> Tensor:
         """The loss of one batch of pairs, logged; the reference is used where a term needs it."""
         if self.loss_options.needs_reference:
             loss = self.loss(batch)
@@ -106,7 +106,7 @@ class SymmetricTraining(LightningModule):
         self.log_dict({'lr': groups[0]['lr'], 'decoder_lr': groups[-1]['lr']})
         return total
 
-    def loss(self, batch: ClipPair) -> SymmetricLoss:
+    def loss(self, batch: TrainingPair) -> SymmetricLoss:
         """The symmetric loss of one batch of pairs, with its terms."""
         reference = self.to_input(batch.reference)
         return symmetric_loss(
@@ -122,7 +122,7 @@ class SymmetricTraining(LightningModule):
         """Forget the counts of the last validation."""
         self._confusion = _new_confusion(self.net.config.num_classes)
 
-    def validation_step(self, batch: ClipPair, _batch_index: int) -> None:
+    def validation_step(self, batch: TrainingPair, _batch_index: int) -> None:
         """Count the labelled frames, once as keyframes and once as non-key frames."""
         label = batch.label.cpu().numpy()
         for role, logits in self.predict_pair(batch).items():
@@ -130,7 +130,7 @@ class SymmetricTraining(LightningModule):
             for one_prediction, one_label in zip(prediction, label, strict=True):
                 self._confusion[role].update(one_prediction, one_label)
 
-    def predict_pair(self, batch: ClipPair) -> dict[str, Tensor]:
+    def predict_pair(self, batch: TrainingPair) -> dict[str, Tensor]:
         """Logits of the labelled frames at the labels' size: as 'key' and as 'nonkey' frames."""
         net = self.net
         size = (batch.label.shape[-2], batch.label.shape[-1])

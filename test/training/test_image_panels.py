@@ -11,7 +11,7 @@ from dcfm_ros.masks.overlay import colorize
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.training.image_panels import ImagePanels, draw_panels
 from dcfm_ros.training.module import SymmetricTraining
-from dcfm_ros.training.pairs.clip_pairs import ClipPair
+from dcfm_ros.training.pairs.pair_dataset import TrainingPair
 
 HEIGHT, WIDTH = 32, 64
 PALETTE = ((250, 10, 20), (30, 240, 40), (50, 60, 230))
@@ -22,7 +22,7 @@ def pairs(count):
     torch.manual_seed(0)
     label = (torch.arange(WIDTH) // 16).to(torch.uint8).expand(HEIGHT, WIDTH) - 1
     frames = torch.randint(0, 256, (count, 2, 3, HEIGHT, WIDTH), dtype=torch.uint8)
-    return [ClipPair(*two, label.roll(i, 1)) for i, two in enumerate(frames)]
+    return [TrainingPair(*two, label.roll(i, 1)) for i, two in enumerate(frames)]
 
 
 def fit(panels, logger, folder, epochs):
@@ -111,7 +111,7 @@ def test_predictions_are_those_of_the_network(written):
 def test_shrunk_frames_are_shown_at_the_size_of_the_label(written):
     shrunk = torch.full((1, 3, HEIGHT, WIDTH), 90, dtype=torch.uint8)
     label = torch.full((1, 2 * HEIGHT, 2 * WIDTH), 2, dtype=torch.uint8)
-    [panel] = draw_panels(written[0], ClipPair(shrunk, shrunk + 1, label))
+    [panel] = draw_panels(written[0], TrainingPair(shrunk, shrunk + 1, label))
     assert panel.shape == (2 * HEIGHT, 5 * 2 * WIDTH, 3)
     for column, colour in zip(columns(panel), ((90,) * 3, (91,) * 3, PALETTE[2]), strict=False):
         assert (column == colour).all()

@@ -19,7 +19,7 @@ from dcfm_ros.training.losses import LossOptions
 from dcfm_ros.training.module import SymmetricTraining
 from dcfm_ros.training.optimisation import Optimisation, poly_with_warmup
 from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
-from dcfm_ros.training.pairs.clip_pairs import ClipPair
+from dcfm_ros.training.pairs.pair_dataset import TrainingPair
 from dcfm_ros.training.pairs.source_options import SourceOptions
 from dcfm_ros.training.train import main
 
@@ -279,7 +279,7 @@ def test_an_image_network_is_trained_on_the_labelled_frame_alone(tmp_path):
             enable_progress_bar=False,
             default_root_dir=tmp_path,
         )
-        pairs = [ClipPair(reference, labelled, label)] * 2
+        pairs = [TrainingPair(reference, labelled, label)] * 2
         trainer.fit(module, DataLoader(pairs, batch_size=None))
         weights.append(module.net.head[-1].weight.detach())
     assert torch.equal(*weights)

@@ -7,8 +7,8 @@ from dcfm_ros.training.footage.clips import Clip, Frame
 from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
 from dcfm_ros.training.pairs.class_balance import BalancedPairs
-from dcfm_ros.training.pairs.clip_pairs import ClipPairDataset
 from dcfm_ros.training.pairs.gaps import NeighbourGaps
+from dcfm_ros.training.pairs.pair_dataset import PairDataset
 from dcfm_ros.training.pairs.pair_sources import DrivePairs, LabelledFrames, PairSource, VideoPairs
 from dcfm_ros.training.pairs.paper_augment import (
     CamVidAugmentation,
@@ -183,7 +183,7 @@ def test_every_source_tells_the_labels_of_its_pairs(clips, kind):
 def test_balanced_pairs_follow_from_seed_and_index():
     source = BalancedPairs(Labels(with_spots((RARE, 60)), with_spots((OTHER, 60))), 0.5)
     first, same = (
-        ClipPairDataset([(source, 1)], RoadSceneAugmentation((64, 64)), 5) for _ in range(2)
+        PairDataset([(source, 1)], RoadSceneAugmentation((64, 64)), 5) for _ in range(2)
     )
     for index in range(5):
         pairs = zip(first[index], same[index], strict=True)

@@ -4,7 +4,7 @@ import pytest
 
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
-from dcfm_ros.training.pairs.clip_pairs import ClipPairDataset
+from dcfm_ros.training.pairs.pair_dataset import PairDataset
 from dcfm_ros.training.pairs.pair_mixing import PairMixing
 from dcfm_ros.training.pairs.pair_sources import PairSource
 
@@ -45,7 +45,7 @@ class Grey(PairSource):
 def grey_pairs(mixing, seed=0):
     options = {'jitter': 0, 'pair_jitter': 0, 'noise': 0, 'blur': 0, 'occlusion': 0}
     augmentation = RoadSceneAugmentation((32, 32), (1, 1), 0, 0, **options)
-    return ClipPairDataset([(Grey(), 1)], augmentation, seed, mixing)
+    return PairDataset([(Grey(), 1)], augmentation, seed, mixing)
 
 
 @pytest.mark.parametrize('kind', ['classmix', 'cutmix'])

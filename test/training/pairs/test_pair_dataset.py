@@ -5,8 +5,8 @@ import pytest
 from dcfm_ros.training.footage.clips import Clip, Frame
 from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.pairs.augment import RoadSceneAugmentation
-from dcfm_ros.training.pairs.clip_pairs import ClipPairDataset, FixedPairDataset, RunningSampler
 from dcfm_ros.training.pairs.gaps import AgeMatchedGaps, Gaps
+from dcfm_ros.training.pairs.pair_dataset import FixedPairDataset, PairDataset, RunningSampler
 from dcfm_ros.training.pairs.pair_sources import DrivePairs, LabelledFrames, PairSource, VideoPairs
 from dcfm_ros.training.pairs.still_pairs import LayeredPairs, RoadScenePairs, StillPairs
 
@@ -145,7 +145,7 @@ def test_street_pairs_get_extra_objects_in_image_and_label():
 def test_pairs_follow_from_seed_and_index():
     source = RoadScenePairs([street()] * 3, AgeMatchedGaps((4,)), paste_share=1.0)
     augmentation = RoadSceneAugmentation(crop=(64, 64))
-    pairs = [ClipPairDataset([(source, 1)], augmentation, seed) for seed in (5, 5, 6)]
+    pairs = [PairDataset([(source, 1)], augmentation, seed) for seed in (5, 5, 6)]
     first, same, other = (dataset[7] for dataset in pairs)
     assert all((a == b).all() for a, b in zip(first, same, strict=True))
     assert not all((a == b).all() for a, b in zip(first, other, strict=True))
@@ -192,7 +192,7 @@ def test_sources_are_mixed_by_share():
 
     options = {'crop': (32, 32), 'scale': (1, 1), 'rotation_deg': 0, 'stretch': 0}
     augmentation = RoadSceneAugmentation(**options, **STILL_LIGHT)
-    dataset = ClipPairDataset([(Constant(10), 3), (Constant(200), 1)], augmentation)
+    dataset = PairDataset([(Constant(10), 3), (Constant(200), 1)], augmentation)
     bright = sum(int(dataset[i].labelled.max()) > 100 for i in range(200))
     assert 30 < bright < 70
 

@@ -23,7 +23,7 @@ from dcfm_ros.training.pairs.pair_sources import Pair, PairSource
 Image = NDArray[np.uint8]
 
 
-class ClipPair(NamedTuple):
+class TrainingPair(NamedTuple):
     """One sample, or a batch of them with B in front."""
 
     reference: Tensor
@@ -34,7 +34,7 @@ class ClipPair(NamedTuple):
     """uint8 class ids of the labelled frame, (h, w); 255 = ignore."""
 
 
-class ClipPairDataset(Dataset[ClipPair]):
+class PairDataset(Dataset[TrainingPair]):
     """Augmented pairs of all sources, mixed."""
 
     def __init__(
@@ -64,7 +64,7 @@ class ClipPairDataset(Dataset[ClipPair]):
         self._seed = seed
         self._mixing = mixing
 
-    def __getitem__(self, index: int) -> ClipPair:
+    def __getitem__(self, index: int) -> TrainingPair:
         """The pair number `index`; the numbers never end."""
         rng = np.random.default_rng((self._seed, index))
         pair = self._augmented(rng)
@@ -127,7 +127,7 @@ class RunningSampler(Sampler[int]):
         return self._batches * self._part
 
 
-class FixedPairDataset(Dataset[ClipPair]):
+class FixedPairDataset(Dataset[TrainingPair]):
     """Every labelled frame once, whole, with a reference `age` frames earlier: always the same."""
 
     def __init__(self, source: PairSource, age: int, height: int | None = None) -> None:
@@ -136,7 +136,7 @@ class FixedPairDataset(Dataset[ClipPair]):
         self._age = age
         self._height = height
 
-    def __getitem__(self, index: int) -> ClipPair:
+    def __getitem__(self, index: int) -> TrainingPair:
         rng = np.random.default_rng((1, index))
         reference, image, label = self._source.pair(index, rng, self._age)
         height = self._height or 0
@@ -146,13 +146,13 @@ class FixedPairDataset(Dataset[ClipPair]):
         return len(self._source)
 
 
-def to_tensors(reference: Image, labelled: Image, label: Image) -> ClipPair:
+def to_tensors(reference: Image, labelled: Image, label: Image) -> TrainingPair:
     """Images to channels first; nothing is converted to float yet."""
     first, second = (
         torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         for image in (reference, labelled)
     )
-    return ClipPair(first, second, torch.from_numpy(np.ascontiguousarray(label)))
+    return TrainingPair(first, second, torch.from_numpy(np.ascontiguousarray(label)))
 
 
 def use_one_opencv_thread(_worker: int = 0) -> None:
