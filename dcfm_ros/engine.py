@@ -17,8 +17,8 @@ from dcfm_ros.keyframes.execution import DeepExecution
 from dcfm_ros.keyframes.frame_result import FrameResult as FrameResult
 from dcfm_ros.keyframes.motion import OpticalFlow
 from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.keyframes.selector import KeyframeSelector
 from dcfm_ros.keyframes.stage_timer import StageTimer
-from dcfm_ros.keyframes.stream import KeyframeStream
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.dcfm import DCFM
 
@@ -27,7 +27,7 @@ class SegmentationEngine:
     """Segments a stream of images with the deep encoder on keyframes only.
 
     One engine serves one camera (see `for_another_camera`); it is not thread-safe. Its state is
-    in two places: `KeyframeStream`, with the feature cache, and `DeepExecution`, with the
+    in two places: `KeyframeSelector`, with the feature cache, and `DeepExecution`, with the
     unfinished deep encoder of a keyframe.
     """
 
@@ -66,7 +66,7 @@ class SegmentationEngine:
         motion = net.config.motion if how.motion == 'auto' else how.motion
         self._motion = OpticalFlow() if motion == 'flow' else None
         self._deep = DeepExecution(num_slices)
-        self._stream = KeyframeStream(schedule, phase)
+        self._selector = KeyframeSelector(schedule, phase)
 
     @property
     def motion(self) -> str:
@@ -76,16 +76,16 @@ class SegmentationEngine:
     @property
     def schedule(self) -> ScheduleOptions:
         """When keyframes are due; a new value applies from the next frame on."""
-        return self._stream.options
+        return self._selector.options
 
     @schedule.setter
     def schedule(self, options: ScheduleOptions) -> None:
-        self._stream.options = options
+        self._selector.options = options
 
     def reset(self) -> None:
         """Forget the cached feature: the next frame becomes a keyframe."""
         self._deep.cancel()
-        self._stream.cache.clear('reset')
+        self._selector.cache.clear('reset')
 
     def for_another_camera(self, phase: float = 0.0) -> SegmentationEngine:
         """An engine for another camera: same network and graphs, its own state.
@@ -107,7 +107,7 @@ class SegmentationEngine:
         return SegmentationEngine(self.net, options, self.schedule, backend=backend, phase=phase)
 
     def step(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
-        """Segment the next frame of the stream.
+        """Segment the next frame of the selector.
 
         A keyframe runs both encoders and refills the cache; a non-key frame runs only the shallow
         encoder and reuses the cached common feature. With execution 'amortised' a keyframe and
@@ -122,8 +122,8 @@ class SegmentationEngine:
             ValueError: If the image is not uint8 RGB with at least one pixel.
         """
         check_image(image)
-        stream, cache, backend = self._stream, self._stream.cache, self.backend
-        frame = stream.new_frame((image.shape[0], image.shape[1]), stamp_ns)
+        selector, cache, backend = self._selector, self._selector.cache, self.backend
+        frame = selector.new_frame((image.shape[0], image.shape[1]), stamp_ns)
         timer = StageTimer(backend.wait)
         with timer.stage('preprocess'):
             small = shrink(image, self.options.inference_height)
@@ -132,26 +132,26 @@ class SegmentationEngine:
         with timer.stage('independent'):
             independent = backend.encode_independent(tensor)
         with timer.stage('preprocess'):
-            seen = stream.observe(frame, small, independent.feature)
-            decision = stream.decide(frame, seen, is_encoding=self._deep.is_busy)
+            seen = selector.observe(frame, small, independent.feature)
+            decision = selector.decide(frame, seen, is_encoding=self._deep.is_busy)
 
         if decision.is_keyframe:
             self._deep.begin(backend.deep_task(independent))
         if self._deep.is_busy:
-            begun = frame if decision.is_keyframe else stream.begun
+            begun = frame if decision.is_keyframe else selector.begun
             try:
                 with timer.stage('common'):
-                    must_finish = stream.cannot_wait(frame, decision)
+                    must_finish = selector.cannot_wait(frame, decision)
                     common = self._deep.finish() if must_finish else self._deep.advance()
             except Exception:
                 if begun is not frame:  # its keyframe is lost: the next frame must be one
                     cache.clear('retry')
                 raise
             if decision.is_keyframe:
-                stream.set_keyframe(frame, seen, decision)
+                selector.set_keyframe(frame, seen, decision)
             if common is not None:
                 cache.store(common, begun)
-        stream.accept(frame)
+        selector.accept(frame)
 
         used, common = cache.keyframe, cache.common
         assert common is not None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class StreamFrame:
+class FrameInfo:
     """A frame of the stream, which may become a keyframe."""
 
     number: int
@@ -34,12 +34,12 @@ class FeatureCache:
     def __init__(self) -> None:
         self.common: Tensor | None = None
         """Projected common feature of the backend; None at first and after `clear`."""
-        self.keyframe = StreamFrame(0, (0, 0), 0)
+        self.keyframe = FrameInfo(0, (0, 0), 0)
         """The frame that it belongs to."""
         self.reason_cleared = 'first'
         """While there is no feature: why the next frame must be a keyframe."""
 
-    def store(self, common: Tensor, keyframe: StreamFrame) -> None:
+    def store(self, common: Tensor, keyframe: FrameInfo) -> None:
         """Take the feature of a keyframe."""
         self.common, self.keyframe = common, keyframe
 

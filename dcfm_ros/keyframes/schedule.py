@@ -48,7 +48,7 @@ class Schedule(Protocol):
     """Decides which frames are keyframes and keeps what it needs from the last one.
 
     First frame, size change, time jump, time gap, feature age and reset make a keyframe under
-    every schedule: those rules are in `KeyframeStream`.
+    every schedule: those rules are in `KeyframeSelector`.
     """
 
     @property

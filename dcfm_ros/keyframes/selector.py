@@ -1,4 +1,4 @@
-"""`KeyframeStream`: the frames of one camera, and which of them become keyframes."""
+"""`KeyframeSelector`: the frames of one camera, and which of them become keyframes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.keyframes.adaptive_schedule import make_schedule
-from dcfm_ros.keyframes.feature_cache import FeatureCache, StreamFrame
+from dcfm_ros.keyframes.feature_cache import FeatureCache, FrameInfo
 from dcfm_ros.keyframes.options import ScheduleOptions
 from dcfm_ros.keyframes.schedule import Decision, Observation
 
@@ -18,7 +18,7 @@ _CANNOT_WAIT = (*_RESTARTS, 'retry', 'max_age')
 """Reasons that need the keyframe's own feature on that very frame."""
 
 
-class KeyframeStream:
+class KeyframeSelector:
     """Counts the frames of one camera and decides which become keyframes.
 
     Its state: what the schedule keeps of the last keyframe, and the feature cache.
@@ -47,18 +47,18 @@ class KeyframeStream:
             self._options = options
             self._schedule = make_schedule(options, self._schedule)
 
-    def new_frame(self, size: tuple[int, int], stamp_ns: int) -> StreamFrame:
+    def new_frame(self, size: tuple[int, int], stamp_ns: int) -> FrameInfo:
         """Count a frame, before anything can fail: a failed frame ages the feature, too."""
-        frame = StreamFrame(self._num_frames, size, stamp_ns)
+        frame = FrameInfo(self._num_frames, size, stamp_ns)
         self._num_frames += 1
         return frame
 
-    def observe(self, frame: StreamFrame, image: NDArray[np.uint8], feature: Any) -> Observation:
+    def observe(self, frame: FrameInfo, image: NDArray[np.uint8], feature: Any) -> Observation:
         """What the schedule is shown of a frame."""
         age = frame.number - self.begun.number
         return Observation(image=image, feature=feature, age=age, phase=self._next_phase)
 
-    def decide(self, frame: StreamFrame, seen: Observation, *, is_encoding: bool) -> Decision:
+    def decide(self, frame: FrameInfo, seen: Observation, *, is_encoding: bool) -> Decision:
         """Whether a frame becomes a keyframe, that is, begins its deep encoder.
 
         A frame that cannot use the cache always does. Otherwise the schedule decides, except
@@ -73,21 +73,21 @@ class KeyframeStream:
             return decision._replace(reason='max_age')
         return decision
 
-    def cannot_wait(self, frame: StreamFrame, decision: Decision) -> bool:
+    def cannot_wait(self, frame: FrameInfo, decision: Decision) -> bool:
         """Whether a frame needs the feature being computed at once, not slice by slice."""
         return decision.reason in _CANNOT_WAIT or self._is_too_old(frame)
 
-    def set_keyframe(self, frame: StreamFrame, seen: Observation, decision: Decision) -> None:
+    def set_keyframe(self, frame: FrameInfo, seen: Observation, decision: Decision) -> None:
         """Record a keyframe whose deep encoder has begun."""
         self._schedule.set_keyframe(seen)
         self.begun = frame
         self._next_phase = self._phase if decision.reason in _RESTARTS else 0.0
 
-    def accept(self, frame: StreamFrame) -> None:
+    def accept(self, frame: FrameInfo) -> None:
         """Record that a frame has a feature to use; the next stamp is compared with its own."""
         self._newest_ns = frame.stamp_ns
 
-    def _restart_reason(self, frame: StreamFrame) -> str:
+    def _restart_reason(self, frame: FrameInfo) -> str:
         cache = self.cache
         if cache.common is None:
             return cache.reason_cleared
@@ -98,6 +98,6 @@ class KeyframeStream:
             return 'time_jump'
         return 'time_gap' if 0 < self._options.max_time_gap_s < gap_s else ''
 
-    def _is_too_old(self, frame: StreamFrame) -> bool:
+    def _is_too_old(self, frame: FrameInfo) -> bool:
         age_s = (frame.stamp_ns - self.cache.keyframe.stamp_ns) / 1e9
         return 0 < self._options.max_feature_age_s < age_s
