@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from dcfm_ros.backends.choice import make_backend
 from dcfm_ros.backends.interface import Backend
+from dcfm_ros.engine_options import EngineOptions as EngineOptions
 from dcfm_ros.images.preprocess import check_image, shrink
 from dcfm_ros.keyframes.adaptive_schedule import make_schedule
 from dcfm_ros.keyframes.clip import segment_clip
 from dcfm_ros.keyframes.execution import DeepExecution
 from dcfm_ros.keyframes.frame_result import FrameResult as FrameResult
 from dcfm_ros.keyframes.motion import OpticalFlow
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions as ScheduleOptions
 from dcfm_ros.keyframes.selector import KeyframeSelector
 from dcfm_ros.keyframes.stage_timer import StageTimer
 from dcfm_ros.masks.class_mask import class_mask

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 

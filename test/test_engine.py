@@ -17,7 +17,8 @@ import torch
 
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 BACKBONES = [
     ('mit_b0', {'head': 'linear'}),

@@ -14,7 +14,8 @@ import typer
 
 from dcfm_ros.cli import main as cli
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
 DEFAULTS = {f.name: f.default for table in (ScheduleOptions, EngineOptions) for f in fields(table)}

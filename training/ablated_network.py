@@ -22,7 +22,8 @@ from dcfm_ros.backends.deep_task import DeepTask
 from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.checkpoint import CheckpointMetadata, load_checkpoint, read_metadata
 from dcfm_ros.models.config import DCFMConfig

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.training.ablated_network import load_network, make_engine, read_network_metadata
 from dcfm_ros.training.evaluation.averaged_views import MultiScaleEngine
 

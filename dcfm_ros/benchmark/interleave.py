@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import torch
 
 from dcfm_ros.benchmark.inputs import Progress, silent
-from dcfm_ros.keyframes.options import EXECUTIONS
+from dcfm_ros.engine_options import EXECUTIONS
 from dcfm_ros.percentiles import spread
 from dcfm_ros.recordings.sources import SourceFrame
 

@@ -17,7 +17,8 @@ import torch
 
 from dcfm_ros.benchmark.inputs import load_model, read_frames
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 _SAMPLES = 10
 _DRIVE_FRAMES = 24

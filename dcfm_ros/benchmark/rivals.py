@@ -12,7 +12,8 @@ from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Answer, Rival
 from dcfm_ros.benchmark.plain_order import PlainOrder
 from dcfm_ros.engine import FrameResult, SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceFrame
 

@@ -14,7 +14,7 @@ from dcfm_ros.benchmark.interleave import Record, measure
 from dcfm_ros.benchmark.memory import engine_memory
 from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
 from dcfm_ros.benchmark.rivals import engine_rivals, plain_rivals
-from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.machine import machine
 
 _WARM_UP = 6

@@ -20,7 +20,7 @@ from dcfm_ros.cli.options import (
     takes_options,
     with_progress,
 )
-from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.engine_options import EngineOptions
 
 if TYPE_CHECKING:
     from rich.status import Status

@@ -22,7 +22,8 @@ from dcfm_ros.cli.options import (
     takes_options,
 )
 from dcfm_ros.cli.tables import DataOptions, StreamOptions, WorkerOptions, names_of
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 TABLE = (
     'checkpoint', 'schedule', 'execution', 'slices', 'interval', 'threshold', 'mode', 'miou',

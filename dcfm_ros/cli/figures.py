@@ -18,7 +18,7 @@ from dcfm_ros.cli.options import (
     takes_options,
 )
 from dcfm_ros.cli.tables import DataOptions, ExcerptOptions, names_of
-from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.engine_options import EngineOptions
 
 
 @takes_options('device', 'dataset', 'split', 'classes', *names_of(ExcerptOptions))

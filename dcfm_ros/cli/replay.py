@@ -24,7 +24,8 @@ from dcfm_ros.cli.options import (
     with_progress,
 )
 from dcfm_ros.cli.tables import WorkerOptions
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.replay.online.options import OnlineOptions
 from dcfm_ros.replay.options import RecordingOptions
 

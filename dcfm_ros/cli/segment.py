@@ -16,7 +16,8 @@ from dcfm_ros.cli.options import (
     takes_options,
     with_progress,
 )
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.replay.options import RecordingOptions
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dcfm_ros.cli.options import OptionalText, takes_options, with_progress
-from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.replay.options import RecordingOptions
 
 

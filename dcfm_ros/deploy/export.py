@@ -21,8 +21,9 @@ from dcfm_ros.backends.openvino_backend import import_openvino
 from dcfm_ros.backends.stages import frame_stage
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.files import write_json
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.models.dcfm import DCFM

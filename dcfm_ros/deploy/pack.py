@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models.checkpoint import (
     CheckpointError,
     load_checkpoint,

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 
 from dcfm_ros.backends.digest import digest, feature_change
-from dcfm_ros.keyframes.options import ScheduleOptions
 from dcfm_ros.keyframes.schedule import (
     Decision,
     FixedScheduler,
@@ -21,6 +20,7 @@ from dcfm_ros.keyframes.schedule import (
     Schedule,
     check_start,
 )
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 # The standard deviations that the network divides RGB in [0, 1] by.
 _STD = np.array([0.229, 0.224, 0.225])

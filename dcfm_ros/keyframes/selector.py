@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from dcfm_ros.keyframes.adaptive_schedule import make_schedule
 from dcfm_ros.keyframes.feature_cache import FeatureCache, FrameInfo
-from dcfm_ros.keyframes.options import ScheduleOptions
 from dcfm_ros.keyframes.schedule import Decision, Observation
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 _RESTARTS = ('first', 'size_change', 'time_jump', 'time_gap', 'reset')
 """Reasons that void everything before the keyframe."""

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.png import mask_to_png
 from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
 from dcfm_ros.recordings.frame import SourceFrame

@@ -20,7 +20,8 @@ from dcfm_ros.benchmark.interleave import Answer, Rival, measure
 from dcfm_ros.benchmark.rivals import engine_rivals, plain_rivals
 from dcfm_ros.benchmark.run import BenchOptions, without_failures
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, folder_frames
 from dcfm_ros.synthetic.drive import DriveConfig, write_drive
 

@@ -13,7 +13,8 @@ from dcfm_ros.benchmark.memory import growth
 from dcfm_ros.benchmark.ratios import BARS, bar_of, ratios_between, ratios_within
 from dcfm_ros.benchmark.sections import Section, cell, to_markdown
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM, normalise
 from dcfm_ros.training.studies.published import published

@@ -10,7 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from dcfm_ros.cli.options import takes_options
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.replay.online.options import OnlineOptions
 
 

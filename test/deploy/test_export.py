@@ -17,7 +17,8 @@ import torch
 
 from dcfm_ros.deploy import export
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive

@@ -20,7 +20,7 @@ PACKAGES = {
 }
 RULE = """
 cli > replay benchmark deploy > training > play cloud node > ros > engine
-    > recordings > synthetic > keyframes > backends > masks > images > models
+    > engine_options > recordings > synthetic > keyframes > backends > masks > images > models
     > option_spec files machine percentiles
 """
 """A room may use the rooms below it; not one beside or above it."""

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.option_spec import allowed_values, specs_of
 
 TABLES = [EngineOptions, ScheduleOptions]

@@ -13,7 +13,7 @@ import torch
 
 from dcfm_ros.backends.digest import digest, feature_change
 from dcfm_ros.keyframes.adaptive_schedule import change_score
-from dcfm_ros.keyframes.options import ScheduleOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 SECOND = 10**9
 RARE = {'keyframe_interval': 1000, 'max_time_gap_s': 0}

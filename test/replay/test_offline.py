@@ -10,7 +10,8 @@ from small_net import make_net
 from small_recording import STEP_NS, TORCH, make_frames, make_options, replay
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.recordings.frame import SourceError
 from dcfm_ros.replay.offline import replay_offline

@@ -5,7 +5,7 @@ from small_net import make_net
 from small_recording import SIZE, TORCH, make_frames, open_bag, replayed
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import ScheduleOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.replay.quality import RunQuality
 from dcfm_ros.replay.statistics import stamp_statistics
 from dcfm_ros.replay.streaming import score_streaming

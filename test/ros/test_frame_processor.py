@@ -14,7 +14,7 @@ from peer import Peer, running_peer
 import torch
 
 from dcfm_ros.engine import FrameResult
-from dcfm_ros.keyframes.options import ScheduleOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.ros.camera_topics import OUTPUTS
 from dcfm_ros.ros.frame_processor import FrameProcessor
 from dcfm_ros.ros.frame_slot import Frame

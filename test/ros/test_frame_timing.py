@@ -6,7 +6,7 @@ import pytest
 from small_net import make_images, make_net
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.ros.frame_timing import ENGINE_STAGES, FrameTiming
 
 TIMING = FrameTiming(

@@ -208,7 +208,7 @@ class Bench:
         from small_net import make_net
 
         from dcfm_ros.engine import SegmentationEngine
-        from dcfm_ros.keyframes.options import EngineOptions
+        from dcfm_ros.engine_options import EngineOptions
         from dcfm_ros.ros.camera_info_relay import CameraInfoRelay
         from dcfm_ros.ros.camera_topics import OUTPUTS
         from dcfm_ros.ros.frame_processor import FrameProcessor

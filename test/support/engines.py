@@ -13,7 +13,8 @@ from dcfm_ros.backends.graph_backend import GraphBackend, time_steps_on_cpu
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 FRAME_NS = 33_000_000
 CPU = torch.device('cpu')

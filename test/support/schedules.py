@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dcfm_ros.keyframes.adaptive_schedule import make_schedule
-from dcfm_ros.keyframes.options import ScheduleOptions
 from dcfm_ros.keyframes.schedule import Observation
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 
 def fixed(interval):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.evaluation.setting import Setting
 

@@ -8,7 +8,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from small_net import make_images
 
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.recordings.frame import SourceFrame
 from dcfm_ros.replay.frames import ReplayedFrame
 from dcfm_ros.replay.offline import OfflineOptions, replay_offline

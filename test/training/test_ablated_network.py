@@ -9,7 +9,7 @@ from settings import schedule
 from small_net import make_images
 import torch
 
-from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM

@@ -8,7 +8,7 @@ import pytest
 from settings import setting
 import torch
 
-from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.models.checkpoint import read_metadata, save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM

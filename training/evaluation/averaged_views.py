@@ -18,7 +18,7 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from dcfm_ros.engine import FrameResult, SegmentationEngine
-from dcfm_ros.keyframes.options import ScheduleOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
 
 Image = NDArray[np.uint8]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablated_network import make_engine
 from dcfm_ros.training.evaluation.averaged_views import Engine, FlippedEngine, MultiScaleEngine

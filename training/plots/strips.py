@@ -14,7 +14,8 @@ from matplotlib.patches import Patch
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.overlay import colorize
 from dcfm_ros.models.checkpoint import find_checkpoint
 from dcfm_ros.models.labels import UNLABELLED

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dcfm_ros.keyframes.options import ScheduleOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.evaluation.setting import Setting
 from dcfm_ros.training.footage.label_sets import LabelSet

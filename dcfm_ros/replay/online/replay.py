@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models.checkpoint import read_metadata
 from dcfm_ros.option_spec import types_of
 from dcfm_ros.play.fastdds import (

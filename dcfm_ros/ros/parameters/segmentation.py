@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.option_spec import option
 from dcfm_ros.ros.parameters.spec import LIVE, START
 

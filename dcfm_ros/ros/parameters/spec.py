@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dcfm_ros.keyframes.options import ScheduleOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.option_spec import specs_of
 
 LIVE = 'any time'

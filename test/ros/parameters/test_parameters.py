@@ -7,7 +7,8 @@ import pytest
 from repository import ROOT
 import yaml
 
-from dcfm_ros.keyframes.options import EngineOptions, ScheduleOptions
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.option_spec import specs_of, types_of
 from dcfm_ros.ros.parameters import documents
 from dcfm_ros.ros.parameters.cloud import CloudParameters

@@ -15,7 +15,7 @@ from settings import cpu_engine, schedule, setting
 from small_net import make_net
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.keyframes.options import EngineOptions
+from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.training.evaluation.clip_passes import needed_spans
 from dcfm_ros.training.evaluation.evaluate import evaluate_clips

@@ -1,21 +1,17 @@
-"""`ScheduleOptions` and `EngineOptions`: every option of the engine, with its one default.
+"""`ScheduleOptions`: when a frame becomes a keyframe, with the one default of every option.
 
 Library, node parameters, command line, evaluation, replay and benchmark fill these and have no
-defaults of their own.
+defaults of their own; so it is with `EngineOptions`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dcfm_ros.models.config import MOTIONS
 from dcfm_ros.option_spec import check_options, option
 
 SCHEDULES = ('fixed', 'adaptive')
 SCORES = ('image', 'feature')
-EXECUTIONS = ('sync', 'amortised')
-BACKENDS = ('auto', 'torch', 'openvino')
-PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,66 +81,3 @@ class ScheduleOptions:
                 f'`max_keyframe_interval` must be 0 or at least `min_keyframe_interval` ({low}), '
                 f'got {high}'
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineOptions:
-    """How the network is run; fixed when the engine is made.
-
-    Raises:
-        ValueError: If a value is not allowed.
-    """
-
-    device: str = option(
-        'auto',
-        'Where the network runs; auto: CUDA if there is a GPU, else the CPU.',
-        choices=('auto', 'cpu', 'cuda'),
-        pattern=r'cuda:\d{1,3}',
-        pattern_text='cuda:N',
-    )
-    backend: str = option(
-        'auto',
-        'What runs the network; auto: OpenVINO on a CPU if it is installed, else PyTorch (torch).',
-        choices=BACKENDS,
-    )
-    precision: str = option(
-        'auto',
-        'Number format of the network; bf16 and fp16 need torch. auto: that of the checkpoint, '
-        'or bf16 in OpenVINO on a CPU with hardware for it.',
-        choices=PRECISIONS,
-    )
-    execution: str = option(
-        'sync',
-        'When the deep encoder of a keyframe runs: on the keyframe (sync), or in slices, one per '
-        'frame (amortised).',
-        choices=EXECUTIONS,
-    )
-    execution_slices: int = option(
-        0,
-        'Slices of an amortised keyframe; 0: keyframe_interval, or 4 if adaptive.',
-        maximum=1000,
-        unit='frames',
-    )
-    motion: str = option(
-        'auto',
-        'How the common feature follows the scene after its keyframe: it stays in place (none, as '
-        'in the paper) or moves along the optical flow (flow); auto: as the checkpoint says.',
-        choices=('auto', *MOTIONS),
-    )
-    inference_height: int = option(
-        0,
-        "Image rows that the network works at, at most the camera's; 0: what the weights were "
-        "trained for, or the camera's if that is unknown.",
-        maximum=4320,
-        unit='px',
-    )
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-    def num_slices(self, schedule: ScheduleOptions) -> int:
-        """Frames that share the deep encoder of one keyframe under a schedule."""
-        if self.execution == 'sync':
-            return 1
-        default = schedule.keyframe_interval if schedule.schedule == 'fixed' else 4
-        return self.execution_slices or default
