@@ -38,7 +38,7 @@ def console_scripts() -> list[str]:
         'run_length_node = dcfm_ros.ros.run_length_node:main',
     ]
     if {'install', 'develop'} & set(sys.argv):
-        scripts += [f'{verb} = dcfm_ros.cli.verb:main' for verb in VERBS]
+        scripts += [f'{verb} = dcfm_ros.cli.ros2_run:main' for verb in VERBS]
     return scripts
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dcfm_ros.backends.digest import digest, feature_change
+from dcfm_ros.backends.feature_change import digest, feature_change
 from dcfm_ros.keyframes.schedule import (
     Decision,
     FixedScheduler,

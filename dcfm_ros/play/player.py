@@ -14,7 +14,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from dcfm_ros.play.peer import OnMask, PlayerNode
+from dcfm_ros.play.player_node import OnMask, PlayerNode
 from dcfm_ros.play.report import PlayReport
 
 

@@ -8,7 +8,7 @@ from schedules import adaptive, fixed, grey, seen, stream_keyframes
 from small_net import make_images, make_net
 import torch
 
-from dcfm_ros.backends.digest import digest, feature_change
+from dcfm_ros.backends.feature_change import digest, feature_change
 from dcfm_ros.keyframes.adaptive_schedule import change_score
 
 

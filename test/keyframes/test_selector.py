@@ -11,7 +11,7 @@ import pytest
 from small_net import make_images, make_net, to_tensor
 import torch
 
-from dcfm_ros.backends.digest import digest, feature_change
+from dcfm_ros.backends.feature_change import digest, feature_change
 from dcfm_ros.keyframes.adaptive_schedule import change_score
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 

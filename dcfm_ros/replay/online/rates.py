@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dcfm_ros.play.peer import PlayerNode
 from dcfm_ros.play.player import PlayedFrame, play
+from dcfm_ros.play.player_node import PlayerNode
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
 from dcfm_ros.replay.online.options import OnlineOptions

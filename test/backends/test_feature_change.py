@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dcfm_ros.backends.digest import digest, feature_change
+from dcfm_ros.backends.feature_change import digest, feature_change
 
 
 def make_feature(seed=0, size=(10, 13)):
