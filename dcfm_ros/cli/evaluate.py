@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dcfm_ros.cli.data_options import DataOptions, StreamOptions, WorkerOptions, names_of
 from dcfm_ros.cli.options import (
     FLAGS,
     Checkpoint,
@@ -21,7 +22,6 @@ from dcfm_ros.cli.options import (
     save_json,
     takes_options,
 )
-from dcfm_ros.cli.tables import DataOptions, StreamOptions, WorkerOptions, names_of
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 

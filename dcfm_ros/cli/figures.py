@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dcfm_ros.cli.data_options import DataOptions, ExcerptOptions, names_of
 from dcfm_ros.cli.options import (
     Checkpoint,
     Json,
@@ -17,7 +18,6 @@ from dcfm_ros.cli.options import (
     save_json,
     takes_options,
 )
-from dcfm_ros.cli.tables import DataOptions, ExcerptOptions, names_of
 from dcfm_ros.engine_options import EngineOptions
 
 

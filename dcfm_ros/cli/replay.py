@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from dcfm_ros.cli.data_options import WorkerOptions
 from dcfm_ros.cli.options import (
     Checkpoint,
     Json,
@@ -23,7 +24,6 @@ from dcfm_ros.cli.options import (
     takes_options,
     with_progress,
 )
-from dcfm_ros.cli.tables import WorkerOptions
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.replay.online.options import OnlineOptions
