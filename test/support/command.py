@@ -35,6 +35,8 @@ def dcfm(*arguments: object) -> Outcome:
             main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            if isinstance(end.code, str):  # as Python itself does at the end of a process
+                errors.write(f'{end.code}\n')
         else:
             code = 0
     return Outcome(code, output.getvalue(), errors.getvalue())
