@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +128,7 @@ def evaluate_clips(
     plans = [Plan(main, setting) for setting in settings]
     plans = list(dict.fromkeys([*plans, *(Plan(name, PER_FRAME) for name in baselines)]))
     _check(nets, clips, plans, options)
-    can_stream = options.streaming and any(plan.setting.mode == 'past' for plan in plans)
-    if options.frame_times and not can_stream:
-        raise ValueError('`key_ms` and `nonkey_ms` must not be given where nothing is streamed')
+    can_stream = _can_stream(plans, options)
     is_alone = jobs == 1 and ray_address is None
     is_streaming = can_stream and (is_alone or options.frame_times is not None)
     given, trained = options.engine.inference_height, trained_heights or {}
@@ -140,20 +140,10 @@ def evaluate_clips(
         work, todo, jobs, ray_address, 'evaluating', threads=threads, uses_gpu=uses_gpu
     )
     labels = clips[0].labels
-    passes = {plan: PassScores(labels.num_classes) for plan in plans}
-    streams = {plan: StreamScores(labels.num_classes) for plan in plans}
-    label_hold = LabelHold(labels.num_classes)
-    for job, result in zip(todo, results, strict=True):
-        if job.plan is None:
-            label_hold.merge(result)
-        else:
-            (streams if job.start is None else passes)[job.plan].merge(result)
+    passes, streams, label_hold = _collect(todo, results, labels.num_classes)
     rows = [
-        {
-            'checkpoint': plan.network,
-            'height': heights[plan.network] or None,
-            **row_of(passes[plan], streams[plan], labels.class_names, setting, schedule),
-        }
+        {'checkpoint': plan.network, 'height': heights[plan.network] or None}
+        | row_of(passes[plan], streams[plan], labels.class_names, setting, schedule)
         for plan, setting, schedule in _rows(main, baselines, settings, floors=floors)
     ]
     return {
@@ -169,6 +159,13 @@ def evaluate_clips(
     }
 
 
+def _can_stream(plans: Iterable[Plan], options: Options) -> bool:
+    can_stream = options.streaming and any(plan.setting.mode == 'past' for plan in plans)
+    if options.frame_times and not can_stream:
+        raise ValueError('`key_ms` and `nonkey_ms` must not be given where nothing is streamed')
+    return can_stream
+
+
 def _how(options: Options, *, is_streaming: bool) -> dict[str, object]:
     """How networks were run, for the JSON."""
     times = asdict(options.frame_times) if options.frame_times else 'measured'
@@ -180,6 +177,21 @@ def _how(options: Options, *, is_streaming: bool) -> dict[str, object]:
         'streaming_times': times if is_streaming else None,
         'streaming_rate_hz': options.rate_hz if is_streaming else None,
     }
+
+
+def _collect(
+    jobs: Sequence[Job], results: Sequence[Any], num_classes: int
+) -> tuple[Mapping[Plan, PassScores], Mapping[Plan, StreamScores], LabelHold]:
+    """Add up what the jobs have counted; a plan without jobs has counted nothing."""
+    passes: Mapping[Plan, PassScores] = defaultdict(partial(PassScores, num_classes))
+    streams: Mapping[Plan, StreamScores] = defaultdict(partial(StreamScores, num_classes))
+    label_hold = LabelHold(num_classes)
+    for job, result in zip(jobs, results, strict=True):
+        if job.plan is None:
+            label_hold.merge(result)
+        else:
+            (streams if job.start is None else passes)[job.plan].merge(result)
+    return passes, streams, label_hold
 
 
 def _rows(
