@@ -44,9 +44,15 @@ def run_node(
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     # A worker with a new image waits until the executor's thread releases the interpreter.
     sys.setswitchinterval(_SWITCH_S)
+    # A KeyboardInterrupt could strike anywhere, rclpy's destructors included; rclpy's own handler
+    # shuts the context down for SIGINT as it does for SIGTERM, and then comes to this one.
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
     node, has_begun = None, False
     try:
         rclpy.init(args=args)
+        if interrupts:  # before rclpy had a handler
+            return 0
         has_begun = True
         node = make()
         for warning in misplaced_parameters(
@@ -57,7 +63,7 @@ def run_node(
         executor.add_node(node)
         begin(node)
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except (ValueError, RuntimeError) as error:
         is_going_down = has_begun and not rclpy.ok()  # a signal arrived in the middle of something
