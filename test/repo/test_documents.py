@@ -13,11 +13,14 @@ import json
 from pathlib import Path
 import re
 import shutil
+import subprocess
+import sys
 
 from command import Outcome, dcfm
 import cv2
 from documents import Block, Call, Stage, blocks_of, documents, short_dcfm
 import numpy as np
+from PIL import Image
 import pytest
 from repository import ROOT
 from small_net import make_net
@@ -215,3 +218,12 @@ def test_links_lead_somewhere() -> None:
             if '://' not in target and not (path.parent / target).exists():
                 broken.append(f'{path.name}: {target}')
     assert not broken
+
+
+def test_the_picture_of_the_readme_can_be_drawn(tmp_path: Path) -> None:
+    picture = tmp_path / 'drive.webp'
+    command = [sys.executable, ROOT / 'docs' / 'animation.py', picture, '--frames', '4']
+    subprocess.run(command, check=True)
+    with Image.open(picture) as drawn, Image.open(ROOT / 'docs' / 'drive.webp') as shown:
+        assert drawn.n_frames == 4
+        assert drawn.size == shown.size
