@@ -45,7 +45,7 @@ def make_backend(
         in_torch = TorchBackend(net, place, precision)
         if place.type != 'cuda':
             return in_torch
-        from dcfm_ros.backends.cuda_backend import CudaGraphRunner
+        from dcfm_ros.backends.cuda_runner import CudaGraphRunner
 
         return GraphBackend(in_torch, CudaGraphRunner(in_torch), num_slices=num_slices)
     if backend != 'openvino':
@@ -56,7 +56,7 @@ def make_backend(
         raise ValueError(f'`backend` must be auto or torch on {place}, got {backend!r}')
     if dtype != torch.float32:
         raise ValueError(f'`net` must be float32 for backend {backend}, got {dtype}')
-    from dcfm_ros.backends.openvino_backend import OpenVinoRunner
+    from dcfm_ros.backends.openvino_runner import OpenVinoRunner
 
     in_torch = TorchBackend(net, place)
     try:
@@ -68,7 +68,7 @@ def make_backend(
 
 
 def _has_openvino() -> bool:
-    from dcfm_ros.backends.openvino_backend import import_openvino
+    from dcfm_ros.backends.openvino_runner import import_openvino
 
     try:
         import_openvino()

@@ -1,4 +1,4 @@
-"""When is the next keyframe: what a schedule is, and the one with a fixed interval."""
+"""Rules for keyframes, which `KeyframeSelector` applies: what one is, and a fixed interval."""
 
 from __future__ import annotations
 

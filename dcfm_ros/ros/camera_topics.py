@@ -1,4 +1,4 @@
-"""The topics of a camera: every one is named and advertised here."""
+"""The topics of a camera: images in, outputs out; those of the labels are in `messages`."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def cache_home(tmp_path, monkeypatch):
 
 def make_breakable(net, num_slices=1, **options):
     """An engine on OpenVINO whose stages can be broken, and what breaks them."""
-    from dcfm_ros.backends.openvino_backend import OpenVinoRunner
+    from dcfm_ros.backends.openvino_runner import OpenVinoRunner
 
     plain = TorchBackend(net, CPU)
     runner = BreakableRunner(OpenVinoRunner(plain.net, is_exact=True), num_slices)

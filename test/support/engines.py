@@ -150,7 +150,7 @@ class BreakableRunner:
 
 def reproducible_openvino(net, num_slices=1):
     """OpenVINO in fp32, its slices cut as if all steps took equally long, not as measured."""
-    from dcfm_ros.backends.openvino_backend import OpenVinoRunner
+    from dcfm_ros.backends.openvino_runner import OpenVinoRunner
 
     backend = TorchBackend(net, CPU)
     runner = OpenVinoRunner(backend.net, is_exact=True)

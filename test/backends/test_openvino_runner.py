@@ -185,7 +185,7 @@ def test_without_a_cache_folder_it_works_and_says_so(cache_home, monkeypatch):
 def test_nothing_is_reported_to_anybody():
     pytest.importorskip('openvino_telemetry')
     code = (
-        'from dcfm_ros.backends.openvino_backend import import_openvino as f; f();'
+        'from dcfm_ros.backends.openvino_runner import import_openvino as f; f();'
         'from openvino.tools.ovc import telemetry_utils as t; print(t.tm.__name__)'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

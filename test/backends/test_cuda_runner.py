@@ -32,7 +32,7 @@ def test_graphs_hold_what_they_read():
 
 
 def test_steps_are_timed_on_the_gpu():
-    from dcfm_ros.backends.cuda_backend import CudaGraphRunner
+    from dcfm_ros.backends.cuda_runner import CudaGraphRunner
 
     plain = TorchBackend(make_net('mit_b0'), torch.device('cuda:0'))
     backend = make_backend(make_net('mit_b0'), 'cuda', 'torch')
