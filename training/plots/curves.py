@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+import re
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -76,7 +77,7 @@ def read_curves(folder: Path) -> Curves:
     found = (list(folder.glob(f'{place}/{_EVENTS}')) for place in _PLACES)
     files = next(filter(None, found), [])
     curves: Curves = {}
-    for path in sorted(files, key=lambda path: path.name):  # which begins with the time
+    for path in sorted(files, key=_age):
         if run := _read_events(path):
             curves = {step: row for step, row in curves.items() if step < min(run)} | run
     if not curves:
@@ -94,6 +95,11 @@ def _read_events(path: Path) -> Curves:
         for event in events.Scalars(name) if name not in _NOT_SHOWN else ():
             values.setdefault(event.step, {})[name] = event.value
     return dict(sorted(values.items()))
+
+
+def _age(path: Path) -> list[int]:
+    """Sort key of event files: time, process and number of the writer, in which 9 is before 10."""
+    return [int(digits) for digits in re.findall(r'\d+', path.name)]
 
 
 def curve_rows(curves: Curves) -> list[Row]:

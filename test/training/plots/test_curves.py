@@ -60,6 +60,13 @@ def test_training_that_was_begun_again_replaces_the_old_one(training: Path) -> N
     assert read_curves(training) == losses(5)
 
 
+def test_files_of_one_second_are_read_in_the_order_of_their_writers(tmp_path: Path) -> None:
+    for number, steps in ((9, (5, 9)), (10, (5,))):
+        path = log(tmp_path, losses(*steps))
+        path.rename(path.with_name(f'events.out.tfevents.1795985000.host.77.{number}'))
+    assert read_curves(tmp_path) == losses(5)
+
+
 @pytest.mark.parametrize('place', ['.', 'log', 'log/version_0'])
 def test_events_are_found_from_any_folder_above(tmp_path: Path, place: str) -> None:
     log(tmp_path, losses(1, 2))
