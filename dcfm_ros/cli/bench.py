@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from dcfm_ros.cli.options import (
     Json,
     OptionalPath,
     OptionalText,
+    OptionalTexts,
     parse_numbers,
     parse_size,
     print_rows,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from dcfm_ros.benchmark.run import BenchOptions
     from dcfm_ros.benchmark.sections import Section
-
-OptionalTexts = Optional[list[str]]  # noqa: UP045 - as in cli.options
 
 
 @takes_options('device', 'precision')
