@@ -190,6 +190,22 @@ def test_health_and_parameters_reach_no_ros() -> None:
     assert not {name for name in reached if room_of(name) in ROS_ROOMS and not is_pure(name)}
 
 
+def test_engine_and_keyframes_pass_tensors_on_unopened() -> None:
+    """They import torch for type checkers only."""
+    blind = [name for name in MODULES if room_of(name) in ('engine', 'keyframes')]
+    assert 'dcfm_ros.keyframes.selector' in blind
+    nodes = {name: parse(MODULES[name]).body for name in blind}
+    imports = {
+        name: [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        for name, body in nodes.items()
+    }
+    used = {
+        name: {top(n) for node in found for n in imported_names(node)}
+        for name, found in imports.items()
+    }
+    assert not [name for name, tops in used.items() if 'torch' in tops]
+
+
 def test_node_does_not_reach_training() -> None:
     robot = [name for name in MODULES if room_of(name) in ('node', 'ros', 'cloud', 'engine')]
     assert 'dcfm_ros.node' in robot
