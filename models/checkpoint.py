@@ -2,7 +2,8 @@
 
 Tensors are the network's state dict (each float32 or float16). The metadata holds
 
-- `format_version`: '1', the only version so far. Newer versions are refused.
+- `format_version`: '2', or '1' of before normalisation was recorded (then it is ImageNet's, and
+  timm networks are cut behind their first stage). Newer versions are refused.
 - `config`: JSON of `DCFMConfig`, with class names and palette.
 - `training`: JSON record of how the weights came to be; free keys. The node reads `image_height`.
 
@@ -24,10 +25,10 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.files import new_file
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _PACKAGED = Path(__file__).resolve().parent / 'weights'
 
 
@@ -189,6 +190,14 @@ def load_checkpoint(
     return net.to(device).eval()
 
 
+def _version_1(config: Mapping[str, object]) -> dict[str, object]:
+    """What a configuration of version 1 meant without saying so."""
+    meant: dict[str, object] = {'image_mean': IMAGENET_MEAN, 'image_std': IMAGENET_STD}
+    if str(config.get('backbone')).startswith('timm:'):
+        meant['independent_stage'] = 'stage'
+    return meant
+
+
 def _parse(
     path: Path, metadata: Mapping[str, str], config_class: type[DCFMConfig]
 ) -> CheckpointMetadata:
@@ -200,7 +209,8 @@ def _parse(
         supported = f'supported are versions 1 to {FORMAT_VERSION}'
         raise CheckpointError(f'{path} has checkpoint format {version!r}; {supported}')
     try:
-        config = config_class.from_dict(json.loads(metadata['config']))
+        values = dict(json.loads(metadata['config']))
+        config = config_class.from_dict(values | (_version_1(values) if version == '1' else {}))
         training = dict(json.loads(metadata.get('training', '{}')))
     except (ValueError, TypeError) as error:
         raise CheckpointError(f'{path} has an unreadable header: {error}') from None

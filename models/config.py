@@ -11,6 +11,7 @@ MIT_BACKBONES = ('mit_b0', 'mit_b1', 'mit_b2', 'mit_b3', 'mit_b4', 'mit_b5')
 RESNET_BACKBONES = ('resnet18', 'resnet50', 'resnet101')
 HEADS = ('linear', 'mlp', 'conv')
 INDEPENDENT_STAGES = ('patch', 'block', 'stage')
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MOTIONS = ('none', 'flow')
 
 _ABLATIONS = (
@@ -43,8 +44,10 @@ class DCFMConfig:
     """C_F, channels of the common feature. 0: as the paper (MiT and timm: `fuse_channels` with no
     projection; ResNet-18: 320; ResNet-50/101: 1280)."""
     independent_stage: str = 'block'
-    """Where a MiT's independent feature is taken: 'patch' (patch embedding only), 'block' (and the
-    first block; the paper) or 'stage' (all of stage 1). Other backbones ignore it."""
+    """Where the independent feature of a MiT or timm network is taken: 'patch' (MiT only: patch
+    embedding), 'block' (and the first block; the paper) or 'stage' (all of stage 1). A timm
+    network that has no such place ends its shallow part behind the stage; ResNets of the paper
+    ignore it."""
     pyramid_pooling: bool = True
     """Pyramid pooling (PPM) on top of a ResNet. Other backbones ignore it."""
     dropout: float = 0.1
@@ -58,6 +61,11 @@ class DCFMConfig:
     motion: str = 'none'
     """What the engine does about motion since the keyframe: 'none' (the paper) or 'flow' (its
     common feature is moved along the optical flow). The network itself is the same."""
+    image_mean: tuple[float, ...] = ()
+    """What the network subtracts from R, G and B in [0, 1]. Empty: as the backbone's weights were
+    trained, by timm's record of a timm network, ImageNet's mean for all others."""
+    image_std: tuple[float, ...] = ()
+    """What it then divides by, each above 0. Empty: as `image_mean`."""
     class_names: tuple[str, ...] = ()
     """One name per class; empty: 'class 0', 'class 1', ..."""
     palette: tuple[tuple[int, int, int], ...] = ()
@@ -98,6 +106,13 @@ class DCFMConfig:
         for field in ('dropout', 'drop_path'):
             if not 0.0 <= getattr(self, field) < 1.0:
                 raise ValueError(f'`{field}` must be in [0, 1), got {getattr(self, field)}')
+        for field in ('image_mean', 'image_std'):
+            values = tuple(map(float, getattr(self, field)))
+            must_be_positive = field == 'image_std'
+            if len(values) not in (0, 3) or (must_be_positive and min(values, default=1) <= 0):
+                what = 'three numbers' + (' above 0' if must_be_positive else '')
+                raise ValueError(f'`{field}` must be {what} or empty, got {values}')
+            object.__setattr__(self, field, values)
 
     @classmethod
     def preset(cls, name: str) -> DCFMConfig:

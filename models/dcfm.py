@@ -6,17 +6,19 @@ h w common grid (MiT and timm: H/4, W/4; ResNet: H/8, W/8).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
 from dcfm_ros.models.backbone import Encoder, Independent
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, DCFMConfig
 from dcfm_ros.models.fusion import FeatureFusion, align
 from dcfm_ros.models.head import build_head
 from dcfm_ros.models.mit import MiTEncoder
 from dcfm_ros.models.resnet import ResNetEncoder
-from dcfm_ros.models.timm_backbone import TimmEncoder
+from dcfm_ros.models.timm_backbone import TimmEncoder, timm_normalisation
 
 
 class DCFM(nn.Module):
@@ -31,7 +33,7 @@ class DCFM(nn.Module):
 
     def __init__(self, config: DCFMConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = _with_normalisation(config)
         self.encoder = _build_encoder(config)
         channels = self.encoder.out_channels
         default = {'resnet18': 320, 'resnet50': 1280, 'resnet101': 1280}.get(config.backbone, 0)
@@ -47,7 +49,7 @@ class DCFM(nn.Module):
             part.apply(_init_weights)
         # Part of the network, so that training and robot cannot disagree about normalisation;
         # float64, so that the network is exact in float64 too.
-        for name, values in (('mean', (0.485, 0.456, 0.406)), ('std', (0.229, 0.224, 0.225))):
+        for name, values in (('mean', config.image_mean), ('std', config.image_std)):
             buffer = torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1)
             self.register_buffer(name, buffer, persistent=False)
 
@@ -138,6 +140,14 @@ def _build_encoder(config: DCFMConfig) -> Encoder:
     if config.backbone.startswith('timm:'):
         return TimmEncoder(config)
     return MiTEncoder(config) if config.backbone.startswith('mit') else ResNetEncoder(config)
+
+
+def _with_normalisation(config: DCFMConfig) -> DCFMConfig:
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    if config.backbone.startswith('timm:'):
+        mean, std = timm_normalisation(config.backbone.removeprefix('timm:'))
+    return replace(config, image_mean=config.image_mean or mean, image_std=config.image_std or std)
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -12,15 +12,16 @@ import timm
 from torch import Tensor, nn
 
 from dcfm_ros.models.backbone import AllMLPFuse, DeepState, DeepStep, Encoder, Independent
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, DCFMConfig
 
 
 class TimmEncoder(Encoder):
-    """Any timm network with stage outputs: stem + first stage | the rest + the all-MLP fuse.
+    """Any timm network with stage outputs: stem + first block | the rest + the all-MLP fuse.
 
     The first stage ends at the first output of stride 4 or more. A network that is a chain of
-    modules is cut there. Of one that is not, the deep part starts again at the image, so that a
-    keyframe computes the first stage twice; the result is the same.
+    modules is cut behind the first block of that stage, or behind the stage (`independent_stage`,
+    or if its blocks are no plain sequence). Of one that is no chain, the deep part starts again at
+    the image, so that a keyframe computes the first stage twice; the result is the same.
 
     Raises:
         ValueError: If timm does not know the name, or the network offers no stage outputs.
@@ -49,10 +50,18 @@ class TimmEncoder(Encoder):
         else:
             self.net = None
             modules, outputs = chain
-            cut = outputs[first] + 1
-            self.modules_shallow = nn.ModuleList(modules[:cut])
-            self.modules_deep = nn.ModuleList(modules[cut : outputs[-1] + 1])
-            self.outputs = [index - cut for index in outputs[first + 1 :]]
+            end = outputs[first]
+            stage = list(modules[end].children()) if _is_sequence(modules[end]) else []
+            if config.independent_stage == 'block' and len(stage) > 1:
+                shallow = [*modules[:end], nn.Sequential(stage[0])]
+                deep = [nn.Sequential(*stage[1:]), *modules[end + 1 :]]
+                self.outputs = [index - end for index in outputs[first:]]
+            else:
+                shallow, deep = modules[: end + 1], modules[end + 1 :]
+                self.outputs = [index - end - 1 for index in outputs[first + 1 :]]
+            self.modules_shallow = nn.ModuleList(shallow)
+            self.modules_deep = nn.ModuleList(deep[: self.outputs[-1] + 1])
+        self.is_cut_behind_stage = len(self.outputs) < len(channels)
         self.fuse = AllMLPFuse(channels, config.fuse_channels, config.dropout)
         self.independent_channels = channels[0]
         self.out_channels = config.fuse_channels
@@ -68,7 +77,8 @@ class TimmEncoder(Encoder):
 
     def start(self, state: Tensor) -> DeepState:
         """See `Encoder.start`."""
-        return DeepState(state, () if self.net is not None else (self._nchw(state),))
+        is_stage = self.net is None and self.is_cut_behind_stage
+        return DeepState(state, (self._nchw(state),) if is_stage else ())
 
     def deep_steps(self) -> list[DeepStep]:
         """See `Encoder.deep_steps`: a block each, as far as timm has sequences, then the fuse."""
@@ -104,6 +114,17 @@ class TimmEncoder(Encoder):
         return x.permute(0, 3, 1, 2) if self.channels_last else x
 
 
+def timm_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of RGB that timm records for a network, '<name>[.<tag>]'.
+
+    Without a tag: those of the weights that timm prefers.
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return tuple(config.mean), tuple(config.std)
+
+
 def _chain(net: Any) -> tuple[list[nn.Module], list[int]] | None:
     """A feature network as modules run one after another and the indices of its outputs."""
     if getattr(net, 'feature_hooks', 0) is None and hasattr(net, '_stage_out_idx'):
@@ -118,7 +139,10 @@ def _chain(net: Any) -> tuple[list[nn.Module], list[int]] | None:
 
 def _blocks(module: nn.Module) -> list[nn.Module]:
     """What a module runs one after another, as far as it is nothing but a sequence."""
-    children = list(module.children())
-    if type(module).forward is not nn.Sequential.forward or not children:
+    if not _is_sequence(module):
         return [module]
-    return [block for child in children for block in _blocks(child)]
+    return [block for child in module.children() for block in _blocks(child)]
+
+
+def _is_sequence(module: nn.Module) -> bool:
+    return type(module).forward is nn.Sequential.forward and len(list(module.children())) > 0

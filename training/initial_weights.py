@@ -7,8 +7,10 @@ one, is refused, so that a run cannot start from random weights without saying s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 import re
+from typing import TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -19,7 +21,11 @@ from dcfm_ros.models.checkpoint import CheckpointError
 from dcfm_ros.models.config import RESNET_BACKBONES, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.official import official_key, read_weights, shape_problem
-from dcfm_ros.training.ablated_network import SWITCHES, load_network
+from dcfm_ros.models.timm_backbone import timm_normalisation
+from dcfm_ros.training.ablated_network import SWITCHES, load_network, read_network_metadata
+from dcfm_ros.training.pretrained_packages import PACKAGES, read_package
+
+NetConfig = TypeVar('NetConfig', bound=DCFMConfig)
 
 _NOT_OF_THE_WEIGHTS = ('dropout', 'drop_path', 'palette', 'motion')
 _OF_THE_HEAD = ('num_classes', 'class_names', 'head', 'head_channels')
@@ -37,6 +43,8 @@ def load_initial_weights(net: DCFM, source: str | None) -> str:
             - 'timm:<tag>': the backbone as timm offers it under that tag ('timm:default': the tag
               that timm prefers). For timm backbones and resnet18. Needs the network, or timm's
               cache of it.
+            - 'package:<name>': the backbone from an installed package of PyPI, one of
+              `pretrained_packages.PACKAGES`.
             - a '.safetensors' file of this package: everything; it must fit in all but
               `dropout`, `drop_path` and `palette`.
             - 'features:<file>': everything but the head of such a file; the classes may differ,
@@ -57,6 +65,9 @@ def load_initial_weights(net: DCFM, source: str | None) -> str:
         return 'random weights'
     if source.startswith('timm:'):
         weights = _from_timm(net.config, source.removeprefix('timm:'))
+        loaded = _fit_backbone(net, source, weights)
+    elif source.startswith('package:'):
+        weights = _from_package(net.config, source.removeprefix('package:'))
         loaded = _fit_backbone(net, source, weights)
     else:
         path = Path(source.removeprefix('features:'))
@@ -180,6 +191,37 @@ def _from_timm(config: DCFMConfig, tag: str) -> dict[str, Tensor]:
         return dict(timm.create_model(name, pretrained=True).state_dict())
     except Exception as error:  # whatever the hub, the net and the file system raise
         raise CheckpointError(f'timm cannot offer {name}: {error}') from error
+
+
+def _from_package(config: DCFMConfig, name: str) -> dict[str, Tensor]:
+    weights = read_package(name)
+    if (fits := PACKAGES[name].timm_name) != _timm_name(config):
+        msg = f"'package:{name}' has the weights of timm:{fits}, not of {config.backbone}"
+        raise ValueError(f'`initial_weights` must fit the backbone: {msg}')
+    return weights
+
+
+def normalised_as(config: NetConfig, source: str | None) -> NetConfig:
+    """A configuration with the normalisation of the weights that a training starts from.
+
+    What the configuration says itself stays. What neither says is the backbone's, see
+    `DCFMConfig.image_mean`.
+
+    Args:
+        config: Of the network to be trained.
+        source: As for `load_initial_weights`.
+    """
+    if source is None or source.startswith('package:'):
+        return config  # timm's record of these networks is right
+    path = Path(source.removeprefix('features:'))
+    if source.startswith('timm:') and source != 'timm:default':
+        mean, std = timm_normalisation(f'{_timm_name(config)}.{source.removeprefix("timm:")}')
+    elif path.is_file() and _is_checkpoint(path):
+        known = read_network_metadata(path).config
+        mean, std = known.image_mean, known.image_std
+    else:
+        return config
+    return replace(config, image_mean=config.image_mean or mean, image_std=config.image_std or std)
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.training.ablated_network import AblatedConfig, build_network, fuse
-from dcfm_ros.training.initial_weights import load_initial_weights
+from dcfm_ros.training.initial_weights import load_initial_weights, normalised_as
 from dcfm_ros.training.losses import LossOptions, SymmetricLoss, keyframe_loss, symmetric_loss
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.optimisation import Optimisation
 from dcfm_ros.training.pairs.pair_dataset import TrainingPair
+from dcfm_ros.training.segmentation_losses import ClassWeighting
 
 
 class SymmetricTraining(LightningModule):
@@ -47,8 +48,8 @@ class SymmetricTraining(LightningModule):
             net: The architecture; its classes are those of the data.
             loss: Weights and kinds of the terms; None: the defaults.
             optimisation: Optimiser and learning rates; None: the defaults.
-            initial_weights: Where the training starts: None (random), 'timm:<tag>' or a file
-                (see `initial_weights.load_initial_weights`).
+            initial_weights: Where the training starts: None (random), 'timm:<tag>',
+                'package:<name>' or a file (see `initial_weights.load_initial_weights`).
             class_weights: One weight per class of the cross-entropies; None: all 1.
             sync_batch_norm: Batch statistics over all processes of a training on several GPUs; on
                 CPUs every process has its own.
@@ -59,16 +60,16 @@ class SymmetricTraining(LightningModule):
             ValueError: If a value is not allowed, or the initial weights do not fit.
         """
         super().__init__()
-        self.net = build_network(net)
+        self.net = build_network(normalised_as(net, initial_weights))
         self.start = load_initial_weights(self.net, initial_weights)
         """Where the training started, in words."""
         rank_zero_info(f'initial weights: {self.start}')
+        config = self.net.config
+        rank_zero_info(f'normalisation: mean {config.image_mean}, std {config.image_std}')
         if channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)
-        if class_weights is not None and len(class_weights) != net.num_classes:
-            msg = f'one weight per class ({net.num_classes}), got {len(class_weights)}'
-            raise ValueError(f'`class_weights` must be {msg}')
-        self.class_weights = None if class_weights is None else torch.tensor(class_weights)
+        self._class_weights = class_weights
+        self._weighting = ClassWeighting.of(net.num_classes, class_weights)
         self.loss_options = loss or LossOptions()
         self.optimisation = optimisation or Optimisation()
         self._sync_batch_norm = sync_batch_norm
@@ -76,7 +77,13 @@ class SymmetricTraining(LightningModule):
         self._confusion = _new_confusion(net.num_classes)
 
     def setup(self, stage: str) -> None:
-        """Synchronise the batch norms of several processes, which works on CUDA only."""
+        """Learn the sets of classes in the labels, and synchronise the batch norms of processes.
+
+        The latter works on CUDA only.
+        """
+        data = getattr(self.trainer, 'datamodule', None)
+        num_classes, sets = self.net.config.num_classes, getattr(data, 'class_sets', ())
+        self._weighting = ClassWeighting.of(num_classes, self._class_weights, sets)
         if not self._sync_batch_norm or self.trainer.world_size == 1:
             return
         if self.trainer.strategy.root_device.type == 'cuda':
@@ -99,7 +106,7 @@ class SymmetricTraining(LightningModule):
             self.log_dict({f'train/{name}': value for name, value in terms.items()})
         else:
             labelled = self.to_input(batch.labelled)
-            rest = (batch.label.long(), self.loss_options, self._weights_like(labelled))
+            rest = (batch.label.long(), self.loss_options, self._weighting.like(labelled))
             total = keyframe_loss(self.net, labelled, *rest)
         self.log('loss', total.detach(), prog_bar=True)
         groups = self.optimizers().param_groups  # type: ignore[union-attr]
@@ -115,7 +122,7 @@ class SymmetricTraining(LightningModule):
             self.to_input(batch.labelled),
             batch.label.long(),
             self.loss_options,
-            self._weights_like(reference),
+            self._weighting.like(reference),
         )
 
     def on_validation_epoch_start(self) -> None:
@@ -168,9 +175,6 @@ class SymmetricTraining(LightningModule):
         """Images as the data give them, uint8, to what the network takes, float in [0, 1]."""
         dtype = next(self.net.parameters()).dtype
         return image.to(dtype).div_(255).contiguous(memory_format=self._layout)
-
-    def _weights_like(self, image: Tensor) -> Tensor | None:
-        return None if self.class_weights is None else self.class_weights.to(image)
 
 
 _LOGGED_TERMS = ('keyframe', 'nonkey', 'consistency', 'agreement')
