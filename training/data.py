@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,11 @@ from dcfm_ros.training.pairs.source_loading import in_classes_of, load_drives, l
 from dcfm_ros.training.pairs.source_options import RENDERED, SourceOptions
 
 _Found = tuple[SourceOptions, list[Clip]]
+
+
+def _all_sets(sources: Iterable[Iterable[Clip]]) -> tuple[tuple[int, ...], ...]:
+    """The sets of classes in the labels of all sources."""
+    return tuple(sorted({s for clips in sources for clip in clips for s in clip.labels.sets}))
 
 
 class PairData(LightningDataModule):
@@ -95,6 +100,7 @@ class PairData(LightningDataModule):
         self._mixing = mixing
         self._cache_dir = cache_dir
         self._check = check
+        self._class_sets: tuple[tuple[int, ...], ...] = ()
         self._training: PairDataset | None = None
         self._validation: FixedPairDataset | None = None
 
@@ -139,6 +145,11 @@ class PairData(LightningDataModule):
         elif held is not None:
             rank_zero_warn(f'{held[0]} has no frame to validate on: no best.safetensors')
 
+    @property
+    def class_sets(self) -> tuple[tuple[int, ...], ...]:
+        """Sets of classes that labels may hold: id K + i means one of the classes `[i]`."""
+        return self._class_sets
+
     def train_dataloader(self) -> DataLoader[TrainingPair]:
         """Augmented pairs; which ones follows from `seed` and the steps made so far."""
         assert self._training is not None
@@ -174,14 +185,24 @@ class PairData(LightningDataModule):
     def _split(self, problems: list[str]) -> tuple[list[_Found], _Found | None]:
         """Training sources with their clips, and what to validate on; adds to `problems`."""
         training = [(options, self._search(options, problems)) for options in self.train_options]
+        self._class_sets = _all_sets(clips for _, clips in training)
+        training = [(options, self._with_all_sets(clips)) for options, clips in training]
+        parts = [hold_out(clips, self._held_out(o)) for o, clips in training]
+        kept = [(options, part) for (options, _), (part, _) in zip(training, parts, strict=True)]
         if self.validation_options is not None:
             options = self.validation_options
-            return training, (options, self._search(options, problems))
+            return kept, (options, self._search(options, problems))
         if not training or self._hold_out_share <= 0:
-            return training, None
-        options, clips = training[0]
-        kept, held = hold_out(clips, self._hold_out_share)
-        return [(options, kept), *training[1:]], (options, held)
+            return kept, None
+        return kept, (training[0][0], parts[0][1])
+
+    def _held_out(self, options: SourceOptions) -> float:
+        """Share of a source that is not trained on."""
+        is_validated = self.validation_options is None and options is self.train_options[0]
+        return self._hold_out_share if is_validated else options.hold_out_share
+
+    def _with_all_sets(self, clips: Sequence[Clip]) -> list[Clip]:
+        return [replace(c, labels=c.labels.with_sets(self._class_sets)) for c in clips]
 
     def _check_frames(self, role: str, found: Sequence[_Found], problems: list[str]) -> None:
         """Decode what is used of some sources; warn of classes that do not occur in them."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablated_network import fuse
-from dcfm_ros.training.segmentation_losses import KINDS, segmentation_loss
+from dcfm_ros.training.segmentation_losses import KINDS, ClassWeighting, segmentation_loss
 
 DISTANCES = ('mse', 'l1')
 
@@ -80,7 +80,7 @@ def symmetric_loss(
     labelled_image: Tensor,
     label: Tensor,
     options: LossOptions,
-    class_weights: Tensor | None = None,
+    weighting: ClassWeighting | None = None,
 ) -> SymmetricLoss:
     """Both roles of the labelled frame, and the agreement of the pair.
 
@@ -92,9 +92,9 @@ def symmetric_loss(
         net: The network to train.
         reference_image: RGB in [0, 1], (B, 3, H, W).
         labelled_image: RGB in [0, 1], (B, 3, H, W).
-        label: Class ids of the labelled frame, int64, (B, H, W); 255 is ignored.
+        label: Class ids of the labelled frame, int64, (B, H, W), as in `segmentation_loss`.
         options: Weights and kinds of the terms.
-        class_weights: One weight per class of the cross-entropies, (K,); None: all 1.
+        weighting: Of the pixels in L_I and L_B.
     """
     images = torch.cat([reference_image, labelled_image])
     independent = net.encode_independent(images)
@@ -117,8 +117,8 @@ def symmetric_loss(
     keyframe_logits = _upsample(keyframe_logits, size)
     nonkey_logits = _upsample(nonkey_logits, size)
     kind = options.segmentation
-    keyframe = segmentation_loss(kind, keyframe_logits, label, class_weights)
-    nonkey = segmentation_loss(kind, nonkey_logits, label, class_weights)
+    keyframe = segmentation_loss(kind, keyframe_logits, label, weighting)
+    nonkey = segmentation_loss(kind, nonkey_logits, label, weighting)
     consistency = consistency_loss(fused_labelled, fused_reference, mask, options.distance)
     return SymmetricLoss(
         total=options.keyframe * keyframe
@@ -140,7 +140,7 @@ def keyframe_loss(
     image: Tensor,
     label: Tensor,
     options: LossOptions,
-    class_weights: Tensor | None = None,
+    weighting: ClassWeighting | None = None,
 ) -> Tensor:
     """L_I alone, the frame as a keyframe (Eq. 8): the training of an image network.
 
@@ -151,7 +151,7 @@ def keyframe_loss(
     common = net.encode_common(independent)
     logits = net.classify(fuse(net, common, independent, is_keyframe=True))
     logits = _upsample(logits, (label.shape[-2], label.shape[-1]))
-    loss = segmentation_loss(options.segmentation, logits, label, class_weights)
+    loss = segmentation_loss(options.segmentation, logits, label, weighting)
     return options.keyframe * loss
 
 

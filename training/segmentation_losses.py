@@ -5,6 +5,8 @@ Shapes: B batch, K classes, H W image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 import math
 
 import torch
@@ -22,48 +24,107 @@ OHEM_MIN_SHARE = 16
 
 
 def segmentation_loss(
-    kind: str, logits: Tensor, label: Tensor, class_weights: Tensor | None = None
+    kind: str, logits: Tensor, label: Tensor, weighting: ClassWeighting | None = None
 ) -> Tensor:
     """The loss of that kind.
 
     Args:
         kind: 'ce', 'ce_dice' (the sum of both) or 'ohem'.
         logits: (B, K, H, W).
-        label: Class ids, int64, (B, H, W); 255 is ignored.
-        class_weights: One weight per class of the cross-entropies, (K,); None: all 1.
+        label: Class ids, int64, (B, H, W); K + i is the set number i of `weighting`, 255 is
+            ignored.
+        weighting: What a pixel's label stands for and weighs; None: a class, and 1.
 
     Raises:
         ValueError: If there is no such kind.
     """
     if kind == 'ce':
-        return cross_entropy(logits, label, class_weights)
+        return cross_entropy(logits, label, weighting)
     if kind == 'ce_dice':
-        return cross_entropy(logits, label, class_weights) + generalised_dice(logits, label)
+        return cross_entropy(logits, label, weighting) + generalised_dice(logits, label)
     if kind == 'ohem':
-        return ohem_cross_entropy(logits, label, class_weights)
+        return ohem_cross_entropy(logits, label, weighting)
     raise ValueError(f'`kind` must be one of {", ".join(KINDS)}, got {kind!r}')
 
 
-def cross_entropy(logits: Tensor, label: Tensor, class_weights: Tensor | None = None) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class ClassWeighting:
+    """What the ids of a label stand for, and what a pixel of each weighs."""
+
+    weights: Tensor
+    """Weight of every class and then of every set, (K + S,)."""
+    members: Tensor
+    """Which classes a set has, bool, (S, K)."""
+
+    @classmethod
+    def of(
+        cls,
+        num_classes: int,
+        weights: Sequence[float] | None = None,
+        sets: Sequence[Sequence[int]] = (),
+    ) -> ClassWeighting:
+        """The weighting of K classes and of sets of them; a set weighs the mean of its classes.
+
+        Raises:
+            ValueError: If there is not one weight per class.
+        """
+        if weights is not None and len(weights) != num_classes:
+            msg = f'one weight per class ({num_classes}), got {len(weights)}'
+            raise ValueError(f'`class_weights` must be {msg}')
+        own = torch.ones(num_classes) if weights is None else torch.tensor(weights)
+        members = torch.zeros((len(sets), num_classes), dtype=torch.bool)
+        for row, classes in zip(members, sets, strict=True):
+            row[list(classes)] = True
+        of_sets = [own[row].mean().reshape(1) for row in members]
+        return cls(torch.cat([own, *of_sets]), members)
+
+    def like(self, tensor: Tensor) -> ClassWeighting:
+        """The same with the type and on the device of a tensor."""
+        return ClassWeighting(self.weights.to(tensor), self.members.to(tensor.device))
+
+
+def cross_entropy(
+    logits: Tensor, label: Tensor, weighting: ClassWeighting | None = None
+) -> Tensor:
     """Mean cross-entropy over the labelled pixels; 0 where there is none (Eq. 8, 9).
 
+    Of a pixel whose label is a set of classes it is minus the log of their summed probabilities.
     In distributed training it is the mean over the labelled pixels of ALL processes, times their
     number: averaged over processes, as gradients are, it is what one process would compute from
     the whole batch.
-    With class weights, (K,), the mean is the weighted one. Shapes as in `segmentation_loss`.
+    With weights the mean is the weighted one. Shapes as in `segmentation_loss`.
     """
-    losses = F.cross_entropy(
-        logits, label, weight=class_weights, ignore_index=UNLABELLED, reduction='sum'
-    )
+    losses = _pixel_losses(logits, label, weighting).sum()
     labelled = label != UNLABELLED
-    total = labelled.sum() if class_weights is None else class_weights[label[labelled]].sum()
+    total = labelled.sum() if weighting is None else weighting.weights[label[labelled]].sum()
     total = _mean_over_processes(total.to(losses.dtype))
     # The sum is 0 where everything is ignored; so is then the loss, and its gradient.
     return losses / torch.where(total > 0, total, torch.ones_like(total))
 
 
+def _pixel_losses(logits: Tensor, label: Tensor, weighting: ClassWeighting | None) -> Tensor:
+    """Weighted loss of every pixel, 0 where it is ignored, (B, H, W)."""
+    num_classes = logits.shape[1]
+    is_set = (label >= num_classes) & (label != UNLABELLED)
+    weights = None if weighting is None else weighting.weights[:num_classes]
+    losses = F.cross_entropy(
+        logits,
+        label.masked_fill(is_set, UNLABELLED),
+        weight=weights,
+        ignore_index=UNLABELLED,
+        reduction='none',
+    )
+    if weighting is None or not is_set.any():
+        return losses
+    chosen = logits.movedim(1, -1)[is_set]  # (pixels, K)
+    ids = label[is_set]
+    inside = chosen.masked_fill(~weighting.members[ids - num_classes], -math.inf)
+    of_sets = chosen.logsumexp(-1) - inside.logsumexp(-1)
+    return losses.masked_scatter(is_set, weighting.weights[ids] * of_sets)
+
+
 def ohem_cross_entropy(
-    logits: Tensor, label: Tensor, class_weights: Tensor | None = None
+    logits: Tensor, label: Tensor, weighting: ClassWeighting | None = None
 ) -> Tensor:
     """Mean cross-entropy over the hard pixels, as in the paper's code (spec 3.2).
 
@@ -71,9 +132,7 @@ def ohem_cross_entropy(
     Ignored pixels take part as pixels of loss 0. Each process chooses among its own pixels.
     Shapes as in `segmentation_loss`.
     """
-    losses = F.cross_entropy(
-        logits, label, weight=class_weights, ignore_index=UNLABELLED, reduction='none'
-    )
+    losses = _pixel_losses(logits, label, weighting)
     losses, _ = losses.flatten().sort(descending=True)
     least = losses.numel() // OHEM_MIN_SHARE
     if losses[least] > OHEM_THRESHOLD:
@@ -86,11 +145,11 @@ def generalised_dice(logits: Tensor, label: Tensor) -> Tensor:
 
     Classes weigh 1 / (pixels of the class)^2 (Sudre et al. 2017, which the paper cites without
     saying more); a class without a labelled pixel in the batch has no weight. Each process looks
-    at its own part of the batch. 0 where nothing is labelled.
+    at its own part of the batch. 0 where nothing is labelled; a set of classes is no label here.
     Shapes as in `segmentation_loss`.
     """
     num_classes = logits.shape[1]
-    labelled = label != UNLABELLED
+    labelled = label < num_classes
     probability = logits.float().softmax(dim=1).movedim(1, -1)[labelled]  # (pixels, K)
     truth = F.one_hot(label[labelled], num_classes).to(probability.dtype)
     pixels = truth.sum(dim=0)

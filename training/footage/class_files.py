@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -29,7 +29,9 @@ def read_label_set(path: Path) -> LabelSet:
 
     The file is a table {id: {name, rgb}}, the form of the node's `labels` topic. Class ids follow
     from the order of the ids in the file. An id without a name is ignored; so is 255, always.
-    Masks may hold ids, or be painted in the colours.
+    An id with {any_of: [name, name, ...]} stands for one of those classes, of which no more is
+    known; a class that has no id of its own comes after those that have one, in the order of its
+    first mention. Masks may hold ids, or be painted in the colours.
 
     Args:
         path: YAML or JSON file, or a folder with a classes.yaml or classes.json.
@@ -47,24 +49,27 @@ def read_label_set(path: Path) -> LabelSet:
         raise ValueError(f'{path} must be a table {{id: {{name, rgb}}}}, got {table!r}')
     problems: list[str] = []
     entries = sorted(_parse_entry(key, entry, problems) for key, entry in table.items())
-    named = [(value, name) for value, name, _ in entries if name]
+    named = [entry for entry in entries if entry.name]
     for what, counts in (
-        ('id', Counter(str(value) for value, _, _ in entries)),
-        ('name', Counter(name for _, name in named)),
-        ('rgb', Counter(str(list(colour)) for _, _, colour in entries if colour)),
+        ('id', Counter(str(entry.value) for entry in entries)),
+        ('name', Counter(entry.name for entry in named)),
+        ('rgb', Counter(str(list(entry.colour)) for entry in entries if entry.colour)),
     ):
         problems += [f'{what} {key} is there {n} times' for key, n in counts.items() if n > 1]
-    if not named:
+    members = [name for entry in entries for name in entry.any_of]
+    names = tuple(dict.fromkeys([*(entry.name for entry in named), *members]))
+    if not names:
         problems.append('no id has a name')
     if problems:
         raise ValueError(f'{path}: ' + '; '.join(problems))
-    values = {value: UNLABELLED for value, name, _ in entries if not name}
-    values |= {value: index for index, (value, _) in enumerate(named)}
-    colours = {value: colour for value, _, colour in entries if colour}
-    spare = generic_palette(len(named))
-    palette = tuple(colours.get(value, spare[values[value]]) for value, _ in named)
-    names = tuple(name for _, name in named)
-    by_colour = {colour: value for value, colour in colours.items()}
+    values: dict[int, int | tuple[int, ...]] = {}
+    for entry in entries:
+        meant = tuple(map(names.index, [entry.name] if entry.name else entry.any_of))
+        values[entry.value] = meant or UNLABELLED
+    painted = {entry.name: entry.colour for entry in named if entry.colour}
+    spare = generic_palette(len(names))
+    palette = tuple(painted.get(name, spare[index]) for index, name in enumerate(names))
+    by_colour = {entry.colour: entry.value for entry in entries if entry.colour}
     return label_set_of(path.parent.name or path.stem, names, palette, values, by_colour)
 
 
@@ -82,24 +87,36 @@ def class_file_text(labels: LabelSet) -> str:
     """Contents of a classes.yaml from which `read_label_set` makes the same classes."""
     table: dict[int, dict[str, Any]] = {}
     for value in np.flatnonzero(labels.allowed[:UNLABELLED]).tolist():
-        class_id = int(labels.to_class[value])
-        if class_id == UNLABELLED:
-            table[value] = {'name': None}
+        names = [labels.class_names[index] for index in labels.classes_of(value)]
+        if len(names) > 1:
+            table[value] = {'any_of': names}
+        elif names:
+            rgb = list(labels.palette[labels.class_names.index(names[0])])
+            table[value] = {'name': names[0], 'rgb': rgb}
         else:
-            rgb = list(labels.palette[class_id])
-            table[value] = {'name': labels.class_names[class_id], 'rgb': rgb}
+            table[value] = {'name': None}
     return str(yaml.safe_dump(table, default_flow_style=None))
 
 
-def _parse_entry(key: Any, entry: Any, problems: list[str]) -> tuple[int, str, Colour | tuple[()]]:
-    """(id, name or '', colour or ()) of one line; what is wrong with it goes to `problems`."""
+class _Entry(NamedTuple):
+    """One line of the file."""
+
+    value: int
+    name: str = ''
+    colour: Colour | tuple[()] = ()
+    any_of: tuple[str, ...] = ()
+
+
+def _parse_entry(key: Any, entry: Any, problems: list[str]) -> _Entry:
+    """What a line says; what is wrong with it goes to `problems`."""
     if not str(key).isdecimal() or not 0 <= int(key) < UNLABELLED:
         problems.append(f'an id must be 0 to {UNLABELLED - 1}, got {key!r}')
-        return -1, '', ()
-    if not isinstance(entry, dict) or not entry.keys() <= {'name', 'rgb'}:
-        problems.append(f'id {key} must be {{name, rgb}}, got {entry!r}')
-        return int(key), '', ()
-    name, rgb = entry.get('name'), entry.get('rgb', [])
+        return _Entry(-1)
+    keys = set(entry) if isinstance(entry, dict) else {''}
+    if not keys <= {'name', 'rgb'} and not {'any_of'} <= keys <= {'any_of', 'rgb'}:
+        problems.append(f'id {key} must be {{name, rgb}} or {{any_of, rgb}}, got {entry!r}')
+        return _Entry(int(key))
+    name, rgb, any_of = entry.get('name'), entry.get('rgb', []), entry.get('any_of', ())
     if name is not None and not (isinstance(name, str) and name.strip()):
         problems.append(f'the name of id {key} must be a text, got {name!r}')
         name = None
@@ -107,4 +124,12 @@ def _parse_entry(key: Any, entry: Any, problems: list[str]) -> tuple[int, str, C
     if not is_colour or not all(type(part) is int and 0 <= part <= 255 for part in rgb):
         problems.append(f'the rgb of id {key} must be three numbers 0 to 255, got {rgb!r}')
         rgb = []
-    return int(key), name or '', tuple(rgb)
+    if 'any_of' in keys and not _is_set(any_of):
+        problems.append(f'any_of of id {key} must be two or more names, got {any_of!r}')
+        any_of = ()
+    return _Entry(int(key), name or '', tuple(rgb), tuple(any_of))
+
+
+def _is_set(any_of: Any) -> bool:
+    are_names = isinstance(any_of, list) and all(isinstance(n, str) and n.strip() for n in any_of)
+    return are_names and len(set(any_of)) > 1

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from dcfm_ros.training.footage.class_files import load_label_set, read_label_set
 from dcfm_ros.training.footage.clips import Clip, raise_problems
-from dcfm_ros.training.footage.label_sets import CAMVID, CITYSCAPES, VSPW, LabelSet, mapped
+from dcfm_ros.training.footage.label_sets import (
+    CAMVID,
+    CITYSCAPES,
+    IDD_LITE,
+    VSPW,
+    LabelSet,
+    mapped,
+)
 from dcfm_ros.training.footage.layouts.camvid_raw import find_camvid_raw
 from dcfm_ros.training.footage.layouts.frame_files import existing_folder
 from dcfm_ros.training.footage.layouts.own_footage import (
@@ -21,6 +28,7 @@ from dcfm_ros.training.footage.layouts.own_footage import (
 from dcfm_ros.training.footage.layouts.public_datasets import (
     find_camvid,
     find_cityscapes,
+    find_idd_lite,
     find_synthetic,
     find_vspw,
 )
@@ -32,6 +40,7 @@ DATASETS: dict[str, tuple[Finder, LabelSet | None]] = {
     'cityscapes': (find_cityscapes, CITYSCAPES),
     'camvid': (find_camvid, CAMVID),
     'camvid_raw': (find_camvid_raw, CAMVID),
+    'idd_lite': (find_idd_lite, IDD_LITE),
     'synthetic': (find_synthetic, CAMVID),
     'folder': (find_folder, None),
     'stills': (find_stills, None),

@@ -1,12 +1,13 @@
 """What the numbers and colours in a dataset's label files mean.
 
 A label file holds values; a network learns classes. A `LabelSet` leads from the one to the other,
-and says which values must not occur.
+and says which values must not occur. A label of a coarser taxonomy stands for a set of classes:
+'vehicle' is a car or a bicycle, whichever of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,16 +34,48 @@ class LabelSet:
     class_names: tuple[str, ...]
     palette: tuple[Colour, ...]
     to_class: NDArray[np.uint8]
-    """Class id of every value that a file can hold, (256,); 255 = ignored."""
+    """Class id of every value that a file can hold, (256,); K + i: one of `sets[i]`; 255 =
+    ignored."""
     allowed: NDArray[np.bool_]
     """False for a value that a file must not hold, (256,)."""
     colours: Mapping[Colour, int] = field(default_factory=dict)
     """Value that an RGB colour stands for in labels that are painted; empty: none may be."""
+    sets: tuple[tuple[int, ...], ...] = ()
+    """Sets of classes, each of two or more ids, rising: of such a pixel no more is known than that
+    it is one of them."""
 
     @property
     def num_classes(self) -> int:
         """K; class ids are 0 to K - 1."""
         return len(self.class_names)
+
+    def classes_of(self, value: int) -> tuple[int, ...]:
+        """Ids of the classes that a value of a file may stand for; none if it is ignored."""
+        class_id = int(self.to_class[value])
+        if class_id == UNLABELLED:
+            return ()
+        sets = self.sets
+        return (class_id,) if class_id < self.num_classes else sets[class_id - self.num_classes]
+
+    def set_name(self, classes: Sequence[int]) -> str:
+        """Names of a set of classes, for people."""
+        return ' or '.join(self.class_names[index] for index in classes)
+
+    def with_sets(self, sets: tuple[tuple[int, ...], ...]) -> LabelSet:
+        """The same labels, where the ids from K on count the sets of several datasets.
+
+        Args:
+            sets: Those of this dataset among them.
+
+        Raises:
+            ValueError: If there are more than the ids up to 254 can count.
+        """
+        if (total := self.num_classes + len(sets)) > UNLABELLED:
+            raise ValueError(f'`sets` and classes must be {UNLABELLED} at most, got {total}')
+        new_id = np.arange(256, dtype=np.uint8)
+        for index, classes in enumerate(self.sets):
+            new_id[self.num_classes + index] = self.num_classes + sets.index(classes)
+        return replace(self, sets=sets, to_class=new_id[self.to_class])
 
     def check_classes(self, name: str, num_classes: int) -> None:
         """Raise ValueError unless a network, of that name, has as many classes."""
@@ -55,16 +88,28 @@ def label_set_of(
     name: str,
     class_names: tuple[str, ...],
     palette: tuple[Colour, ...],
-    values: Mapping[int, int],
+    values: Mapping[int, int | tuple[int, ...]],
     colours: Mapping[Colour, int] | None = None,
 ) -> LabelSet:
-    """Build a set whose files hold `values` (value -> class id) and 255, nothing else."""
+    """Build a set whose files hold `values` and 255, nothing else.
+
+    A value means a class id, or a tuple of them: one of these. One that is meant to be no class at
+    all has 255.
+    """
     to_class = np.full(256, UNLABELLED, np.uint8)
     allowed = np.zeros(256, np.bool_)
     allowed[UNLABELLED] = True
-    for value, class_id in values.items():
-        to_class[value], allowed[value] = class_id, True
-    return LabelSet(name, class_names, palette, to_class, allowed, colours or {})
+    meanings = {value: _normal(meaning) for value, meaning in values.items()}
+    sets = tuple(sorted({classes for classes in meanings.values() if len(classes) > 1}))
+    for value, classes in meanings.items():
+        is_set = len(classes) > 1
+        to_class[value] = len(class_names) + sets.index(classes) if is_set else classes[0]
+        allowed[value] = True
+    return LabelSet(name, class_names, palette, to_class, allowed, colours or {}, sets)
+
+
+def _normal(meaning: int | tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(meaning))) if isinstance(meaning, tuple) else (meaning,)
 
 
 CAMVID_GROUPS: tuple[tuple[Colour, ...], ...] = (
@@ -105,6 +150,26 @@ VSPW = label_set_of(
     generic_palette(len(VSPW_NAMES)),
     {value: value - 1 if 1 <= value <= 124 else UNLABELLED for value in range(256)},
 )
+IDD_LITE = label_set_of(
+    'IDD-lite',
+    CAMVID_NAMES,
+    CAMVID_PALETTE,
+    {
+        value: tuple(map(CAMVID_NAMES.index, names))
+        for value, names in enumerate(
+            (
+                ('road',),  # drivable
+                ('pavement',),  # not drivable: pavement, verge
+                ('pedestrian', 'bicyclist'),  # living things, riders among them
+                ('car', 'bicyclist'),  # vehicles, those with two wheels among them
+                ('pole', 'sign', 'fence'),  # roadside objects; also walls, for CamVid a building
+                ('building', 'tree'),  # far objects
+                ('sky',),
+            )
+        )
+    },
+)
+"""The seven coarse classes of IDD-lite, read as those of CamVid."""
 
 SAME_CLASS: Mapping[tuple[tuple[str, ...], tuple[str, ...]], Mapping[str, str]] = {
     (CITYSCAPES_NAMES, CAMVID_NAMES): {
@@ -135,7 +200,8 @@ def mapped(source: LabelSet, target: LabelSet) -> LabelSet:
     """Read the files of one dataset as the classes of another, where the two agree.
 
     A class goes to the one of the same name, or to its counterpart in `SAME_CLASS`; what has
-    neither is ignored.
+    neither is ignored. A set goes to that of the counterparts, or to the only one; a set with a
+    class that has none is ignored, for that class may be meant.
 
     Args:
         source: What the files hold.
@@ -146,15 +212,12 @@ def mapped(source: LabelSet, target: LabelSet) -> LabelSet:
     """
     names = {name.lower(): index for index, name in enumerate(target.class_names)}
     same = SAME_CLASS.get((source.class_names, target.class_names), {})
-    to_target = np.full(256, UNLABELLED, np.uint8)
-    for index, name in enumerate(source.class_names):
-        to_target[index] = names.get(same.get(name, name).lower(), UNLABELLED)
-    if (to_target == UNLABELLED).all():
+    counterparts = [names.get(same.get(n, n).lower(), UNLABELLED) for n in source.class_names]
+    if set(counterparts) == {UNLABELLED}:
         raise ValueError(f'`source` must share a class with {target.name}, got {source.name}')
-    return replace(
-        source,
-        name=f'{source.name} as {target.name}',
-        class_names=target.class_names,
-        palette=target.palette,
-        to_class=to_target[source.to_class],
-    )
+    values: dict[int, int | tuple[int, ...]] = {}
+    for value in np.flatnonzero(source.allowed[:UNLABELLED]).tolist():
+        classes = [counterparts[index] for index in source.classes_of(value)]
+        values[value] = UNLABELLED if UNLABELLED in classes or not classes else tuple(classes)
+    name = f'{source.name} as {target.name}'
+    return label_set_of(name, target.class_names, target.palette, values, source.colours)

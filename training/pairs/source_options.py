@@ -24,6 +24,9 @@ class SourceOptions:
     split: str = 'train'
     share: float = 1.0
     """Share of the pairs (relative to the other sources), at least 0."""
+    hold_out_share: float = 0.0
+    """Part of this source that is not trained on, in [0, 1), for `dcfm evaluate` to measure on.
+    Of the source that is validated on, it is the `hold_out_share` of the data instead."""
     motion: str = 'auto'
     """What the reference frame is: 'video' (a real neighbour), 'street' (a CamVid still in
     synthetic motion), 'layers' (any still in synthetic motion), 'none' (the labelled frame itself:
@@ -52,6 +55,8 @@ class SourceOptions:
             raise ValueError(f'`motion` must be {msg}')
         if not self.share >= 0:
             raise ValueError(f'`share` must be at least 0, got {self.share}')
+        if not 0 <= self.hold_out_share < 1:
+            raise ValueError(f'`hold_out_share` must be in [0, 1), got {self.hold_out_share}')
         for name, value in (('paste_share', self.paste_share), ('balance', self.balance)):
             if not 0 <= value <= 1:
                 raise ValueError(f'`{name}` must be in [0, 1], got {value}')

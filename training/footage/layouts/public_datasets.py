@@ -120,6 +120,20 @@ def find_camvid(root: Path, split: str, labels: LabelSet, problems: list[str]) -
     return clips
 
 
+def find_idd_lite(root: Path, split: str, labels: LabelSet, problems: list[str]) -> list[Clip]:
+    """IDD-lite: <split>/<name>.jpg and <split>annot/<name>.png, stills in seven coarse classes.
+
+    They are one recording in the order of their names, so that what is held out is whole scenes.
+    """
+    images = find_files(existing_folder(root / split), problems, suffixes=IMAGE_SUFFIXES)
+    annotated = find_files(existing_folder(root / f'{split}annot'), problems)
+    frames = join(images, annotated, problems, dense=True)
+    return [
+        Clip(name, (frame,), CAMVID_HZ, labels, drive=split)
+        for name, frame in zip(images, frames, strict=True)
+    ]
+
+
 def find_synthetic(root: Path, split: str, labels: LabelSet, problems: list[str]) -> list[Clip]:
     """Drives of `dcfm synth`, one or many: [<split>/][<drive>/]drive.json, frames/, masks/."""
     parent = split_folder(root, split)
