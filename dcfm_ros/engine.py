@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dcfm_ros.backends.choice import make_backend
 from dcfm_ros.backends.interface import Backend
+from dcfm_ros.backends.warp import grid_of, warp
 from dcfm_ros.engine_options import EngineOptions as EngineOptions
 from dcfm_ros.images.preprocess import check_image, shrink
 from dcfm_ros.keyframes.adaptive_schedule import make_schedule
@@ -20,6 +21,7 @@ from dcfm_ros.keyframes.motion import OpticalFlow
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions as ScheduleOptions
 from dcfm_ros.keyframes.selector import KeyframeSelector
 from dcfm_ros.keyframes.stage_timer import StageTimer
+from dcfm_ros.keyframes.steadiness import steadied, thumbnail
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.dcfm import DCFM
 
@@ -124,10 +126,11 @@ class SegmentationEngine:
         """
         check_image(image)
         selector, cache, backend = self._selector, self._selector.cache, self.backend
+        how = self.options
         frame = selector.new_frame((image.shape[0], image.shape[1]), stamp_ns)
         timer = StageTimer(backend.wait)
         with timer.stage('preprocess'):
-            small = shrink(image, self.options.inference_height)
+            small = shrink(image, how.inference_height)
             tensor = backend.to_input(small)
             frame.picture = self._motion.picture(small) if self._motion else None
         with timer.stage('independent'):
@@ -156,11 +159,20 @@ class SegmentationEngine:
 
         used, common = cache.keyframe, cache.common
         assert common is not None
-        if self._motion and used is not frame:
+        before, at = selector.keyframe_before(frame), None
+        if self._motion and before and (used is before or how.mask_blending):
             with timer.stage('motion'):
-                common = self._motion.align(common, used.picture, frame.picture)
+                at = self._motion.places(before.picture, frame.picture, grid_of(common))
+                if at and used is before:
+                    common = warp(common, at)
         with timer.stage('decode'):
             logits = backend.decode([common], independent)
+        if self._motion and how.mask_blending:
+            with timer.stage('blend'):
+                frame.thumbnail = thumbnail(small, grid_of(logits))
+                if before and at:
+                    logits = steadied(logits, frame, before, at, how.mask_blending)
+                frame.logits = logits
         with timer.stage('mask'):
             mask = class_mask(logits, frame.size)
         return FrameResult(

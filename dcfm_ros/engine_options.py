@@ -57,6 +57,12 @@ class EngineOptions:
         'in the paper) or moves along the optical flow (flow); auto: as the checkpoint says.',
         choices=('auto', *MOTIONS),
     )
+    mask_blending: float = option(
+        0.7,
+        'Share of the last keyframe, moved along the flow, in the class scores of a frame where '
+        'the image has not changed: steadier masks. 0: every frame stands for itself.',
+        maximum=0.95,
+    )
     inference_height: int = option(
         0,
         "Image rows that the network works at, at most the camera's; 0: what the weights were "

@@ -93,7 +93,11 @@ def compare_masks(
         ValueError: If there is no frame.
     """
     options = EngineOptions(
-        device=device, backend='torch', precision='fp32', inference_height=height
+        device=device,
+        backend='torch',
+        precision='fp32',
+        inference_height=height,
+        mask_blending=0.0,  # which would hide differences
     )
     schedule = ScheduleOptions(keyframe_interval=_KEYFRAME_INTERVAL)
     engines = [SegmentationEngine(each, options, schedule) for each in (net, other)]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dcfm_ros.keyframes.motion import Picture
 
 if TYPE_CHECKING:
@@ -23,6 +26,10 @@ class FrameInfo:
     """Its acquisition time."""
     picture: Picture | None = None
     """What optical flow is computed from; None without motion compensation."""
+    thumbnail: NDArray[np.uint8] | None = None
+    """RGB at the size of the feature grid, (h, w, 3); None where masks are not steadied."""
+    logits: Tensor | None = None
+    """Class scores that its mask was made from, (1, K, h, w); None before."""
 
 
 class FeatureCache:

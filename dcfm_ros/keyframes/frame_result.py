@@ -36,11 +36,12 @@ class FrameResult:
     if nothing was compared: the schedule is fixed, or the reason 'first', 'reset', ..."""
     stage_ms: dict[str, float]
     """Duration in ms of preprocess (with the schedule's decision), independent, common (if the
-    deep encoder worked on this frame), motion (if the feature was moved), decode and mask."""
+    deep encoder worked on this frame), motion (if there is optical flow), decode, blend (if masks
+    are steadied) and mask."""
     stamp_ns: int
     """Acquisition time of the frame, as passed in."""
     logits: Tensor = field(repr=False)
-    """Class logits on the feature grid, (1, K, h, w)."""
+    """Class logits on the feature grid that mask and confidence are made of, (1, K, h, w)."""
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Moving a keyframe's feature to where its content is now.
+"""What has moved since a keyframe: optical flow, for its feature and for its class scores.
 
 The paper fuses a keyframe's common feature with a later frame as if nothing had moved (Eq. 5), so
 masks lag behind moving objects. The optical flow between the two images, at reduced size, says
@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.backends.warp import warp
+from dcfm_ros.backends.warp import Places, grid_of, places, warp
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Picture = NDArray[np.uint8]
-"""What the flow is computed from: grey, half as high and wide as the image."""
+"""What optical flow is computed from: grey, half as high and wide as the image."""
 
 _MIN_SIDE = 32
 """Rows and columns of the smallest picture that the flow is computed on."""
@@ -32,9 +32,27 @@ class OpticalFlow:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def picture(self, image: NDArray[np.uint8]) -> Picture:
-        """RGB (H, W, 3) -> what `align` compares; a copy."""
+        """RGB (H, W, 3) -> what `places` compares; a copy."""
         half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         return np.asarray(cv2.cvtColor(half, cv2.COLOR_RGB2GRAY), np.uint8)
+
+    def places(
+        self, then: Picture | None, now: Picture | None, grid: tuple[int, int]
+    ) -> Places | None:
+        """For every place of an image: where its content was in another.
+
+        Args:
+            then: Picture of the other image.
+            now: Picture of the image, of the same size.
+            grid: (h, w) of the feature grid.
+
+        Returns:
+            Places on the grid; None if there are no pictures, or they are too small.
+        """
+        if then is None or now is None or min(now.shape) < _MIN_SIDE:
+            return None
+        flow = self._flow.calc(now, then, None)
+        return places(np.asarray(flow, np.float32), grid)
 
     def align(self, feature: Tensor, then: Picture | None, now: Picture | None) -> Tensor:
         """Move the feature of one image to where its content is in another.
@@ -47,7 +65,5 @@ class OpticalFlow:
         Returns:
             (1, C_F, h, w); the same tensor if there are no pictures, or they are too small.
         """
-        if then is None or now is None or min(now.shape) < _MIN_SIDE:
-            return feature
-        flow = self._flow.calc(now, then, None)  # for every place now: where it was then
-        return warp(feature, np.asarray(flow, np.float32))
+        at = self.places(then, now, grid_of(feature))
+        return warp(feature, at) if at else feature

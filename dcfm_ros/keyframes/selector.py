@@ -31,6 +31,7 @@ class KeyframeSelector:
         self._schedule = make_schedule(options)
         self._phase = phase
         self._next_phase = 0.0
+        self._before: FrameInfo | None = None
         self.begun = self.cache.keyframe
         """The newest keyframe; its deep encoder may not be finished."""
         self._num_frames = 0
@@ -64,7 +65,9 @@ class KeyframeSelector:
         A frame that cannot use the cache always does. Otherwise the schedule decides, except
         while the deep encoder of another keyframe is still at work (`is_encoding`).
         """
-        if restart := self._restart_reason(frame):
+        restart = self._restart_reason(frame)
+        self._before = None if restart else self.cache.keyframe
+        if restart:
             return Decision(restart)
         decision = self._schedule.decide(seen)
         if is_encoding:
@@ -82,6 +85,14 @@ class KeyframeSelector:
         self._schedule.set_keyframe(seen)
         self.begun = frame
         self._next_phase = self._phase if decision.reason in _RESTARTS else 0.0
+
+    def keyframe_before(self, frame: FrameInfo) -> FrameInfo | None:
+        """The keyframe whose feature a frame uses, or that of the frame before if it is its own.
+
+        None after a restart, when nothing before the frame counts.
+        """
+        used = self.cache.keyframe
+        return used if used is not frame else self._before
 
     def accept(self, frame: FrameInfo) -> None:
         """Record that a frame has a feature to use; the next stamp is compared with its own."""

@@ -10,7 +10,7 @@ from dcfm_ros.ros.health.status import Level, Status
 
 INPUT_STAGES = ('convert', 'decode_image')
 """How a raw and a compressed image become RGB."""
-ENGINE_STAGES = ('preprocess', 'independent', 'common', 'motion', 'decode', 'mask')
+ENGINE_STAGES = ('preprocess', 'independent', 'common', 'motion', 'decode', 'blend', 'mask')
 _TIMES = ('feature_age_ms', 'wait_ms', 'latency_ms')
 
 

@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from dcfm_ros.backends.warp import sample_with_opencv, sample_with_torch, warp
+from dcfm_ros.backends.warp import (
+    Places,
+    blend,
+    places,
+    sample_with_opencv,
+    sample_with_torch,
+    warp,
+)
 
 
-def flow_of(x: float, y: float, height: int = 12, width: int = 16) -> np.ndarray:
-    return np.broadcast_to(np.array([x, y], np.float32), (height, width, 2)).copy()
+def flow_of(x: float, y: float, height: int = 12, width: int = 16) -> Places:
+    """Places on a grid of (12, 16) for a uniform flow, of a size of its own."""
+    flow = np.broadcast_to(np.array([x, y], np.float32), (height, width, 2)).copy()
+    return places(flow, (12, 16))
 
 
 def test_flow_says_from_where_to_take() -> None:
@@ -49,10 +58,19 @@ def test_every_channel_moves(channels: int) -> None:
 def test_both_ways_of_taking_agree() -> None:
     feature = torch.rand(1, 40, 12, 16)
     random = np.random.default_rng(0)
-    x, y = (random.uniform(-3, 18, (12, 16)).astype(np.float32) for _ in range(2))
-    by_torch, by_opencv = sample_with_torch(feature, x, y), sample_with_opencv(feature, x, y)
+    at = Places(*(random.uniform(-3, 18, (12, 16)).astype(np.float32) for _ in range(2)))
+    by_torch, by_opencv = sample_with_torch(feature, at), sample_with_opencv(feature, at)
     torch.testing.assert_close(by_torch, by_opencv, atol=1 / 32, rtol=0)
 
 
 def test_dtype_stays() -> None:
     assert warp(torch.rand(1, 4, 12, 16).bfloat16(), flow_of(0, 0)).dtype == torch.bfloat16
+
+
+def test_blend_weighs_every_place_by_itself() -> None:
+    logits, earlier = torch.rand(1, 3, 12, 16), torch.rand(1, 3, 12, 16)
+    weight = np.linspace(0, 1, 12 * 16, dtype=np.float32).reshape(12, 16)
+    blended = blend(logits, earlier, weight)
+    share = torch.from_numpy(weight)
+    torch.testing.assert_close(blended, (1 - share) * logits + share * earlier)
+    assert blended.is_contiguous()

@@ -121,7 +121,9 @@ def test_program_of_the_manual_gives_the_masks_of_the_engine(tmp_path):
     export.export_checkpoint(tmp_path / 'net', tmp_path, 'onnx', (96, 128))
     images = [image for image, _ in render_drive(DRIVE)]
     engine = SegmentationEngine(
-        net, replace(IN_TORCH, motion='flow'), ScheduleOptions(keyframe_interval=3)
+        net,
+        replace(IN_TORCH, motion='flow', mask_blending=0.0),
+        ScheduleOptions(keyframe_interval=3),
     )
     for index, mask in enumerate(names['segment'](tmp_path, images, 3)):
         assert np.mean(mask == engine.step(images[index], index).mask) > 0.995

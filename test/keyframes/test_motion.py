@@ -64,7 +64,7 @@ def test_masks_of_a_drive_lag_less_with_flow() -> None:
 def test_keyframes_are_left_alone() -> None:
     net = make_net()
     plain = make_engine(net, keyframe_interval=1)
-    flow = make_engine(net, keyframe_interval=1, motion='flow')
+    flow = make_engine(net, keyframe_interval=1, motion='flow', mask_blending=0.0)
     for number, frame in enumerate(drive(3)):
         result = flow.step(frame, number)
         np.testing.assert_array_equal(result.mask, plain.step(frame, number).mask)
@@ -72,7 +72,7 @@ def test_keyframes_are_left_alone() -> None:
 
 
 def test_clip_in_past_mode_is_the_stream() -> None:
-    engine = make_engine(motion='flow')
+    engine = make_engine(motion='flow', mask_blending=0.0)
     stream = [engine.step(frame, number) for number, frame in enumerate(drive())]
     clip = list(engine.segment_clip(drive(), mode='past'))
     for one, other in zip(stream, clip, strict=True):

@@ -1,0 +1,56 @@
+"""Steadier masks: class scores blended with those of a keyframe, moved to where things are now.
+
+A network that looks at every frame anew changes its mind at borders and in the distance although
+nothing has changed. Where a frame shows what the keyframe before it has shown, its class scores
+are blended with the blended ones of that keyframe. The optical flow that moves the cached feature
+also moves the scores. Idea: KD-SSP (CVPR 2025). Shapes: K classes, H W image, h w feature grid.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dcfm_ros.backends.warp import Places, blend, sample_array, warp
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dcfm_ros.keyframes.feature_cache import FrameInfo
+
+_FADING = 10.0
+"""Difference of RGB, mean over the channels, 0 to 255, at which the weight falls to 1/e."""
+_FADE = np.exp(-np.arange(256) / _FADING).astype(np.float32)
+
+
+def thumbnail(image: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) at the size of the feature grid, (h, w, 3)."""
+    small = cv2.resize(image, grid[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
+
+
+def steadied(
+    logits: Tensor, now: FrameInfo, then: FrameInfo, at: Places, blending: float
+) -> Tensor:
+    """Class scores of a frame, blended with those of an earlier one.
+
+    Args:
+        logits: Of the frame, (1, K, h, w).
+        now: The frame.
+        then: The earlier one.
+        at: Where its content was.
+        blending: Weight of the earlier scores where the image has not changed, in [0, 1).
+
+    Returns:
+        (1, K, h, w); the same tensor where there is nothing to blend with.
+    """
+    if then.logits is None or then.logits.shape != logits.shape:
+        return logits
+    assert now.thumbnail is not None and then.thumbnail is not None
+    before = np.asarray(sample_array(then.thumbnail, at), np.uint8)
+    difference = cv2.absdiff(now.thumbnail, before).mean(-1)
+    weight = blending * _FADE[difference.astype(np.uint8)]
+    return blend(logits, warp(then.logits, at), weight)
