@@ -135,7 +135,7 @@ def test_whole_cycle_can_be_repeated(idle: Peer, checkpoint: Path) -> None:
             wait_for(lambda: images.get_subscription_count() == 0, 'its end')
         assert idle.change(NODE, 'cleanup')
         wait_for(lambda: not idle.count_publishers('/segmentation/mask'), 'the outputs to go')
-    idle.destroy_publisher(images)
+    idle.end(images)
 
 
 @pytest.mark.parametrize('name', ['activate', 'deactivate', 'cleanup', 'no such transition'])

@@ -278,6 +278,7 @@ def test_best_effort_publisher_is_answered(stream: Stream, node: NodeProcess) ->
         return any(mask.header in headers for mask in stream.masks)
 
     wait_for(answered, 'a mask for a best-effort image', pause_s=0.1)
-    stream.peer.destroy_publisher(publisher)
+    stream.diagnostics.wait_for_value('images', 'reliability', 'best_effort')
+    stream.peer.end(publisher)
     stream.diagnostics.wait_for_value('images', 'reliability', 'reliable')
     wait_for(stream.images.get_subscription_count, 'the subscription')

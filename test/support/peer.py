@@ -53,10 +53,30 @@ class Peer(Node):
     def connect(
         self, topic: str = '/segmentation/image', qos: QoSProfile | int = 10, kind: Any = Image
     ) -> Any:
-        """A publisher that has a subscription."""
+        """A publisher that has a subscription, which asks for as much as it offers.
+
+        A node that has heard a best-effort publisher does so within a second; until then it misses
+        what comes before it knows this one.
+        """
         publisher = self.create_publisher(kind, topic, qos)
-        wait_for(publisher.get_subscription_count, f'a subscription of {topic}')
+        offered = publisher.qos_profile.reliability
+
+        def is_connected() -> bool:
+            known = self.get_subscriptions_info_by_topic(topic)
+            asked = [subscription.qos_profile.reliability for subscription in known]
+            return publisher.get_subscription_count() > 0 and offered in asked
+
+        wait_for(is_connected, f'a subscription of {topic}')
         return publisher
+
+    def end(self, publisher: Any) -> None:
+        """Destroy a publisher, in the thread that spins: in another one it could end the spinning.
+
+        The executor holds the events of a publisher between collecting and waiting for them.
+        """
+        assert self.executor is not None
+        task = self.executor.create_task(self.destroy_publisher, publisher)
+        wait_for(task.done, 'the end of a publisher')
 
     def call(self, kind: Any, name: str, **fields: Any) -> Any:
         client = self.create_client(kind, name)
