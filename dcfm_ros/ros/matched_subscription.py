@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 import time
@@ -27,8 +28,12 @@ class MatchedSubscription:
     """Reliable, or best effort while a publisher offers no more.
 
     Best effort loses large images, and a request for more than is offered gets nothing at all.
-    The offers are looked at once per second. The node's `qos_overrides` win.
+    The offers are looked at once per second. The node's `qos_overrides` win. During a change two
+    subscriptions receive: what is sent before the publishers know the new one would be lost.
     """
+
+    _NUM_HEARD = 32
+    """Messages of the old subscription to know again; the queues here hold 5 at most."""
 
     def __init__(
         self,
@@ -59,10 +64,6 @@ class MatchedSubscription:
             node.create_subscription,
             kind,
             name,
-            self._on_message if counts_lost else callback,
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=self._on_incompatible_qos, matched=self._on_matched
-            ),
             qos_overriding_options=overriding_options(
                 node, self.topic, 'subscription', matched=True
             ),
@@ -71,6 +72,11 @@ class MatchedSubscription:
             override_name(self.topic, 'subscription', QoSPolicyKind.RELIABILITY)
         )
         self._subscription: Any = None
+        self._former: Any = None
+        """Goes on until `_subscription` receives, too."""
+        self._newest = self._counted = 0
+        """Numbers of `_subscription` and of the one whose publishers count, `_former` if it is."""
+        self._heard: deque[tuple[int, int]] = deque(maxlen=self._NUM_HEARD)
         self._subscribe(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(1.0, self._match, clock=steady)
@@ -79,7 +85,8 @@ class MatchedSubscription:
     @property
     def publishers(self) -> int:
         """Number of connected publishers."""
-        return int(self._subscription.get_publisher_count())
+        present = [one for one in (self._subscription, self._former) if one is not None]
+        return max(int(one.get_publisher_count()) for one in present)
 
     @property
     def reliability(self) -> str:
@@ -89,6 +96,7 @@ class MatchedSubscription:
     def destroy(self) -> None:
         """Unsubscribe."""
         self._node.destroy_timer(self._timer)
+        self._end_former()
         self._node.destroy_subscription(self._subscription)
 
     def _match(self) -> None:
@@ -111,20 +119,63 @@ class MatchedSubscription:
             self._subscribe(reliability, durability)
 
     def _subscribe(self, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> None:
-        if self._subscription is not None:
+        if self._former is None:
+            self._former = self._subscription
+        else:  # the one in between has received nothing yet
             self._node.destroy_subscription(self._subscription)
+        self._newest += 1
+        self._subscription = self._create(
+            callback=partial(self._on_message, self._newest),
+            qos_profile=QoSProfile(
+                depth=self._depth, reliability=reliability, durability=durability
+            ),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=self._on_incompatible_qos,
+                matched=partial(self._on_matched, self._newest),
+            ),
+        )
+        if self._former is None or not self._former.get_publisher_count():
+            self._begin_counting()
+            self._end_former()
+
+    def _begin_counting(self) -> None:
         if self._gaps is not None:
             self._gaps.listen(time.monotonic(), self._node.count_publishers(self.topic))
-        profile = QoSProfile(depth=self._depth, reliability=reliability, durability=durability)
-        self._subscription = self._create(qos_profile=profile)
 
-    def _on_message(self, message: Any, info: dict[str, Any]) -> None:
-        assert self._gaps is not None
-        number = info['publication_sequence_number'] if self.publishers == 1 else None
-        self._callback(message, self._gaps.lost_before(number))
+    def _take_over(self) -> None:
+        """Hear the old subscription out and end it: all that follows reaches the new one."""
+        former = self._former
+        with former.handle:
+            while (taken := former.handle.take_message(former.msg_type, former.raw)) is not None:
+                self._on_message(self._counted, *taken)
+        if self.reliability == 'best_effort':  # it hears publishers that the old one did not
+            self._begin_counting()
+        self._end_former()
 
-    def _on_matched(self, event: Any) -> None:
-        if self._gaps is not None:
+    def _end_former(self) -> None:
+        self._counted = self._newest
+        if self._former is not None:
+            self._node.destroy_subscription(self._former)
+            self._former = None
+
+    def _on_message(self, subscription: int, message: Any, info: dict[str, Any]) -> None:
+        position = info['publication_sequence_number']
+        sent = info['source_timestamp'], position
+        if subscription != self._newest:
+            self._heard.append(sent)
+        else:
+            if self._former is not None:
+                self._take_over()
+            if sent in self._heard:
+                return
+        if self._gaps is None:
+            self._callback(message)
+        else:
+            number = position if self.publishers == 1 else None
+            self._callback(message, self._gaps.lost_before(number))
+
+    def _on_matched(self, subscription: int, event: Any) -> None:
+        if self._gaps is not None and subscription == self._counted:
             now = time.monotonic()
             self._gaps.connect(now, event.current_count, event.current_count_change)
 

@@ -15,7 +15,16 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from peer import LATCHED, Diagnostics, Peer, answer_to, parameter, running_peer, values_of
+from peer import (
+    BEST_EFFORT,
+    LATCHED,
+    Diagnostics,
+    Peer,
+    answer_to,
+    parameter,
+    running_peer,
+    values_of,
+)
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from running_node import NodeProcess, running_node, wait_for
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -274,6 +283,37 @@ def test_reliability_follows_the_publisher_both_ways(peer: Peer, raw_health: Dia
                 return any(mask.header in headers for mask in masks)  # noqa: B023
 
             wait_for(is_answered, 'a mask', pause_s=0.1)
+
+
+@pytest.mark.parametrize('pause_s', [0.0, 0.05], ids=['many images', 'few images'])
+def test_no_image_is_lost_while_reliability_changes(
+    peer: Peer, raw: NodeProcess, raw_health: Diagnostics, pause_s: float
+) -> None:
+    """Nor counted as lost: numbers of few images look like those of a publisher that is new."""
+    topic, task = '/raw/side/image', 'side images'
+    with running_peer() as other:
+        masks = other.listen(Image, '/raw/side/mask')
+        images = other.create_publisher(Image, topic, 10)
+        best_effort = other.create_publisher(Image, topic, BEST_EFFORT)
+        raw_health.wait_for_value(task, 'publishers', '2')
+        raw_health.wait_for_value(task, 'reliability', 'best_effort')
+        lost = raw_health.values(task)['dropped_lost']
+        changes = raw.log.count(f'resubscribing to {topic}')
+
+        def ask() -> object:
+            image = other.image()
+            images.publish(image)
+            return answer_to(masks, image.header)
+
+        other.end(best_effort)
+        wait_for(
+            lambda: ask() and raw.log.count(f'resubscribing to {topic}') > changes,
+            'another reliability',
+            pause_s,
+        )
+        for _ in range(3):
+            ask()
+        assert values_of(raw_health.next(task))['dropped_lost'] == lost
 
 
 def test_override_wins_over_the_publisher(
