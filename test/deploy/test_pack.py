@@ -33,9 +33,8 @@ def frames() -> list[SourceFrame]:
 
 @pytest.fixture
 def net() -> DCFM:
-    """Two classes, of which a seeded network sees about as much of each."""
     torch.manual_seed(0)
-    config = DCFMConfig(backbone='timm:mobilenetv4_conv_small', num_classes=2, fuse_channels=32)
+    config = DCFMConfig(backbone='timm:mobilenetv4_conv_small', num_classes=3, fuse_channels=32)
     return DCFM(config).eval()
 
 
@@ -47,8 +46,8 @@ def nearly_tied(net: DCFM) -> DCFM:
     """The same with rows of the classifier that only float32 tells apart."""
     tied = copy.deepcopy(net)
     weight = tied.head[-1].weight.data
-    weight[1:] = weight[0] * (1 - 1e-5)  # wins where the sum is negative
-    weight[1] = weight[0] * (1 + 1e-5)
+    weight[1] = weight[0] * (1 + 1e-5)  # wins where the sum is positive
+    weight[2] = weight[0] * (1 - 1e-5)  # and where it is negative
     return tied
 
 
@@ -114,9 +113,9 @@ def test_tensor_that_stays_is_told_with_its_reason(
 
 def test_compared_are_the_masks_of_the_stream(net: DCFM, frames: list[SourceFrame]) -> None:
     assert compare_masks(net, copy.deepcopy(net), frames, 48, 'cpu') == (1.0, 5)
-    swapped = copy.deepcopy(net)
-    swapped.head[-1].weight.data = net.head[-1].weight.data.flip(0)
-    assert compare_masks(net, swapped, frames, 48, 'cpu') == (0.0, 5)
+    shifted = copy.deepcopy(net)
+    shifted.head[-1].weight.data = net.head[-1].weight.data.roll(1, 0)
+    assert compare_masks(net, shifted, frames, 48, 'cpu') == (0.0, 5)
     with pytest.raises(ValueError, match='no frame'):
         compare_masks(net, net, [], 48, 'cpu')
 
