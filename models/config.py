@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+import math
 
 from dcfm_ros.models import labels
 
@@ -72,6 +73,7 @@ class DCFMConfig:
     """One RGB colour (0 to 255) per class; empty: generated."""
 
     def __post_init__(self) -> None:
+        self._check_backbone()
         self._check_architecture()
         names = tuple(self.class_names) or labels.generic_names(self.num_classes)
         palette = tuple((int(r), int(g), int(b)) for r, g, b in self.palette)
@@ -85,12 +87,14 @@ class DCFMConfig:
         object.__setattr__(self, 'class_names', names)
         object.__setattr__(self, 'palette', palette)
 
-    def _check_architecture(self) -> None:
+    def _check_backbone(self) -> None:
         known = MIT_BACKBONES + RESNET_BACKBONES
         is_timm = self.backbone.startswith('timm:') and len(self.backbone) > len('timm:')
         if self.backbone not in known and not is_timm:
             choices = f'one of {", ".join(known)} or timm:<name>'
             raise ValueError(f'`backbone` must be {choices}, got {self.backbone!r}')
+
+    def _check_architecture(self) -> None:
         if not 2 <= self.num_classes <= labels.UNLABELLED:
             raise ValueError(f'`num_classes` must be from 2 to 255, got {self.num_classes}')
         for field, allowed in (
@@ -106,13 +110,13 @@ class DCFMConfig:
         for field in ('dropout', 'drop_path'):
             if not 0.0 <= getattr(self, field) < 1.0:
                 raise ValueError(f'`{field}` must be in [0, 1), got {getattr(self, field)}')
-        for field in ('image_mean', 'image_std'):
-            values = tuple(map(float, getattr(self, field)))
-            must_be_positive = field == 'image_std'
-            if len(values) not in (0, 3) or (must_be_positive and min(values, default=1) <= 0):
-                what = 'three numbers' + (' above 0' if must_be_positive else '')
+        for field, above in (('image_mean', -math.inf), ('image_std', 0.0)):
+            values = tuple(getattr(self, field))
+            is_valid = len(values) in (0, 3) and all(map(math.isfinite, values))
+            if not is_valid or min(values, default=1) <= above:
+                what = 'three numbers' + (' above 0' if field == 'image_std' else '')
                 raise ValueError(f'`{field}` must be {what} or empty, got {values}')
-            object.__setattr__(self, field, values)
+            object.__setattr__(self, field, tuple(map(float, values)))
 
     @classmethod
     def preset(cls, name: str) -> DCFMConfig:

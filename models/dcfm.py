@@ -33,8 +33,9 @@ class DCFM(nn.Module):
 
     def __init__(self, config: DCFMConfig) -> None:
         super().__init__()
-        self.config = config = _with_normalisation(config)
         self.encoder = _build_encoder(config)
+        self.config = config = _with_normalisation(config)
+        """As given, with the normalisation of the backbone if it has none."""
         channels = self.encoder.out_channels
         default = {'resnet18': 320, 'resnet50': 1280, 'resnet101': 1280}.get(config.backbone, 0)
         self.common_channels = config.common_channels or default or channels

@@ -24,47 +24,53 @@ class TimmEncoder(Encoder):
     the image, so that a keyframe computes the first stage twice; the result is the same.
 
     Raises:
-        ValueError: If timm does not know the name, or the network offers no stage outputs.
+        ValueError: If timm does not know the name or its tag, or the network offers no stage
+            outputs.
     """
 
     def __init__(self, config: DCFMConfig) -> None:
         super().__init__()
         name = config.backbone.removeprefix('timm:')
-        if not timm.is_model(name):
-            raise ValueError(f'`backbone` must name a timm network, got {config.backbone!r}')
+        try:
+            check_timm_name(name)
+        except ValueError as error:
+            msg = f'`backbone` must name a timm network, got {config.backbone!r}: {error}'
+            raise ValueError(msg) from None
         try:
             net: Any = timm.create_model(name, pretrained=False, features_only=True)
         except (RuntimeError, AssertionError, AttributeError, TypeError) as error:
             msg = f'`backbone` must offer features_only, {config.backbone!r} does not: {error}'
             raise ValueError(msg) from error
         reductions = list(net.feature_info.reduction())
-        first = next((i for i, r in enumerate(reductions) if r >= 4), 0)
-        channels = list(net.feature_info.channels())[first:]
-        self.first = first
+        self.first = next((i for i, r in enumerate(reductions) if r >= 4), 0)
+        channels = list(net.feature_info.channels())[self.first :]
         self.channels_last = str(getattr(net, 'output_fmt', 'NCHW')).endswith('NHWC')
         chain = _chain(net)
-        if chain is None:
-            self.net: Any = net
-            self.modules_shallow = self.modules_deep = nn.ModuleList()
-            self.outputs: list[int] = []
-        else:
-            self.net = None
-            modules, outputs = chain
-            end = outputs[first]
-            stage = list(modules[end].children()) if _is_sequence(modules[end]) else []
-            if config.independent_stage == 'block' and len(stage) > 1:
-                shallow = [*modules[:end], nn.Sequential(stage[0])]
-                deep = [nn.Sequential(*stage[1:]), *modules[end + 1 :]]
-                self.outputs = [index - end for index in outputs[first:]]
-            else:
-                shallow, deep = modules[: end + 1], modules[end + 1 :]
-                self.outputs = [index - end - 1 for index in outputs[first + 1 :]]
-            self.modules_shallow = nn.ModuleList(shallow)
-            self.modules_deep = nn.ModuleList(deep[: self.outputs[-1] + 1])
-        self.is_cut_behind_stage = len(self.outputs) < len(channels)
+        self.net: Any = net if chain is None else None
+        """The whole network, if it is no chain."""
+        self.modules_shallow = self.modules_deep = nn.ModuleList()
+        self.outputs: list[int] = []
+        self.is_cut_behind_stage = False
+        """Whether the shallow part's output is also that of the first stage."""
+        if chain is not None:
+            self._cut(*chain, behind_block=config.independent_stage == 'block')
         self.fuse = AllMLPFuse(channels, config.fuse_channels, config.dropout)
         self.independent_channels = channels[0]
         self.out_channels = config.fuse_channels
+
+    def _cut(self, modules: list[nn.Module], outputs: list[int], *, behind_block: bool) -> None:
+        end = outputs[self.first]
+        blocks = list(modules[end].children()) if _is_sequence(modules[end]) else []
+        self.is_cut_behind_stage = not behind_block or len(blocks) < 2
+        if self.is_cut_behind_stage:
+            shallow, deep = modules[: end + 1], modules[end + 1 :]
+            self.outputs = [index - end - 1 for index in outputs[self.first + 1 :]]
+        else:
+            shallow = [*modules[:end], nn.Sequential(blocks[0])]
+            deep = [nn.Sequential(*blocks[1:]), *modules[end + 1 :]]
+            self.outputs = [index - end for index in outputs[self.first :]]
+        self.modules_shallow = nn.ModuleList(shallow)
+        self.modules_deep = nn.ModuleList(deep[: self.outputs[-1] + 1])
 
     def shallow(self, image: Tensor) -> Independent:
         """Normalised image (B, 3, H, W) -> independent feature."""
@@ -77,8 +83,7 @@ class TimmEncoder(Encoder):
 
     def start(self, state: Tensor) -> DeepState:
         """See `Encoder.start`."""
-        is_stage = self.net is None and self.is_cut_behind_stage
-        return DeepState(state, (self._nchw(state),) if is_stage else ())
+        return DeepState(state, (self._nchw(state),) if self.is_cut_behind_stage else ())
 
     def deep_steps(self) -> list[DeepStep]:
         """See `Encoder.deep_steps`: a block each, as far as timm has sequences, then the fuse."""
@@ -114,13 +119,34 @@ class TimmEncoder(Encoder):
         return x.permute(0, 3, 1, 2) if self.channels_last else x
 
 
-def timm_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of RGB that timm records for a network, '<name>[.<tag>]'.
+def check_timm_name(name: str) -> None:
+    """Refuse what timm does not know.
 
-    Without a tag: those of the weights that timm prefers.
+    Args:
+        name: '<network>' or '<network>.<tag>'.
+
+    Raises:
+        ValueError: If there is no such network, or no such tag of it; the tags are listed.
+    """
+    network, _, tag = name.partition('.')
+    if not timm.is_model(network):
+        raise ValueError(f'timm has no network {network!r}')
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        offered = timm.list_models(f'{network}.*', pretrained=True)
+        tags = ', '.join(entry.partition('.')[2] for entry in offered) or 'none'
+        raise ValueError(f'{network} has the tags {tags}, not {tag!r}') from None
+
+
+def timm_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of RGB that timm records for a network that it has.
+
+    Args:
+        name: '<network>' or '<network>.<tag>'; without a tag, of the weights that timm prefers.
     """
     config = timm.get_pretrained_cfg(name)
-    if config is None:
+    if config is None:  # a network that was registered without any weights
         return IMAGENET_MEAN, IMAGENET_STD
     return tuple(config.mean), tuple(config.std)
 

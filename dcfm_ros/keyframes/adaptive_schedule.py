@@ -22,7 +22,8 @@ from dcfm_ros.keyframes.schedule import (
 )
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
-# The standard deviations that the network divides RGB in [0, 1] by.
+# ImageNet's standard deviations of RGB in [0, 1], by which the paper's networks divide. They stay
+# with a network that divides by others, so that a threshold means the same with any weights.
 _STD = np.array([0.229, 0.224, 0.225])
 
 
@@ -115,11 +116,12 @@ class AdaptiveScheduler:
 
 
 def change_score(image: Image, keyframe: Image) -> float:
-    """How much two images differ to the network, at least 0: the paper's score.
+    """How much two images differ, at least 0: the paper's score.
 
-    The mean absolute difference, over pixels and channels, of the network's inputs: RGB in [0, 1]
-    minus mean, by standard deviation. The means cancel and the deviations weigh the channels, so
-    it is computed in whole numbers, exactly and the same on every device.
+    The mean absolute difference, over pixels and channels, of the inputs of the paper's networks:
+    RGB in [0, 1] minus ImageNet's mean, by its standard deviation. The means cancel and the
+    deviations weigh the channels, so it is computed in whole numbers, exactly and the same on
+    every device.
     """
     difference = cv2.mean(cv2.absdiff(image, keyframe))[:3]
     return float(np.mean(difference / (255 * _STD)))

@@ -12,7 +12,7 @@ from engines import FRAME_NS, make_engine, run
 import numpy as np
 import pytest
 from repository import CAMVID
-from small_net import make_images, make_net, plain_logits
+from small_net import assert_masks_are_of_their_keyframes, make_images, make_net, plain_logits
 import torch
 
 from dcfm_ros.backends.choice import make_backend
@@ -53,6 +53,16 @@ def compiled(monkeypatch):
 def test_masks_are_those_of_pytorch(backbone, options):
     net = make_net(backbone, fuse_channels=32, **options)
     assert_same_stream(net, 'openvino', count=4, keyframe_interval=2)
+
+
+@pytest.mark.parametrize('backend', ['torch', 'openvino'])
+def test_images_are_normalised_as_the_network_does(backend):
+    net, images = make_net('timm:tf_efficientnet_lite0', fuse_channels=32), make_images(4)
+    assert net.config.image_mean == (0.5, 0.5, 0.5)
+    engine = make_engine(net, backend=backend, precision='fp32', keyframe_interval=2)
+    results = run(engine, images)
+    assert engine.backend.name == backend
+    assert_masks_are_of_their_keyframes(net, images, results)
 
 
 def test_it_is_what_auto_takes_on_the_cpu():

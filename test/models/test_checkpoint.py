@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 import shutil
 
+from checkpoint_files import as_version_1, rewrite
 import pytest
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 import torch
 
 from dcfm_ros.models import checkpoint
@@ -18,7 +19,7 @@ from dcfm_ros.models.checkpoint import (
     read_metadata,
     save_checkpoint,
 )
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 
 
@@ -39,17 +40,6 @@ def saved(net, tmp_path):
     return path
 
 
-def rewrite(path, change_tensors=None, change_metadata=None):
-    with safe_open(path, framework='pt') as file:
-        metadata = dict(file.metadata())
-    tensors = load_file(path)
-    if change_tensors:
-        change_tensors(tensors)
-    if change_metadata:
-        change_metadata(metadata)
-    save_file(tensors, path, metadata)
-
-
 def test_round_trip_gives_the_same_logits_and_config(net, saved):
     loaded = load_checkpoint(saved)
     image = torch.rand(1, 3, 64, 96)
@@ -60,10 +50,52 @@ def test_round_trip_gives_the_same_logits_and_config(net, saved):
         assert torch.equal(loaded(image, image), net(image, image))
 
 
+@pytest.mark.parametrize('normalisation', [{}, {'image_mean': (0.1, 0.2, 0.3)}])
+def test_normalisation_travels_with_the_weights(tmp_path, normalisation):
+    config = DCFMConfig(backbone='timm:tf_efficientnet_lite0', num_classes=5, **normalisation)
+    net = DCFM(config)
+    save_checkpoint(tmp_path / 'net.safetensors', net)
+    with safe_open(tmp_path / 'net.safetensors', framework='pt') as file:
+        written = json.loads(file.metadata()['config'])
+    assert written['image_mean'] == list(normalisation.get('image_mean', (0.5, 0.5, 0.5)))
+    assert written['image_std'] == [0.5, 0.5, 0.5]
+    loaded = load_checkpoint(tmp_path / 'net.safetensors')
+    assert loaded.config == net.config
+    assert torch.equal(loaded.mean, net.mean)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'meant'),
+    [
+        ('timm:tf_efficientnet_lite0', 'stage'),
+        ('timm:mobilenetv4_conv_small', 'stage'),
+        ('timm:regnety_002', 'stage'),
+        ('mit_b0', 'block'),
+        ('resnet18', 'block'),
+    ],
+)
+def test_file_of_version_1_is_what_it_was(tmp_path, backbone, meant):
+    path = tmp_path / 'net.safetensors'
+    config = {'backbone': backbone, 'num_classes': 5, 'independent_stage': meant}
+    torch.manual_seed(0)
+    net = DCFM(DCFMConfig(**config, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)).eval()
+    save_checkpoint(path, net)
+    as_version_1(path)
+    assert read_metadata(path).format_version == 1
+    loaded = load_checkpoint(path)
+    assert loaded.config == net.config
+    image = torch.rand(2, 1, 3, 64, 96)
+    with torch.no_grad():
+        assert torch.equal(loaded(*image), net(*image))
+    save_checkpoint(path, loaded)
+    assert read_metadata(path).format_version == 2
+    assert load_checkpoint(path).config == net.config
+
+
 def test_metadata_is_read_without_the_weights(net, saved):
     metadata = read_metadata(saved)
     assert metadata.training == {'image_height': 360, 'steps': 7}
-    assert metadata.format_version == 1
+    assert metadata.format_version == 2
     assert metadata.config == net.config
 
 
@@ -115,8 +147,8 @@ def test_foreign_safetensors_file_is_refused(tmp_path):
 
 
 def test_newer_version_is_refused(saved):
-    rewrite(saved, change_metadata=lambda m: m.update(format_version='2'))
-    with pytest.raises(CheckpointError, match=r"format '2'; supported are versions 1 to 1"):
+    rewrite(saved, change_metadata=lambda m: m.update(format_version='3'))
+    with pytest.raises(CheckpointError, match=r"format '3'; supported are versions 1 to 2"):
         load_checkpoint(saved)
 
 

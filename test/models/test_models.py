@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 
 from dcfm_ros.models.checkpoint import CheckpointError
-from dcfm_ros.models.config import PRESETS, DCFMConfig
+from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, PRESETS, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.official import from_official, load_official, official_key
 
 # One of every way in which timm offers stage outputs: chain, EfficientNet, channels last, getter.
 TIMM = [
     'regnety_002',
+    'resnet18d',
+    'tf_efficientnet_lite0',
     'mobilenetv4_conv_small',
     'efficientnet_b0',
     'pvt_v2_b0',
@@ -25,12 +28,11 @@ def make(**options):
     return DCFM(DCFMConfig(**{'num_classes': 7, 'fuse_channels': 32, **options})).eval()
 
 
+@pytest.mark.parametrize('cut', ['block', 'stage'])
 @pytest.mark.parametrize('name', TIMM)
 @torch.no_grad()
-def test_timm_network_cut_in_two_gives_its_own_features(name):
-    import timm
-
-    net = make(backbone=f'timm:{name}')
+def test_timm_network_cut_in_two_gives_its_own_features(name, cut):
+    net = make(backbone=f'timm:{name}', independent_stage=cut)
     size = 224 if '224' in name else 96
     image = torch.rand(1, 3, size, size)
     independent = net.encoder.shallow(image)
@@ -60,7 +62,68 @@ def test_timm_network_cut_in_two_gives_its_own_features(name):
     assert len(expected) == len(seen)
     for found, wanted in zip(seen, expected, strict=True):
         torch.testing.assert_close(found, wanted)
-    torch.testing.assert_close(independent.feature, expected[0])
+    assert independent.feature.shape == expected[0].shape
+    if cut == 'stage' or name not in FIRST_BLOCKS:
+        torch.testing.assert_close(independent.feature, expected[0])
+
+
+FIRST_BLOCKS = {
+    'resnet18d': 'layer1.0',
+    'tf_efficientnet_lite0': 'blocks.1.0',
+    'mobilenetv4_conv_small': 'blocks.0.0',
+    'efficientnet_b0': 'blocks.1.0',
+}
+"""Of the networks above whose first stage is a sequence of several."""
+
+
+@pytest.mark.parametrize('name', FIRST_BLOCKS)
+@torch.no_grad()
+def test_independent_feature_of_a_timm_network_is_that_of_its_first_block(name):
+    net = make(backbone=f'timm:{name}')
+    whole = timm.create_model(name).eval()
+    # The shallow part holds the first tensors of the whole network, in its order.
+    shallow = net.encoder.modules_shallow.state_dict()
+    state = whole.state_dict()
+    whole.load_state_dict(state | dict(zip(state, shallow.values(), strict=False)))
+    seen = []
+    block = whole.get_submodule(FIRST_BLOCKS[name])
+    block.register_forward_hook(lambda _module, _given, output: seen.append(output))
+    image = torch.rand(1, 3, 64, 96)
+    whole(image)
+    independent = net.encoder.shallow(image)
+    assert len(seen) == 1
+    torch.testing.assert_close(independent.feature, seen[0])
+    assert independent.feature.shape == (1, net.encoder.independent_channels, 16, 24)
+
+
+@pytest.mark.parametrize(('mean', 'std', 'backbone'), [
+    (0.5, 0.5, 'timm:tf_efficientnet_lite0'),
+    (IMAGENET_MEAN, IMAGENET_STD, 'timm:mobilenetv4_conv_small'),
+    (0.5, 0.5, 'timm:mobilenetv4_conv_small.e3600_r256_in1k'),
+    (IMAGENET_MEAN, IMAGENET_STD, 'timm:resnet18d.ra2_in1k'),
+    (0.5, 0.5, 'timm:resnet18d.ra4_e3600_r224_in1k'),
+    (0, 1, 'timm:mobilevit_xxs'),
+    (IMAGENET_MEAN, IMAGENET_STD, 'mit_b0'),
+    (IMAGENET_MEAN, IMAGENET_STD, 'resnet50'),
+])  # fmt: skip
+@torch.no_grad()
+def test_normalisation_is_that_of_the_weights_of_the_backbone(mean, std, backbone):
+    net = make(backbone=backbone)
+    mean, std = (torch.tensor(value, dtype=torch.float64).expand(3) for value in (mean, std))
+    assert net.config.image_mean == tuple(mean.tolist())
+    assert net.config.image_std == tuple(std.tolist())
+    image = torch.rand(1, 3, 64, 96)
+    normalised = ((image - mean.view(3, 1, 1)) / std.view(3, 1, 1)).float()
+    found, expected = net.encode_independent(image), net.encoder.shallow(normalised)
+    torch.testing.assert_close(found.feature, expected.feature)
+
+
+def test_normalisation_that_is_given_counts():
+    one = make(backbone='timm:tf_efficientnet_lite0', image_mean=(0.1, 0.2, 0.3))
+    assert (one.config.image_mean, one.config.image_std) == ((0.1, 0.2, 0.3), (0.5,) * 3)
+    both = make(backbone='mit_b0', image_mean=(0, 0, 0), image_std=[1, 2, 3])
+    assert (both.config.image_mean, both.config.image_std) == ((0.0,) * 3, (1.0, 2.0, 3.0))
+    assert torch.equal(both.std.flatten(), torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
 
 
 @pytest.mark.parametrize('name', TIMM)
@@ -210,6 +273,13 @@ def test_presets_name_their_classes(preset):
         ({'dropout': 1.0}, r'in \[0, 1\), got 1.0'),
         ({'class_names': ('a',)}, r'one entry per class \(7\), got 1'),
         ({'palette': ((0, 0, 300),) * 7}, 'from 0 to 255'),
+        (
+            {'image_mean': (0.5, 0.5)},
+            r'`image_mean` must be three numbers or empty, got \(0.5, 0.5\)',
+        ),
+        ({'image_mean': (0, 0, float('nan'))}, r'`image_mean` must be three numbers'),
+        ({'image_std': (1, 1, 0)}, r'three numbers above 0 or empty, got \(1, 1, 0\)'),
+        ({'image_std': (1, 1, float('inf'))}, r'`image_std` must be three numbers above 0'),
     ],
 )
 def test_bad_config_is_refused_with_what_is_allowed(options, message):
@@ -224,13 +294,21 @@ def test_unknown_timm_network_is_refused():
         make(backbone='timm:nothing')
 
 
+def test_unknown_tag_of_a_timm_network_is_refused_with_those_that_there_are():
+    match = r"`backbone` must name a timm network, .*has the tags ra2_in1k, ra4.*, not 'nosuch'"
+    with pytest.raises(ValueError, match=match):
+        make(backbone='timm:resnet18d.nosuch')
+    with pytest.raises(ValueError, match=match):
+        make(backbone='timm:resnet18d.nosuch', image_mean=(0, 0, 0), image_std=(1, 1, 1))
+
+
 @pytest.mark.parametrize(
     ('backbone', 'expected'),
     [
         ('mit_b5', (3 + 6 + 40 + 3 - 1) + (4 + 1)),  # its first block is the shallow part
         ('resnet18', 2 + 2 + 2 + 1),  # and the pooling
         ('timm:resnet10t', 3 + (4 + 1)),  # and the fuse: four stages, and the end
-        ('timm:mobilenetv4_conv_small', 15 + (4 + 1)),
+        ('timm:mobilenetv4_conv_small', 16 + (4 + 1)),
     ],
 )
 def test_deep_part_is_a_chain_of_blocks(backbone, expected):

@@ -11,6 +11,8 @@ NETS = [
     ('resnet18', {'head': 'conv', 'head_channels': 32}),
     ('timm:mobilenetv4_conv_small', {'head': 'linear'}),
     ('timm:resnet10t', {'head': 'mlp'}),
+    # Normalised by .5 instead of ImageNet's values.
+    ('timm:tf_efficientnet_lite0', {'head': 'linear'}),
     # Not a chain: its state is the image. And one whose fusion cannot be split.
     ('timm:regnety_002', {'head': 'linear'}),
     ('timm:mobilenetv4_conv_small', {'kind': GatedDCFM}),
