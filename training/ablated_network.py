@@ -38,6 +38,10 @@ class AblatedConfig(DCFMConfig):
         ValueError: If a value is outside what its field says, or the head would see nothing.
     """
 
+    backbone: str = ''
+    """See `DCFMConfig.backbone`. Empty: that of the weights that a training starts from, which
+    must be a package or a checkpoint; a checkpoint settles all of the architecture that is at its
+    default, too."""
     key_uses_common: bool = True
     """False feeds a keyframe's head the independent feature alone."""
     key_uses_independent: bool = True
@@ -53,6 +57,10 @@ class AblatedConfig(DCFMConfig):
             names = (f'{frame}_uses_common', f'{frame}_uses_independent')
             if not any(getattr(self, name) for name in names):
                 raise ValueError(f'one of `{names[0]}` and `{names[1]}` must be True, got neither')
+
+    def _check_backbone(self) -> None:
+        if self.backbone:
+            super()._check_backbone()
 
     @property
     def is_ablated(self) -> bool:

@@ -7,10 +7,8 @@ one, is refused, so that a run cannot start from random weights without saying s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 import re
-from typing import TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -21,11 +19,9 @@ from dcfm_ros.models.checkpoint import CheckpointError
 from dcfm_ros.models.config import RESNET_BACKBONES, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.official import official_key, read_weights, shape_problem
-from dcfm_ros.models.timm_backbone import timm_normalisation
-from dcfm_ros.training.ablated_network import SWITCHES, load_network, read_network_metadata
-from dcfm_ros.training.pretrained_packages import PACKAGES, read_package
-
-NetConfig = TypeVar('NetConfig', bound=DCFMConfig)
+from dcfm_ros.models.timm_backbone import check_timm_name
+from dcfm_ros.training.ablated_network import SWITCHES, load_network
+from dcfm_ros.training.pretrained_packages import find_package, read_package
 
 _NOT_OF_THE_WEIGHTS = ('dropout', 'drop_path', 'palette', 'motion')
 _OF_THE_HEAD = ('num_classes', 'class_names', 'head', 'head_channels')
@@ -64,16 +60,14 @@ def load_initial_weights(net: DCFM, source: str | None) -> str:
     if source is None:
         return 'random weights'
     if source.startswith('timm:'):
-        weights = _from_timm(net.config, source.removeprefix('timm:'))
+        weights = _from_timm(tagged_name(net.config, source.removeprefix('timm:')))
         loaded = _fit_backbone(net, source, weights)
     elif source.startswith('package:'):
         weights = _from_package(net.config, source.removeprefix('package:'))
         loaded = _fit_backbone(net, source, weights)
     else:
-        path = Path(source.removeprefix('features:'))
-        if not path.is_file():
-            raise FileNotFoundError(f'no such file of initial weights: {path}')
-        if source.startswith('features:') or _is_checkpoint(path):
+        path = find_file(source)
+        if source.startswith('features:') or is_checkpoint(path):
             loaded = _from_checkpoint(net, path, with_head=not source.startswith('features:'))
         else:
             weights = (
@@ -109,7 +103,7 @@ def _from_checkpoint(net: DCFM, path: Path, *, with_head: bool) -> dict[str, Ten
         if field not in free and ours[field] != theirs[field]
     ]
     if differing:
-        hint = ''
+        hint = '; what `model.net` leaves out with its `backbone` is as in that file'
         if with_head and all(text.split(':')[0] in _OF_THE_HEAD for text in differing):
             hint = f'; features:{path} takes everything but the head'
         raise ValueError(f'`initial_weights` must fit the model, {path} has {differing}{hint}')
@@ -181,12 +175,26 @@ def _timm_name(config: DCFMConfig) -> str:
     return config.backbone.removeprefix('timm:').partition('.')[0]
 
 
-def _from_timm(config: DCFMConfig, tag: str) -> dict[str, Tensor]:
-    """The whole network that timm offers under a tag."""
+def tagged_name(config: DCFMConfig, tag: str) -> str:
+    """What timm calls the backbone with the weights of a tag, '<network>[.<tag>]'.
+
+    Raises:
+        CheckpointError: If timm has no such tag of it.
+        ValueError: If timm has no weights for such a backbone.
+    """
     if not config.backbone.startswith('timm:') and config.backbone != 'resnet18':
         msg = f'timm has no weights for {config.backbone} as the paper builds it; give a file'
         raise ValueError(f"`initial_weights` must not be 'timm:{tag}': {msg}")
     name = _timm_name(config) if tag == 'default' else f'{_timm_name(config)}.{tag}'
+    try:
+        check_timm_name(name)
+    except ValueError as error:
+        raise CheckpointError(f'timm cannot offer {name}: {error}') from None
+    return name
+
+
+def _from_timm(name: str) -> dict[str, Tensor]:
+    """The whole network that timm offers under a name."""
     try:
         return dict(timm.create_model(name, pretrained=True).state_dict())
     except Exception as error:  # whatever the hub, the net and the file system raise
@@ -194,37 +202,25 @@ def _from_timm(config: DCFMConfig, tag: str) -> dict[str, Tensor]:
 
 
 def _from_package(config: DCFMConfig, name: str) -> dict[str, Tensor]:
-    weights = read_package(name)
-    if (fits := PACKAGES[name].timm_name) != _timm_name(config):
+    if (fits := find_package(name).timm_name) != _timm_name(config):
         msg = f"'package:{name}' has the weights of timm:{fits}, not of {config.backbone}"
         raise ValueError(f'`initial_weights` must fit the backbone: {msg}')
-    return weights
+    return read_package(name)
 
 
-def normalised_as(config: NetConfig, source: str | None) -> NetConfig:
-    """A configuration with the normalisation of the weights that a training starts from.
+def find_file(source: str) -> Path:
+    """The file that '<file>' or 'features:<file>' names.
 
-    What the configuration says itself stays. What neither says is the backbone's, see
-    `DCFMConfig.image_mean`.
-
-    Args:
-        config: Of the network to be trained.
-        source: As for `load_initial_weights`.
+    Raises:
+        FileNotFoundError: If there is none.
     """
-    if source is None or source.startswith('package:'):
-        return config  # timm's record of these networks is right
     path = Path(source.removeprefix('features:'))
-    if source.startswith('timm:') and source != 'timm:default':
-        mean, std = timm_normalisation(f'{_timm_name(config)}.{source.removeprefix("timm:")}')
-    elif path.is_file() and _is_checkpoint(path):
-        known = read_network_metadata(path).config
-        mean, std = known.image_mean, known.image_std
-    else:
-        return config
-    return replace(config, image_mean=config.image_mean or mean, image_std=config.image_std or std)
+    if not path.is_file():
+        raise FileNotFoundError(f'no such file of initial weights: {path}')
+    return path
 
 
-def _is_checkpoint(path: Path) -> bool:
+def is_checkpoint(path: Path) -> bool:
     """Whether a file says of itself that it is one of this package."""
     if path.suffix != '.safetensors':
         return False

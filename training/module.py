@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.training.ablated_network import AblatedConfig, build_network, fuse
-from dcfm_ros.training.initial_weights import load_initial_weights, normalised_as
+from dcfm_ros.training.initial_config import completed
+from dcfm_ros.training.initial_weights import load_initial_weights
 from dcfm_ros.training.losses import LossOptions, SymmetricLoss, keyframe_loss, symmetric_loss
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.optimisation import Optimisation
@@ -45,7 +46,8 @@ class SymmetricTraining(LightningModule):
         """Build the network; all arguments are also the keys of the yaml's `model` section.
 
         Args:
-            net: The architecture; its classes are those of the data.
+            net: The architecture; its classes are those of the data. What it leaves open is that
+                of the initial weights (see `initial_config.completed`).
             loss: Weights and kinds of the terms; None: the defaults.
             optimisation: Optimiser and learning rates; None: the defaults.
             initial_weights: Where the training starts: None (random), 'timm:<tag>',
@@ -60,12 +62,13 @@ class SymmetricTraining(LightningModule):
             ValueError: If a value is not allowed, or the initial weights do not fit.
         """
         super().__init__()
-        self.net = build_network(normalised_as(net, initial_weights))
+        self.net = build_network(completed(net, initial_weights))
         self.start = load_initial_weights(self.net, initial_weights)
         """Where the training started, in words."""
         rank_zero_info(f'initial weights: {self.start}')
         config = self.net.config
-        rank_zero_info(f'normalisation: mean {config.image_mean}, std {config.image_std}')
+        mean, std = config.image_mean, config.image_std
+        rank_zero_info(f'network: {config.backbone}, images normalised by mean {mean}, std {std}')
         if channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)
         self._class_weights = class_weights

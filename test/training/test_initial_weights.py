@@ -223,8 +223,15 @@ def test_timm_file_gives_the_stages_that_timm_computes(tmp_path, name):
         torch.testing.assert_close(found, wanted)
 
 
-@pytest.mark.parametrize('backbone', ['timm:resnet10t', 'resnet18'])
-@pytest.mark.parametrize(('tag', 'suffix'), [('default', ''), ('gluon_in1k', '.gluon_in1k')])
+@pytest.mark.parametrize(
+    ('backbone', 'tag', 'suffix'),
+    [
+        ('timm:resnet10t', 'default', ''),
+        ('timm:resnet10t', 'c3_in1k', '.c3_in1k'),
+        ('resnet18', 'default', ''),
+        ('resnet18', 'gluon_in1k', '.gluon_in1k'),
+    ],
+)
 def test_timm_tag_is_what_timm_is_asked_for(monkeypatch, backbone, tag, suffix):
     asked, given, create = [], {}, timm.create_model
 

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from dcfm_ros.files import write_text
+from dcfm_ros.training.pretrained_packages import package_file
 from dcfm_ros.training.studies.study_data import EvaluationData
 from dcfm_ros.training.studies.variants import Variant
 from dcfm_ros.training.workers import MAX_TRIES
@@ -77,7 +78,9 @@ def check_inputs(run: Run, configs: Sequence[Path]) -> None:
     if (run.folder / WEIGHTS).exists():
         return
     start = str(run.config.get('model', {}).get('initial_weights') or '').removeprefix('features:')
-    if start and not start.startswith('timm:') and not Path(start).is_file():
+    if start.startswith('package:'):
+        package_file(start.removeprefix('package:'))
+    elif start and not start.startswith('timm:') and not Path(start).is_file():
         written = '\n'.join(path.read_text(encoding='utf-8') for path in configs)
         found = re.search(r'^#\s+(dcfm train .*(?:(?<=\\)\n#.*)*)', written, re.MULTILINE)
         command = re.sub(r'\s*\\\n#\s*', ' ', found[1]) if found else 'dcfm train fit ...'

@@ -518,10 +518,20 @@ def test_missing_initial_weights_name_the_command_that_trains_them(camvid, tmp_p
     assert not (tmp_path / 'out').exists()
 
 
-def test_missing_training_data_are_named_before_anything_is_trained(camvid, tmp_path):
+def test_unknown_package_of_initial_weights_is_named_before_anything_is_trained(camvid, tmp_path):
+    own = tmp_path / 'own.yaml'
+    own.write_text(yaml.safe_dump({'model': {'initial_weights': 'package:lite0'}}))
+    configs = [ROOT / 'config/train/ablation.yaml', own]
+    with pytest.raises(ValueError, match=r"one of efficientnet-lite0, .*, got 'lite0'"):
+        run_study(study('losses'), configs, [evaluation_data(camvid)], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('start', [None, 'timm:default', 'package:efficientnet-lite0'])
+def test_missing_training_data_are_named_before_anything_is_trained(camvid, tmp_path, start):
     own = tmp_path / 'own.yaml'
     train = [{'dataset': 'camvid', 'root': str(tmp_path / 'absent')}]
-    own.write_text(yaml.safe_dump({'model': {'initial_weights': None}, 'data': {'train': train}}))
+    own.write_text(yaml.safe_dump({'model': {'initial_weights': start}, 'data': {'train': train}}))
     configs = [ROOT / 'config/train/ablation.yaml', own]
     with pytest.raises(FileNotFoundError, match=r'training data: .*absent \(camvid\)'):
         run_study(study('losses'), configs, [evaluation_data(camvid)], tmp_path / 'out')

@@ -1,0 +1,73 @@
+"""What the weights that a training starts from say about the network: it is built accordingly."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TypeVar
+
+from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.timm_backbone import timm_normalisation
+from dcfm_ros.training.ablated_network import read_network_metadata
+from dcfm_ros.training.initial_weights import find_file, is_checkpoint, tagged_name
+from dcfm_ros.training.pretrained_packages import find_package
+
+NetConfig = TypeVar('NetConfig', bound=DCFMConfig)
+
+_OF_THE_FEATURES = (
+    'fuse_channels', 'common_channels', 'independent_stage', 'pyramid_pooling',
+    'align_before_norm',
+)  # fmt: skip
+_OF_THE_HEAD = ('head', 'head_channels')
+
+
+def completed(config: NetConfig, source: str | None) -> NetConfig:
+    """A configuration with what the weights that a training starts from settle.
+
+    That is the normalisation of images, unless the configuration has its own. If it names no
+    backbone, it is the architecture too: a 'package:' settles the backbone, a checkpoint of this
+    package all that is at its default (with 'features:', all but the head).
+
+    Args:
+        config: Of the network to be trained.
+        source: As for `load_initial_weights`.
+
+    Returns:
+        A configuration with a backbone. An empty normalisation in it is the backbone's, see
+        `DCFMConfig.image_mean`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If a file is damaged, or timm does not know the tag.
+        ValueError: If the backbone is named neither here nor there.
+    """
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    if source is None:
+        pass
+    elif source.startswith('package:'):
+        name = find_package(source.removeprefix('package:')).timm_name
+        config = replace(config, backbone=config.backbone or f'timm:{name}')
+        mean, std = timm_normalisation(name)
+    elif source.startswith('timm:'):
+        if config.backbone:
+            mean, std = timm_normalisation(tagged_name(config, source.removeprefix('timm:')))
+    elif is_checkpoint(path := find_file(source)):
+        known = read_network_metadata(path).config
+        if not config.backbone:
+            config = _built_as(known, config, with_head=not source.startswith('features:'))
+        mean, std = known.image_mean, known.image_std
+    if not config.backbone:
+        msg = f'or `initial_weights` be a package or a checkpoint, got {source!r}'
+        raise ValueError(f'`backbone` must be named, {msg}')
+    return replace(config, image_mean=config.image_mean or mean, image_std=config.image_std or std)
+
+
+def _built_as(known: DCFMConfig, config: NetConfig, *, with_head: bool) -> NetConfig:
+    """With the backbone of a known network, and of the rest what is at its default."""
+    names = _OF_THE_FEATURES + (_OF_THE_HEAD if with_head else ())
+    values = {
+        field.name: getattr(known, field.name)
+        for field in fields(config)
+        if field.name in names and getattr(config, field.name) == field.default
+    }
+    return replace(config, backbone=known.backbone, **values)
