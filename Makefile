@@ -81,7 +81,7 @@ clean:
 	$(install)
 	touch $@
 
-.venv/test.installed: extras := ros,speed,train,cluster,test,dev
+.venv/test.installed: extras := ros,speed,train,pretrained,cluster,test,dev
 .venv/test.installed: setup.py constraints.txt
 	@$(create_venv)
 	$(install)

