@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,9 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Subset
 
-from dcfm_ros.models.labels import CAMVID_NAMES, UNLABELLED
+from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.footage.class_files import load_label_set
 from dcfm_ros.training.footage.clips import Clip, hold_out, near_labels, raise_problems
-from dcfm_ros.training.footage.datasets import search_clips
 from dcfm_ros.training.footage.frame_check import absent_classes, check_frames_once
 from dcfm_ros.training.footage.label_sets import CAMVID
 from dcfm_ros.training.pairs.augment import PairAugmentation, RoadSceneAugmentation
@@ -28,15 +27,16 @@ from dcfm_ros.training.pairs.pair_dataset import (
 )
 from dcfm_ros.training.pairs.pair_mixing import PairMixing
 from dcfm_ros.training.pairs.pair_sources import PairSource
-from dcfm_ros.training.pairs.source_loading import in_classes_of, load_drives, load_source
+from dcfm_ros.training.pairs.source_loading import (
+    in_classes_of,
+    load_drives,
+    load_source,
+    source_clips,
+    with_all_sets,
+)
 from dcfm_ros.training.pairs.source_options import RENDERED, SourceOptions
 
 _Found = tuple[SourceOptions, list[Clip]]
-
-
-def _all_sets(sources: Iterable[Iterable[Clip]]) -> tuple[tuple[int, ...], ...]:
-    """The sets of classes in the labels of all sources."""
-    return tuple(sorted({s for clips in sources for clip in clips for s in clip.labels.sets}))
 
 
 class PairData(LightningDataModule):
@@ -85,6 +85,9 @@ class PairData(LightningDataModule):
             check: Decode every frame that a pair can be made of before the training starts, once
                 as long as the files stay as they are. Missing files are an error in any case.
             seed: The same one gives the same pairs.
+
+        Raises:
+            ValueError: If there are no such classes, or an option does not fit.
         """
         super().__init__()
         self.save_hyperparameters('batch_size', 'pairs_per_epoch', 'num_workers', 'seed')
@@ -100,7 +103,12 @@ class PairData(LightningDataModule):
         self._mixing = mixing
         self._cache_dir = cache_dir
         self._check = check
-        self._class_sets: tuple[tuple[int, ...], ...] = ()
+        for validated in [validation] if validation is not None else train[:1]:
+            if validated.hold_out_share:
+                msg = f'0 for the source that is validated on, got {validated.hold_out_share}'
+                raise ValueError(f'`hold_out_share` must be {msg}')
+        self.class_sets: tuple[tuple[int, ...], ...] = ()
+        """Sets of classes that labels may hold: id K + i means one of the classes `[i]`."""
         self._training: PairDataset | None = None
         self._validation: FixedPairDataset | None = None
 
@@ -145,11 +153,6 @@ class PairData(LightningDataModule):
         elif held is not None:
             rank_zero_warn(f'{held[0]} has no frame to validate on: no best.safetensors')
 
-    @property
-    def class_sets(self) -> tuple[tuple[int, ...], ...]:
-        """Sets of classes that labels may hold: id K + i means one of the classes `[i]`."""
-        return self._class_sets
-
     def train_dataloader(self) -> DataLoader[TrainingPair]:
         """Augmented pairs; which ones follows from `seed` and the steps made so far."""
         assert self._training is not None
@@ -184,25 +187,26 @@ class PairData(LightningDataModule):
 
     def _split(self, problems: list[str]) -> tuple[list[_Found], _Found | None]:
         """Training sources with their clips, and what to validate on; adds to `problems`."""
-        training = [(options, self._search(options, problems)) for options in self.train_options]
-        self._class_sets = _all_sets(clips for _, clips in training)
-        training = [(options, self._with_all_sets(clips)) for options, clips in training]
-        parts = [hold_out(clips, self._held_out(o)) for o, clips in training]
-        kept = [(options, part) for (options, _), (part, _) in zip(training, parts, strict=True)]
-        if self.validation_options is not None:
-            options = self.validation_options
-            return kept, (options, self._search(options, problems))
-        if not training or self._hold_out_share <= 0:
-            return kept, None
-        return kept, (training[0][0], parts[0][1])
-
-    def _held_out(self, options: SourceOptions) -> float:
-        """Share of a source that is not trained on."""
-        is_validated = self.validation_options is None and options is self.train_options[0]
-        return self._hold_out_share if is_validated else options.hold_out_share
-
-    def _with_all_sets(self, clips: Sequence[Clip]) -> list[Clip]:
-        return [replace(c, labels=c.labels.with_sets(self._class_sets)) for c in clips]
+        validated = self.validation_options
+        sources = [*self.train_options, *filter(None, [validated])]
+        found = with_all_sets(
+            [source_clips(o, self.label_set, self._cache_dir, problems) for o in sources]
+        )
+        self.class_sets = next((clips[0].labels.sets for clips in found if clips), ())
+        shares = [options.hold_out_share for options in self.train_options]
+        if shares and validated is None:
+            shares[0] = self._hold_out_share
+        # Without a share the clips keep their order, on which the pairs of a seed depend.
+        parts = [
+            hold_out(clips, share) if share else (clips, [])
+            for clips, share in zip(found, shares, strict=False)
+        ]
+        training = [(o, kept) for o, (kept, _) in zip(self.train_options, parts, strict=True)]
+        if validated is not None:
+            return training, (validated, found[-1])
+        if not training or not self._hold_out_share:
+            return training, None
+        return training, (self.train_options[0], parts[0][1])
 
     def _check_frames(self, role: str, found: Sequence[_Found], problems: list[str]) -> None:
         """Decode what is used of some sources; warn of classes that do not occur in them."""
@@ -214,30 +218,11 @@ class PairData(LightningDataModule):
         class_ids = set(checked.class_ids)
         if any(options.dataset == RENDERED for options, _ in found):
             class_ids.update(in_classes_of(self.label_set, CAMVID).to_class.tolist())
-        absent = absent_classes(self.label_set.class_names, class_ids, role)
+        absent = absent_classes(self.label_set.class_names, class_ids, role, self.class_sets)
         if absent and role == 'training' and not class_ids - {UNLABELLED}:
             problems.append(absent)
         elif absent:
             rank_zero_warn(absent)
-
-    def _search(self, options: SourceOptions, problems: list[str]) -> list[Clip]:
-        target = self.label_set
-        try:
-            if options.chosen_motion == 'street' and target.class_names != CAMVID_NAMES:
-                msg = "'layers' or 'video' for classes other than CamVid's"
-                raise ValueError(f"`motion` must be {msg}, got 'street' for {target.name}")
-            if options.root is None:
-                in_classes_of(target, CAMVID)
-                return []
-            clips = search_clips(
-                options.dataset, options.root, options.split, problems, cache_dir=self._cache_dir
-            )
-            if clips and not any(clip.labelled for clip in clips):
-                problems.append(f'{options}: no frame has a label')
-            return [replace(clip, labels=in_classes_of(target, clip.labels)) for clip in clips]
-        except (OSError, ValueError) as error:
-            problems.append(f'{options}: {error}')
-            return []
 
     def _reach(self, options: SourceOptions, clip: Clip) -> int:
         """How far from a labelled frame its reference frame can lie."""
@@ -249,7 +234,9 @@ class PairData(LightningDataModule):
 
     def _source(self, options: SourceOptions, clips: Sequence[Clip]) -> PairSource:
         source = load_source(options, clips, self._gaps, self.label_set, self._cache_dir)
-        return BalancedPairs(source, options.balance) if options.balance > 0 else source
+        if not options.balance:
+            return source
+        return BalancedPairs(source, options.balance, self.label_set.num_classes)
 
     def _process(self) -> tuple[int, int]:
         trainer = self.trainer

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from dcfm_ros.masks.overlay import colorize
+from dcfm_ros.masks.overlay import colorize, with_mixtures
 from dcfm_ros.training.module import SymmetricTraining
 from dcfm_ros.training.pairs.pair_dataset import TrainingPair
 
@@ -76,11 +76,11 @@ def draw_panels(module: SymmetricTraining, batch: TrainingPair) -> list[Image]:
     Returns:
         RGB, (H, 5W, 3) each, of the label's size: reference frame, labelled frame, its label, its
         prediction as a keyframe and as a non-key frame of the reference; black where there is no
-        label.
+        label, mixed colours where it is a set of classes.
     """
     logits = module.predict_pair(batch)
     masks = [logits[role].argmax(dim=1).to(torch.uint8) for role in ('key', 'nonkey')]
-    palette = module.net.palette
+    palette = with_mixtures(module.net.palette, module.class_sets)
     panels = []
     for reference, labelled, *classes in zip(*batch, *masks, strict=True):
         colours = [colorize(mask.cpu().numpy(), palette) for mask in classes]

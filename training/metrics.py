@@ -107,7 +107,8 @@ class VideoConsistency:
     """VC over windows of consecutive frames.
 
     Of the pixels whose label stands still, the share whose prediction does too, right or not.
-    Void pixels count: 255 that stays 255 stands still. A window without a still pixel is skipped.
+    Void pixels count: 255 that stays 255 stands still, and so does a set of classes that stays. A
+    window without a still pixel is skipped.
     """
 
     def __init__(self, window: int, form: str = 'official') -> None:

@@ -72,6 +72,8 @@ class SymmetricTraining(LightningModule):
         if channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)
         self._class_weights = class_weights
+        self.class_sets: Sequence[Sequence[int]] = ()
+        """Sets of classes that the labels of the data may hold, see `PairData.class_sets`."""
         self._weighting = ClassWeighting.of(net.num_classes, class_weights)
         self.loss_options = loss or LossOptions()
         self.optimisation = optimisation or Optimisation()
@@ -85,8 +87,8 @@ class SymmetricTraining(LightningModule):
         The latter works on CUDA only.
         """
         data = getattr(self.trainer, 'datamodule', None)
-        num_classes, sets = self.net.config.num_classes, getattr(data, 'class_sets', ())
-        self._weighting = ClassWeighting.of(num_classes, self._class_weights, sets)
+        num_classes, self.class_sets = self.net.config.num_classes, getattr(data, 'class_sets', ())
+        self._weighting = ClassWeighting.of(num_classes, self._class_weights, self.class_sets)
         if not self._sync_batch_norm or self.trainer.world_size == 1:
             return
         if self.trainer.strategy.root_device.type == 'cuda':
@@ -160,7 +162,8 @@ class SymmetricTraining(LightningModule):
             confusion.counts[:] = self.trainer.strategy.reduce(counts, reduce_op='sum').cpu()
             miou[role] = confusion.miou()
         if any(map(math.isnan, miou.values())):
-            rank_zero_warn('nothing to validate on has a labelled pixel: val_miou is undefined')
+            what = 'nothing to validate on has a labelled pixel of one class'
+            rank_zero_warn(f'{what}: val_miou is undefined')
             return
         self.log_dict({f'val_miou_{role}': value for role, value in miou.items()}, prog_bar=True)
         self.log('val_miou', (miou['key'] + miou['nonkey']) / 2)

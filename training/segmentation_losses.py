@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 import math
 
 import torch
@@ -52,7 +53,7 @@ class ClassWeighting:
     """What the ids of a label stand for, and what a pixel of each weighs."""
 
     weights: Tensor
-    """Weight of every class and then of every set, (K + S,)."""
+    """Weight of every id that a label can hold, (256,): K classes, S sets, 0 for all others."""
     members: Tensor
     """Which classes a set has, bool, (S, K)."""
 
@@ -71,12 +72,13 @@ class ClassWeighting:
         if weights is not None and len(weights) != num_classes:
             msg = f'one weight per class ({num_classes}), got {len(weights)}'
             raise ValueError(f'`class_weights` must be {msg}')
-        own = torch.ones(num_classes) if weights is None else torch.tensor(weights)
+        table = torch.zeros(256)
+        table[:num_classes] = 1.0 if weights is None else torch.tensor(weights)
         members = torch.zeros((len(sets), num_classes), dtype=torch.bool)
-        for row, classes in zip(members, sets, strict=True):
-            row[list(classes)] = True
-        of_sets = [own[row].mean().reshape(1) for row in members]
-        return cls(torch.cat([own, *of_sets]), members)
+        for index, classes in enumerate(map(list, sets)):
+            members[index, classes] = True
+            table[num_classes + index] = table[classes].mean()
+        return cls(table, members)
 
     def like(self, tensor: Tensor) -> ClassWeighting:
         """The same with the type and on the device of a tensor."""
@@ -95,8 +97,8 @@ def cross_entropy(
     With weights the mean is the weighted one. Shapes as in `segmentation_loss`.
     """
     losses = _pixel_losses(logits, label, weighting).sum()
-    labelled = label != UNLABELLED
-    total = labelled.sum() if weighting is None else weighting.weights[label[labelled]].sum()
+    counted = label != UNLABELLED if weighting is None else weighting.weights[label]
+    total = counted.sum()
     total = _mean_over_processes(total.to(losses.dtype))
     # The sum is 0 where everything is ignored; so is then the loss, and its gradient.
     return losses / torch.where(total > 0, total, torch.ones_like(total))
@@ -105,22 +107,20 @@ def cross_entropy(
 def _pixel_losses(logits: Tensor, label: Tensor, weighting: ClassWeighting | None) -> Tensor:
     """Weighted loss of every pixel, 0 where it is ignored, (B, H, W)."""
     num_classes = logits.shape[1]
-    is_set = (label >= num_classes) & (label != UNLABELLED)
     weights = None if weighting is None else weighting.weights[:num_classes]
-    losses = F.cross_entropy(
-        logits,
-        label.masked_fill(is_set, UNLABELLED),
-        weight=weights,
-        ignore_index=UNLABELLED,
-        reduction='none',
+    of_classes = partial(
+        F.cross_entropy, logits, weight=weights, ignore_index=UNLABELLED, reduction='none'
     )
-    if weighting is None or not is_set.any():
-        return losses
-    chosen = logits.movedim(1, -1)[is_set]  # (pixels, K)
-    ids = label[is_set]
+    if weighting is None or not len(weighting.members):
+        return of_classes(label)
+    is_set = (label >= num_classes) & (label != UNLABELLED)
+    losses = of_classes(label.masked_fill(is_set, UNLABELLED))
+    ids, chosen = label[is_set], logits.movedim(1, -1)[is_set]  # (pixels, K)
+    if chosen.dtype in (torch.float16, torch.bfloat16):
+        chosen = chosen.float()  # the difference of two large sums would be lost
     inside = chosen.masked_fill(~weighting.members[ids - num_classes], -math.inf)
-    of_sets = chosen.logsumexp(-1) - inside.logsumexp(-1)
-    return losses.masked_scatter(is_set, weighting.weights[ids] * of_sets)
+    of_sets = weighting.weights[ids] * (chosen.logsumexp(-1) - inside.logsumexp(-1))
+    return losses.masked_scatter(is_set, of_sets.to(losses.dtype))
 
 
 def ohem_cross_entropy(

@@ -34,6 +34,13 @@ def colorize(mask: NDArray[np.uint8], palette: Sequence[RGB]) -> NDArray[np.uint
     return colour
 
 
+def with_mixtures(palette: Sequence[RGB], sets: Sequence[Sequence[int]]) -> tuple[RGB, ...]:
+    """Add to the colours of classes one for each set of classes: the mean of theirs."""
+    colours = np.array(palette, np.float64)
+    means = [colours[list(classes)].mean(axis=0) for classes in sets]
+    return (*palette, *((round(red), round(green), round(blue)) for red, green, blue in means))
+
+
 def blend(
     image: NDArray[np.uint8],
     mask: NDArray[np.uint8],

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dcfm_ros.masks.overlay import blend, colorize, draw_caption
+from dcfm_ros.masks.overlay import blend, colorize, draw_caption, with_mixtures
 
 PALETTE = ((10, 20, 30), (200, 100, 0))
 MASK = np.array([[0, 1], [1, 255]], np.uint8)
@@ -17,6 +17,11 @@ def test_colorize_looks_up_each_class():
 
 def test_colorize_paints_ids_beyond_the_palette_black():
     assert colorize(np.full((1, 1), 2, np.uint8), PALETTE).tolist() == [[[0, 0, 0]]]
+
+
+def test_sets_of_classes_get_the_mean_of_their_colours():
+    assert with_mixtures(PALETTE, [(0, 1), (1,)]) == (*PALETTE, (105, 60, 15), (200, 100, 0))
+    assert with_mixtures(PALETTE, []) == PALETTE
 
 
 def test_blend_mixes_by_alpha():

@@ -117,6 +117,15 @@ def test_shrunk_frames_are_shown_at_the_size_of_the_label(written):
         assert (column == colour).all()
 
 
+def test_sets_of_classes_have_mixed_colours(written):
+    module = written[0]
+    frame = torch.zeros((1, 3, HEIGHT, WIDTH), dtype=torch.uint8)
+    module.class_sets = ((0, 1), (0, 1, 2))
+    [panel] = draw_panels(module, TrainingPair(frame, frame, torch.full_like(frame[:, 0], 3)))
+    module.class_sets = ()
+    assert (columns(panel)[2] == (140, 125, 30)).all()
+
+
 def test_without_tensorboard_it_says_so_once(tmp_path):
     with pytest.warns(UserWarning, match='no image panels are written') as warnings:
         fit(ImagePanels(), False, tmp_path, epochs=2)

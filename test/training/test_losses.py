@@ -17,6 +17,7 @@ from dcfm_ros.training.losses import (
 )
 from dcfm_ros.training.optimisation import poly_with_warmup
 from dcfm_ros.training.segmentation_losses import (
+    ClassWeighting,
     cross_entropy,
     generalised_dice,
     ohem_cross_entropy,
@@ -110,10 +111,10 @@ def test_ignored_pixels_have_no_effect():
     assert one.item() == pytest.approx(-logits.log_softmax(1)[0, 2, 0, 0].item(), rel=1e-6)
 
 
-@pytest.mark.parametrize('class_weights', [None, torch.ones(3)])
-def test_loss_and_gradient_are_zero_where_everything_is_ignored(class_weights):
+@pytest.mark.parametrize('weighting', [None, ClassWeighting.of(3)])
+def test_loss_and_gradient_are_zero_where_everything_is_ignored(weighting):
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
-    loss = cross_entropy(logits, torch.full((1, 2, 2), 255), class_weights)
+    loss = cross_entropy(logits, torch.full((1, 2, 2), 255), weighting)
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))
@@ -121,9 +122,10 @@ def test_loss_and_gradient_are_zero_where_everything_is_ignored(class_weights):
 
 def test_class_weights_are_those_of_a_weighted_mean():
     logits, label = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
-    weights = torch.tensor([0.5, 1.0, 4.0])
-    expected = torch.nn.functional.cross_entropy(logits, label, weight=weights)
-    assert cross_entropy(logits, label, weights).item() == pytest.approx(expected.item(), rel=1e-6)
+    weights = [0.5, 1.0, 4.0]
+    expected = torch.nn.functional.cross_entropy(logits, label, weight=torch.tensor(weights))
+    loss = cross_entropy(logits, label, ClassWeighting.of(3, weights))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_consistency_counts_masked_elements_in_its_mean():
@@ -153,7 +155,7 @@ def test_keyframe_loss_is_the_symmetric_loss_without_the_other_terms(kind):
     label = torch.randint(0, 3, (1, 64, 64))
     label[:, :9] = 255
     options = LossOptions(keyframe=0.7, nonkey=0, consistency=0, segmentation=kind)
-    weights = torch.tensor([1.0, 0.3, 2.0])
+    weights = ClassWeighting.of(3, [1.0, 0.3, 2.0])
     assert not options.needs_reference
     both = symmetric_loss(net, reference, image, label, options, weights)
     alone = keyframe_loss(net, image, label, options, weights)

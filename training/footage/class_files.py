@@ -84,12 +84,18 @@ def _class_file(path: Path) -> Path:
 
 
 def class_file_text(labels: LabelSet) -> str:
-    """Contents of a classes.yaml from which `read_label_set` makes the same classes."""
+    """Contents of a classes.yaml from which `read_label_set` makes the same classes.
+
+    A class has one value at most, and classes with one come before those without, in the order of
+    the values.
+    """
     table: dict[int, dict[str, Any]] = {}
+    painted = {value: list(colour) for colour, value in labels.colours.items()}
     for value in np.flatnonzero(labels.allowed[:UNLABELLED]).tolist():
         names = [labels.class_names[index] for index in labels.classes_of(value)]
         if len(names) > 1:
             table[value] = {'any_of': names}
+            table[value] |= {'rgb': painted[value]} if value in painted else {}
         elif names:
             rgb = list(labels.palette[labels.class_names.index(names[0])])
             table[value] = {'name': names[0], 'rgb': rgb}

@@ -25,7 +25,7 @@ class FrameCheck(NamedTuple):
     problems: list[str]
     """Files that are missing or unreadable, wrong sizes and label values, a line each."""
     class_ids: frozenset[int]
-    """Class ids that occur in the labels, 255 (ignored) among them."""
+    """Ids of classes and of sets that occur in the labels, 255 (ignored) among them."""
 
 
 def check_frames(clips: Iterable[Clip]) -> FrameCheck:
@@ -60,17 +60,38 @@ def check_frames_once(clips: Sequence[Clip], folder: Path) -> FrameCheck:
     return found
 
 
-def absent_classes(names: Sequence[str], class_ids: Iterable[int], where: str) -> str:
+def absent_classes(
+    names: Sequence[str],
+    class_ids: Iterable[int],
+    where: str,
+    sets: Sequence[Sequence[int]] = (),
+) -> str:
     """A sentence that names the classes of which no label of some kind has a pixel, or ''.
 
-    `class_ids` are those that occur, perhaps with 255.
+    Args:
+        names: Of the classes.
+        class_ids: Those that occur, perhaps with 255 and with ids of sets.
+        where: Kind of the labels, an adjective.
+        sets: Sets of classes that labels may hold, with the ids behind those of the classes. A
+            class that only they have is absent, and said to be in them.
     """
-    absent = [repr(n) for i, n in enumerate(names) if i not in set(class_ids)]
+    present = set(class_ids)
+    found = [classes for i, classes in enumerate(sets, len(names)) if i in present]
+    absent = [i for i in range(len(names)) if i not in present]
     if not absent:
         return ''
-    if len(absent) == len(names):
+    if len(absent) == len(names) and not found:
         return f'no pixel of any {where} label has a class: {IGNORED}'
-    return f'no {where} label has class {", ".join(absent)}; {IGNORED}'
+    holders = {
+        index: [' or '.join(names[i] for i in classes) for classes in found if index in classes]
+        for index in absent
+    }
+    told = [
+        repr(names[index]) + (f' (only {", ".join(sets)})' if sets else '')
+        for index, sets in holders.items()
+    ]
+    sentence = f'no {where} label has class {", ".join(told)}'
+    return sentence if all(holders.values()) else f'{sentence}; {IGNORED}'
 
 
 def _decode(job: tuple[Clip, Frame]) -> tuple[tuple[int, ...] | None, list[int], list[str]]:
@@ -89,7 +110,8 @@ def _checksum(clips: Sequence[Clip]) -> int:
     for clip in clips:
         checksum = zlib.crc32(clip.labels.to_class.tobytes(), checksum)
         checksum = zlib.crc32(clip.labels.allowed.tobytes(), checksum)
-        checksum = zlib.crc32(repr(sorted(clip.labels.colours)).encode(), checksum)
+        rest = (sorted(clip.labels.colours.items()), clip.labels.num_classes, clip.labels.sets)
+        checksum = zlib.crc32(repr(rest).encode(), checksum)
         for path in (path for frame in clip.frames for path in (frame.image, frame.label)):
             state = path.stat() if path is not None and path.is_file() else None
             described = (path and path.resolve(), state and (state.st_size, state.st_mtime_ns))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.masks.overlay import with_mixtures
 from dcfm_ros.models.labels import (
     CAMVID_NAMES,
     CAMVID_PALETTE,
@@ -57,9 +58,25 @@ class LabelSet:
         sets = self.sets
         return (class_id,) if class_id < self.num_classes else sets[class_id - self.num_classes]
 
-    def set_name(self, classes: Sequence[int]) -> str:
-        """Names of a set of classes, for people."""
+    @property
+    def entries(self) -> tuple[tuple[int, ...], ...]:
+        """The classes and sets of classes that files hold, each once, in the order of values."""
+        values = np.flatnonzero(self.allowed[:UNLABELLED]).tolist()
+        return tuple(dict.fromkeys(filter(None, map(self.classes_of, values))))
+
+    def entry_name(self, classes: Sequence[int]) -> str:
+        """Name of a class or a set of them: 'car', 'car or bicyclist'."""
         return ' or '.join(self.class_names[index] for index in classes)
+
+    @property
+    def id_names(self) -> tuple[str, ...]:
+        """Names of the ids that labels hold: K classes, and then the sets."""
+        return (*self.class_names, *map(self.entry_name, self.sets))
+
+    @property
+    def id_palette(self) -> tuple[Colour, ...]:
+        """Colours of the same ids; a set has the mean of its classes'."""
+        return with_mixtures(self.palette, self.sets)
 
     def with_sets(self, sets: tuple[tuple[int, ...], ...]) -> LabelSet:
         """The same labels, where the ids from K on count the sets of several datasets.
@@ -70,8 +87,7 @@ class LabelSet:
         Raises:
             ValueError: If there are more than the ids up to 254 can count.
         """
-        if (total := self.num_classes + len(sets)) > UNLABELLED:
-            raise ValueError(f'`sets` and classes must be {UNLABELLED} at most, got {total}')
+        _check_count(self.name, self.num_classes + len(sets))
         new_id = np.arange(256, dtype=np.uint8)
         for index, classes in enumerate(self.sets):
             new_id[self.num_classes + index] = self.num_classes + sets.index(classes)
@@ -95,17 +111,26 @@ def label_set_of(
 
     A value means a class id, or a tuple of them: one of these. One that is meant to be no class at
     all has 255.
+
+    Raises:
+        ValueError: If there are more classes and sets than the ids up to 254 can count.
     """
     to_class = np.full(256, UNLABELLED, np.uint8)
     allowed = np.zeros(256, np.bool_)
     allowed[UNLABELLED] = True
     meanings = {value: _normal(meaning) for value, meaning in values.items()}
     sets = tuple(sorted({classes for classes in meanings.values() if len(classes) > 1}))
+    _check_count(name, len(class_names) + len(sets))
     for value, classes in meanings.items():
         is_set = len(classes) > 1
         to_class[value] = len(class_names) + sets.index(classes) if is_set else classes[0]
         allowed[value] = True
     return LabelSet(name, class_names, palette, to_class, allowed, colours or {}, sets)
+
+
+def _check_count(name: str, total: int) -> None:
+    if total > UNLABELLED:
+        raise ValueError(f'{name} must have at most {UNLABELLED} classes and sets, got {total}')
 
 
 def _normal(meaning: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -26,20 +26,22 @@ more than one cell of the feature grid."""
 class BalancedPairs(PairSource):
     """A source of which some pairs are drawn for a class they hold, the rare ones most often."""
 
-    def __init__(self, source: PairSource, share: float) -> None:
+    def __init__(self, source: PairSource, share: float, num_classes: int = UNLABELLED) -> None:
         """Read every label once.
 
         Args:
             source: Where the pairs come from.
             share: Of the pairs that are drawn for a class, in [0, 1]; the others are drawn as
                 without this.
+            num_classes: Ids from here on stand for sets of classes: a pixel of 'car or bicyclist'
+                shows neither for sure, so that no pair is drawn for it.
 
         Raises:
             ValueError: If no label has `MIN_PIXELS` of any class.
         """
         self._source = source
         self._share = share
-        counts = np.stack(list(_count_pixels(source)))
+        counts = np.stack(list(_count_pixels(source)))[:, :num_classes]
         frequency = counts.sum(axis=0) / max(counts.sum(), 1)
         self._classes = np.flatnonzero((counts >= MIN_PIXELS).any(axis=0))
         if not len(self._classes):

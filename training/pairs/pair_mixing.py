@@ -29,7 +29,8 @@ class PairMixing:
     """Share of the pairs that get part of another one, in [0, 1]."""
     kind: str = 'classmix'
     """What is pasted: 'classmix' (the pixels of half of the other label's classes, Olsson et al.
-    2021) or 'cutmix' (a box whose area is drawn from Beta(1, 1), Yun et al. 2019)."""
+    2021; a set of classes counts as one) or 'cutmix' (a box whose area is drawn from Beta(1, 1),
+    Yun et al. 2019)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -59,7 +60,7 @@ class PairMixing:
 
 
 def _some_classes(label: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """1 on half of the classes that occur, rounded up, (h, w)."""
+    """1 on half of the ids that occur, of classes and of sets, rounded up, (h, w)."""
     present = np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:UNLABELLED])
     table = np.zeros(256, np.uint8)
     table[rng.permutation(present)[: (len(present) + 1) // 2]] = 1

@@ -25,13 +25,13 @@ class SourceOptions:
     share: float = 1.0
     """Share of the pairs (relative to the other sources), at least 0."""
     hold_out_share: float = 0.0
-    """Part of this source that is not trained on, in [0, 1), for `dcfm evaluate` to measure on.
-    Of the source that is validated on, it is the `hold_out_share` of the data instead."""
+    """Part of this source that is not trained on, in [0, 1), for `dcfm evaluate` to measure on;
+    not for 'rendered', nor for a source that the `hold_out_share` of the data already splits."""
     motion: str = 'auto'
     """What the reference frame is: 'video' (a real neighbour), 'street' (a CamVid still in
     synthetic motion), 'layers' (any still in synthetic motion), 'none' (the labelled frame itself:
     enough for an image network, and the fastest) or 'auto' ('street' for camvid, 'layers' for
-    stills, else 'video')."""
+    stills and idd_lite, else 'video')."""
     in_memory: bool = False
     """Decode videos and stills at rest once, at the start. Streets and camvid at rest always
     are."""
@@ -63,13 +63,17 @@ class SourceOptions:
         if (self.root is None) != (self.dataset == RENDERED):
             msg = f'the folder of the dataset, and absent for {RENDERED!r}'
             raise ValueError(f'`root` must be {msg}, got {self.root} for {self.dataset!r}')
+        if self.hold_out_share and self.dataset == RENDERED:
+            msg = f'0 for {RENDERED!r}, got {self.hold_out_share}'
+            raise ValueError(f'`hold_out_share` must be {msg}')
 
     @property
     def chosen_motion(self) -> str:
         """'video', 'street', 'layers' or 'none': what 'auto' stands for."""
         if self.motion != 'auto':
             return self.motion
-        return {'camvid': 'street', 'stills': 'layers'}.get(self.dataset, 'video')
+        motions = {'camvid': 'street', 'stills': 'layers', 'idd_lite': 'layers'}
+        return motions.get(self.dataset, 'video')
 
     def __str__(self) -> str:
         return ' '.join(str(part) for part in (self.dataset, self.root, self.split) if part)

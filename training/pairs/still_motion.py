@@ -46,6 +46,7 @@ class StandingObject:
     """One connected region of a class that stands on the ground."""
 
     class_id: int
+    """Or that of a set of such classes."""
     left: int
     top: int
     patch: Image
@@ -94,14 +95,16 @@ class Ego:
     street_half_width_m: float = 9.0
 
 
-def prepare_still(image: Image, label: Image) -> Still:
+def prepare_still(image: Image, label: Image, sets: Sequence[Sequence[int]] = ()) -> Still:
     """Cut the standing objects out of a still and lay out its depth.
 
     Args:
         image: RGB, (H, W, 3).
-        label: CamVid class ids, (H, W); 255 = unlabelled.
+        label: CamVid class ids, (H, W), and ids of sets behind them; 255 = unlabelled.
+        sets: Sets of classes. One whose classes all stand on the ground does so itself.
     """
-    objects = _cut_out(image, label)
+    standing, on_ground = _with_sets(STANDING, sets), _with_sets(GROUND, sets)
+    objects = _cut_out(image, label, standing)
     hole = np.zeros_like(label)
     for thing in objects:
         hole[thing.box] |= thing.mask
@@ -112,7 +115,7 @@ def prepare_still(image: Image, label: Image) -> Still:
     below = np.broadcast_to(np.maximum(rows - HORIZON * height, 0), coarse.shape)
     aside = np.broadcast_to(np.abs(columns - width / 2), coarse.shape)
     # What is neither ground nor sky nor an object is taken for a street side.
-    ground = np.isin(coarse, GROUND) | np.isin(coarse, STANDING) & (below > aside)
+    ground = np.isin(coarse, on_ground) | np.isin(coarse, standing) & (below > aside)
     nearness = np.stack([np.where(ground, below, 0), np.where(ground, 0, aside)], axis=-1)
     # Void is mostly the bonnet of the own car, which moves with the camera.
     nearness[(coarse == SKY) | (coarse == UNLABELLED)] = 0
@@ -206,10 +209,16 @@ def _own_motion(class_id: int, age: int, rng: np.random.Generator) -> tuple[floa
     return float(rng.normal(0, 1) * age / 15), float(rng.normal(0, 1.2) * age / 15)
 
 
-def _cut_out(image: Image, label: Image) -> list[StandingObject]:
+def _with_sets(classes: Sequence[int], sets: Sequence[Sequence[int]]) -> list[int]:
+    """Classes, and the ids of the sets that have none but these."""
+    first = len(CAMVID_NAMES)
+    return [*classes, *(i for i, members in enumerate(sets, first) if set(members) <= {*classes})]
+
+
+def _cut_out(image: Image, label: Image, standing: Sequence[int]) -> list[StandingObject]:
     objects = []
     smallest = MIN_OBJECT_AREA * label.size
-    for class_id in STANDING:
+    for class_id in standing:
         region = (label == class_id).astype(np.uint8)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(region, connectivity=8)
         for index in range(1, count):

@@ -36,18 +36,23 @@ class RoadScenePairs(PairSource):
     """
 
     def __init__(
-        self, frames: Sequence[LabelledFrame], gaps: Gaps, paste_share: float = 0.3
+        self,
+        frames: Sequence[LabelledFrame],
+        gaps: Gaps,
+        paste_share: float = 0.3,
+        sets: Sequence[Sequence[int]] = (),
     ) -> None:
         """Take decoded frames: RGB (H, W, 3) and CamVid class ids (H, W) each.
 
-        A share `paste_share` of the pairs gets one to three extra objects.
+        A share `paste_share` of the pairs gets one to three extra objects. The ids behind those of
+        the classes stand for `sets` of them.
         """
         if not frames:
             raise ValueError('`frames` must not be empty')
         self._gaps = gaps
         self._paste_share = paste_share
         # All at once (20 ms each), so that worker processes share them instead of each its own.
-        self._stills = [prepare_still(image, label) for image, label in frames]
+        self._stills = [prepare_still(image, label, sets) for image, label in frames]
 
     def __len__(self) -> int:
         return len(self._stills)

@@ -16,7 +16,7 @@ from dcfm_ros.training.ablated_network import fuse
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.metrics import ConfusionMatrix
-from dcfm_ros.training.segmentation_losses import cross_entropy
+from dcfm_ros.training.segmentation_losses import ClassWeighting, cross_entropy
 
 
 @torch.inference_mode()
@@ -32,8 +32,8 @@ def loss_by_age(
         height: Images are shrunk to it; None: they are left as they are.
 
     Returns:
-        By age: 'loss' (mean cross-entropy over labelled pixels, nats), 'miou' in [0, 1] and
-        'frames'.
+        By age: 'loss' (mean cross-entropy over labelled pixels, nats), 'miou' in [0, 1] over those
+        of one class, and 'frames'.
 
     Raises:
         ValueError: If an age is negative, or no labelled frame has a frame that far before it.
@@ -43,6 +43,7 @@ def loss_by_age(
     confusion = {age: ConfusionMatrix(net.config.num_classes) for age in ages}
     losses, pixels, frames = (dict.fromkeys(ages, zero) for zero in (0.0, 0, 0))
     for clip in clips:
+        weighting = ClassWeighting.of(net.config.num_classes, sets=clip.labels.sets)
         common: list[torch.Tensor] = []  # of the newest frames, the last one first
         for frame in clip.frames:
             image, label = read_frame(frame, clip.labels)
@@ -57,7 +58,9 @@ def loss_by_age(
                 if age < len(common):
                     fused = fuse(net, common[age], independent, is_keyframe=age == 0)
                     logits = net.decode(fused, (label.shape[0], label.shape[1]))
-                    losses[age] += float(cross_entropy(logits, truth)) * count
+                    losses[age] += (
+                        float(cross_entropy(logits, truth, weighting.like(logits))) * count
+                    )
                     pixels[age] += count
                     frames[age] += 1
                     confusion[age].update(logits.argmax(dim=1)[0].cpu().numpy(), label)

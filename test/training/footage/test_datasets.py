@@ -16,7 +16,7 @@ from dcfm_ros.synthetic.drive import DriveConfig, write_drive
 from dcfm_ros.training.footage.clips import Clip, Frame, hold_out, raise_problems
 from dcfm_ros.training.footage.datasets import find_clips
 from dcfm_ros.training.footage.decoding import read_frame
-from dcfm_ros.training.footage.frame_check import check_frames
+from dcfm_ros.training.footage.frame_check import check_frames, check_frames_once
 from dcfm_ros.training.footage.label_sets import CAMVID, CITYSCAPES, VSPW, mapped
 
 
@@ -346,9 +346,59 @@ def test_unreadable_bags_and_options_are_all_told(bags):
 
 def test_unknown_dataset_and_empty_split_are_refused(tmp_path):
     message = message_of(find_clips, 'kitti', tmp_path, 'train')
-    assert 'one of vspw, cityscapes, camvid, camvid_raw, synthetic, folder, stills, bag' in message
+    assert 'one of vspw, cityscapes, camvid, camvid_raw, idd_lite, synthetic, folder,' in message
     put_text(tmp_path / 'train.txt', '\n')
     assert "nothing of split 'train'" in message_of(find_clips, 'vspw', tmp_path, 'train')
+
+
+def write_idd_lite(root, numbers=range(10), split='train'):
+    """IDD-lite's layout: stills whose labels hold the value of their place, modulo 7."""
+    for place, number in enumerate(numbers):
+        put(root / split / f'{number}_1.jpg', (place, 0, 0))
+        put(root / f'{split}annot' / f'{number}_1.png', place % 7)
+    return root
+
+
+def test_idd_lite_stills_are_one_recording_in_numerical_order(tmp_path):
+    root = write_idd_lite(tmp_path, (100, 9, 20, 1))
+    clips = find_clips('idd_lite', root, 'train')
+    assert [clip.name for clip in clips] == ['1_1', '9_1', '20_1', '100_1']
+    assert [len(clip.labelled) for clip in clips] == [1] * 4
+    _, held = hold_out(clips, 0.25)
+    assert [clip.name for clip in held] == ['100_1']
+
+
+def test_idd_lite_labels_are_classes_and_sets(tmp_path):
+    clips = find_clips('idd_lite', write_idd_lite(tmp_path), 'train')
+    names = clips[0].labels.id_names
+    found = [names[read_frame(clip.frames[0], clip.labels)[1][0, 0]] for clip in clips[:7]]
+    assert found == [
+        'road', 'pavement', 'pedestrian or bicyclist', 'car or bicyclist',
+        'pole or sign or fence', 'building or tree', 'sky',
+    ]  # fmt: skip
+    put(tmp_path / 'trainannot/3_1.png', 7)
+    [problem] = check_frames(clips).problems
+    assert '3_1.png has ids that IDD-lite has not: 7 (24 pixels)' in problem
+
+
+def test_idd_lite_tells_all_that_is_missing(tmp_path):
+    root = write_idd_lite(tmp_path)
+    (root / 'train/3_1.jpg').unlink()
+    (root / 'trainannot/4_1.png').unlink()
+    message = message_of(find_clips, 'idd_lite', root, 'train')
+    assert '2 problem(s)' in message
+    assert '3_1.png has no image' in message and '4_1.jpg has no label' in message
+
+
+def test_files_are_checked_again_when_their_sets_change(tmp_path):
+    put(tmp_path / 'train/images/a.png', (0, 0, 0))
+    put(tmp_path / 'train/masks/a.png', 2)
+    for other in ('b', 'c', 'c'):
+        text = '0: {name: a}\n1: {name: b}\n3: {name: c}\n'
+        put_text(tmp_path / 'classes.yaml', f'{text}2: {{any_of: [a, {other}]}}')
+        clips = find_clips('folder', tmp_path, 'train')
+        assert check_frames_once(clips, tmp_path / 'checked').class_ids == {3}
+    assert len(list((tmp_path / 'checked').iterdir())) == 2
 
 
 # Decoding and checking
@@ -487,3 +537,16 @@ def test_real_cityscapes_sequences():
     road = CAMVID.class_names.index('road')
     assert (label[384:] == road).mean() > 0.5  # the street lies at the bottom
     assert set(np.unique(label)) <= {*range(11), 255}
+
+
+@pytest.mark.skipif(not (DATA / 'idd_lite').exists(), reason=f'absent: {DATA / "idd_lite"}')
+def test_real_idd_lite():
+    clips = find_clips('idd_lite', DATA / 'idd_lite', 'train')
+    assert len(clips) == 1403
+    _, held = hold_out(clips, 0.1)
+    assert len(held) == 140
+    checked = check_frames(held)
+    assert not checked.problems
+    num_classes, num_sets = CAMVID.num_classes, len(clips[0].labels.sets)
+    classes = set(map(CAMVID.class_names.index, ('sky', 'road', 'pavement')))
+    assert checked.class_ids - {255} == classes | {num_classes + i for i in range(num_sets)}

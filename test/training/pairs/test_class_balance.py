@@ -93,6 +93,16 @@ def test_labels_without_a_class_are_refused():
         BalancedPairs(source, 0.5)
 
 
+def test_no_pair_is_drawn_for_a_set_of_classes():
+    car_or_bicyclist = 12  # of CamVid's 11 classes
+    source = Labels(with_spots((car_or_bicyclist, 60), (RARE, 100)), with_spots((OTHER, 200)))
+    rng = np.random.default_rng(0)
+    balanced = BalancedPairs(source, 1.0, num_classes=11)
+    assert {balanced.draw(rng)[1] for _ in range(200)} == {RARE, OTHER}
+    with pytest.raises(ValueError, match='must hold a class on at least 50 pixels'):
+        BalancedPairs(Labels(np.full((10, 10), car_or_bicyclist, np.uint8)), 1.0, num_classes=11)
+
+
 @pytest.mark.parametrize('scale', [0.5, 1.0, 2.0])
 def test_crop_shows_the_focus_wherever_it_lies(scale):
     augmentation = RoadSceneAugmentation((64, 96), (scale, scale), rotation_deg=20)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -195,3 +197,126 @@ def test_nothing_is_moved_in_sources_at_rest(tmp_path, dataset):
 def test_share_of_extra_objects_is_checked():
     with pytest.raises(ValueError, match=r'`paste_share` must be in \[0, 1\], got 1.5'):
         SourceOptions(dataset='rendered', paste_share=1.5)
+
+
+# Sets of classes
+
+
+def put_stills(root, classes, *values):
+    """Stills without neighbours, each labelled with one value, and their classes.yaml."""
+    for kind in ('images', 'masks'):
+        (root / 'train' / kind).mkdir(parents=True)
+    for number, value in enumerate(values):
+        cv2.imwrite(str(root / f'train/images/{number}.png'), np.zeros((32, 48, 3), np.uint8))
+        cv2.imwrite(str(root / f'train/masks/{number}.png'), np.full((32, 48), value, np.uint8))
+    (root / 'classes.yaml').write_text(classes)
+    return SourceOptions(dataset='stills', root=root)
+
+
+FIRST = '0: {name: road}\n7: {any_of: [car, bicyclist]}\n'
+SECOND = (
+    '5: {any_of: [building, tree]}\n6: {any_of: [bicyclist, car]}\n7: {any_of: [tree, pole]}\n'
+)
+SETS = ((1, 5), (2, 5), (8, 10))
+"""Of both in CamVid's ids, in the order in which they are counted on from 11."""
+
+
+def labels_seen(loader, count=60):
+    return {int(batch.label[0, 0, 0]) for batch, _ in zip(loader, range(count), strict=False)}
+
+
+@pytest.mark.parametrize(
+    ('shares', 'expected'),
+    [((1, 0), {3, 13}), ((0, 1), {11, 12, 13}), ((1, 1), {3, 11, 12, 13})],
+)
+def test_a_set_has_one_id_in_all_sources(tmp_path, shares, expected):
+    first = put_stills(tmp_path / 'first', FIRST, 0, 7)
+    second = put_stills(tmp_path / 'second', SECOND, 5, 6, 7)
+    sources = [replace(s, share=share) for s, share in zip((first, second), shares, strict=True)]
+    pairs = data(tmp_path, *sources, hold_out_share=0, pairs_per_epoch=100)
+    pairs.prepare_data()
+    pairs.setup('fit')
+    assert pairs.class_sets == SETS
+    assert labels_seen(pairs.train_dataloader()) - {255} == expected
+
+
+def test_sets_of_the_validation_are_counted_too(tmp_path):
+    first = put_stills(tmp_path / 'first', FIRST, 0, 7)
+    second = put_stills(tmp_path / 'second', SECOND, 5, 6, 7)
+    pairs = data(tmp_path, first, validation=second)
+    pairs.setup('fit')
+    assert pairs.class_sets == SETS
+    assert [int(batch.label[0, 0, 0]) for batch in pairs.val_dataloader()] == [11, 13, 12]
+
+
+def test_sets_that_the_classes_cannot_say_are_told_of(tmp_path):
+    typo = put_stills(tmp_path, '0: {name: road}\n1: {any_of: [car, bicylist]}\n', 0, 1)
+    pairs = data(tmp_path, typo)
+    with pytest.warns(
+        UserWarning, match="pixels of 'car or bicylist' are ignored, for CamVid lacks"
+    ):
+        pairs.setup('fit')
+    assert pairs.class_sets == ()
+
+
+def test_classes_that_only_sets_have_are_told_of(tmp_path):
+    source = put_stills(tmp_path, FIRST, 0, 7)
+    pairs = data(tmp_path, source, labels=str(tmp_path), hold_out_share=0)
+    with pytest.warns(UserWarning) as told:
+        pairs.prepare_data()
+    message = (
+        "no training label has class 'car' (only car or bicyclist), 'bicyclist' (only car or "
+    )
+    assert [str(warning.message) for warning in told] == [f'{message}bicyclist)']
+
+
+def test_a_source_of_sets_alone_is_trained_on(tmp_path):
+    pairs = data(tmp_path, put_stills(tmp_path, SECOND, 5, 6, 7), hold_out_share=0)
+    with pytest.warns(UserWarning, match='no training label has class'):
+        pairs.prepare_data()
+    pairs.setup('fit')
+    assert labels_seen(pairs.train_dataloader()) - {255} == {11, 12, 13}
+
+
+def test_pairs_are_balanced_by_classes_not_by_sets(tmp_path):
+    options = {'dataset': 'stills', 'root': put_stills(tmp_path, FIRST, 0, 7, 7, 7, 7).root}
+    pairs = data(tmp_path, SourceOptions(**options, balance=1.0), hold_out_share=0)
+    pairs.setup('fit')
+    assert labels_seen(pairs.train_dataloader()) - {255} == {3}
+
+
+def test_every_source_can_keep_a_part_to_measure_on(tmp_path):
+    first = put_stills(tmp_path / 'first', FIRST, *[0] * 10)
+    second = put_stills(tmp_path / 'second', FIRST, *[7] * 8, *[0] * 2)
+    second = SourceOptions(dataset='stills', root=second.root, hold_out_share=0.2)
+    pairs = data(tmp_path, first, second, hold_out_share=0.3, pairs_per_epoch=100)
+    pairs.setup('fit')
+    assert len(pairs.val_dataloader()) == 3
+    only = data(tmp_path, first, second, hold_out_share=0, pairs_per_epoch=100)
+    only.train_options[0] = SourceOptions(dataset='stills', root=first.root, share=0)
+    only.setup('fit')
+    assert labels_seen(only.train_dataloader(), 100) - {255} == {11}  # its end is road
+
+
+@pytest.mark.parametrize('role', ['first', 'validation'])
+def test_what_is_validated_on_has_one_hold_out_share(tmp_path, role):
+    own = SourceOptions(dataset='camvid', root=tmp_path, hold_out_share=0.2)
+    plain = SourceOptions(dataset='camvid', root=tmp_path)
+    with pytest.raises(
+        ValueError, match=r'`hold_out_share` must be 0 for the source that is v.*0\.2'
+    ):
+        data(tmp_path, own) if role == 'first' else data(tmp_path, plain, validation=own)
+    data(tmp_path, own, validation=plain)
+    data(tmp_path, plain, own)
+
+
+@pytest.mark.parametrize('share', [-0.1, 1.0])
+def test_hold_out_share_of_a_source_is_checked(share):
+    with pytest.raises(ValueError, match=rf'`hold_out_share` must be in \[0, 1\), got {share}'):
+        SourceOptions(dataset='rendered', hold_out_share=share)
+    with pytest.raises(ValueError, match=r"`hold_out_share` must be 0 for 'rendered', got 0\.1"):
+        SourceOptions(dataset='rendered', hold_out_share=0.1)
+
+
+def test_idd_lite_is_moved_like_stills(tmp_path):
+    assert SourceOptions(dataset='idd_lite', root=tmp_path).chosen_motion == 'layers'

@@ -2,7 +2,13 @@ import cv2
 import numpy as np
 import pytest
 
-from dcfm_ros.training.pairs.still_motion import Ego, moved_view, prepare_still, sample_ego
+from dcfm_ros.training.pairs.still_motion import (
+    Ego,
+    moved_view,
+    paste,
+    prepare_still,
+    sample_ego,
+)
 
 SKY, BUILDING, ROAD, SIGN = 0, 1, 3, 6
 
@@ -53,6 +59,29 @@ def test_what_is_too_small_to_move_stays_in_the_background():
     still = prepare_still(image, label)
     assert len(still.objects) == 1
     assert (still.background[small] == 250).all()
+
+
+def test_sets_of_standing_classes_stand_and_others_do_not():
+    image, label = street()
+    car, bicyclist, pole = 8, 10, 2
+    sets = ((pole, BUILDING), (car, bicyclist))
+    as_sets = label.copy()
+    as_sets[label == SIGN] = 11 + 1
+    as_sets[label == BUILDING] = 11
+    still, plain = prepare_still(image, as_sets, sets), prepare_still(image, label)
+    assert [thing.class_id for thing in still.objects] == [12]
+    assert np.array_equal(still.objects[0].mask, plain.objects[0].mask)
+    assert np.array_equal(still.background, plain.background)
+    assert np.array_equal(still.nearness, plain.nearness)
+    paste(image, label, still.objects[0])
+    assert (label[as_sets == 12] == 12).all()
+
+
+def test_a_set_of_grounds_is_ground():
+    image, label = street()
+    as_set = np.where(label == ROAD, 11, label).astype(np.uint8)
+    still = prepare_still(image, as_set, [(ROAD, 4)])
+    assert np.array_equal(still.nearness, prepare_still(image, label).nearness)
 
 
 def test_motion_grows_with_age():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.footage.clips import Clip, Frame
-from dcfm_ros.training.footage.label_sets import CAMVID
+from dcfm_ros.training.footage.label_sets import CAMVID, label_set_of
 from dcfm_ros.training.studies.ages import loss_by_age
 
 
@@ -55,6 +57,21 @@ def test_loss_is_that_of_the_network_with_an_older_keyframe(net, clip):
         assert values['loss'] == pytest.approx(expected_loss(net, clip, age), rel=1e-5)
         assert 0 < values['miou'] < 0.3
     assert len({values['loss'] for values in found.values()}) == 3
+
+
+def test_sets_of_classes_cost_their_summed_probabilities(net, clip):
+    all_classes = {value: tuple(range(11)) for value in range(11)} | {11: 255}
+    labels = label_set_of('any', CAMVID.class_names, CAMVID.palette, all_classes)
+    for value in loss_by_age(net, [replace(clip, labels=labels)], (0, 1)).values():
+        assert value['loss'] == pytest.approx(0, abs=1e-6)
+    one = label_set_of(
+        'one',
+        CAMVID.class_names,
+        CAMVID.palette,
+        all_classes | {value: value for value in range(9)},
+    )
+    found = loss_by_age(net, [replace(clip, labels=one)], (0,))[0]['loss']
+    assert 0 < found < loss_by_age(net, [clip], (0,))[0]['loss']
 
 
 def test_frames_without_an_older_one_are_left_out(net, clip):
