@@ -19,7 +19,8 @@ class DataOptions:
 
     dataset: str = option(
         'camvid',
-        'Layout: camvid, camvid_raw, cityscapes, vspw, folder, stills, bag or synthetic.',
+        'Layout: camvid, camvid_raw, cityscapes, vspw, idd_lite, folder, stills, bag or '
+        'synthetic.',
     )
     split: str = option('val', "Part of the dataset; 'all' if it has none.")
     classes: str = option('', 'Read labels as these classes: camvid, cityscapes, vspw or a file.')

@@ -27,8 +27,8 @@ from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 TABLE = (
     'checkpoint', 'schedule', 'execution', 'slices', 'interval', 'threshold', 'mode', 'miou',
-    'miou_key', 'miou_nonkey', 'wiou', 'mvc8', 'mvc16', 'keyframe_share', 'streaming_miou',
-    'ms_key', 'ms_nonkey', 'ms_mean',
+    'coarse_miou', 'miou_key', 'miou_nonkey', 'wiou', 'mvc8', 'mvc16', 'keyframe_share',
+    'streaming_miou', 'ms_key', 'ms_nonkey', 'ms_mean',
 )  # fmt: skip
 """Figures of an evaluation that are printed; the JSON has them all."""
 _LIMITS = ('keyframe_score', 'min_keyframe_interval', 'max_keyframe_interval')

@@ -105,7 +105,7 @@ def score_pass(
     kept at a time, however long the clip. Where the deep encoder is spread over frames, nothing is
     held: a keyframe's mask is not made with its own feature.
     """
-    scores = PassScores(clip.labels.num_classes)
+    scores = PassScores(clip.labels)
     is_dense = len(clip.labelled) == len(clip.frames)
     keyframe: tuple[Image, Image | None] | None = None  # its mask and label
     for label, result in segment_clip(engine, clip, setting, start):
@@ -125,7 +125,7 @@ def score_pass(
         scores.hold.add_frame(held_mask, label, **role)
         if is_dense and held_label is not None:
             scores.hold.add_video_frame(held_mask, label)
-            known = both_known(held_label, label)
+            known = both_known(held_label, label, clip.labels.num_classes)
             scores.label_hold.add_frame(held_label, known, **role)
     scores.engine.end_clip()
     scores.hold.end_clip()

@@ -23,6 +23,7 @@ from dcfm_ros.training.evaluation.scores import LabelHold, PassScores
 from dcfm_ros.training.evaluation.setting import PER_FRAME, Setting
 from dcfm_ros.training.evaluation.streaming import StreamScores
 from dcfm_ros.training.footage.clips import Clip
+from dcfm_ros.training.footage.label_sets import LabelSet
 from dcfm_ros.training.workers import map_in_order
 
 
@@ -117,7 +118,8 @@ def evaluate_clips(
         engine's time per frame. `average_interval` is frames per keyframe of the schedule on all
         clips with a label, of all their frames. `by_age` has frames, mIoU and median time for
         every age of the feature in use. `hold_miou*` is what the keyframes' masks score when they
-        are repeated, `label_hold_miou*` their hand-made labels.
+        are repeated, `label_hold_miou*` their hand-made labels. Where labels have sets of classes,
+        all of these count only pixels of one class, and `coarse_*` what `CoarseScores` says.
 
     Raises:
         ValueError: If networks, clips, settings and options do not fit each other.
@@ -140,7 +142,7 @@ def evaluate_clips(
         work, todo, jobs, ray_address, 'evaluating', threads=threads, uses_gpu=uses_gpu
     )
     labels = clips[0].labels
-    passes, streams, label_hold = _collect(todo, results, labels.num_classes)
+    passes, streams, label_hold = _collect(todo, results, labels)
     rows = [
         {'checkpoint': plan.network, 'height': heights[plan.network] or None}
         | row_of(passes[plan], streams[plan], labels.class_names, setting, schedule)
@@ -180,12 +182,12 @@ def _how(options: Options, *, is_streaming: bool) -> dict[str, object]:
 
 
 def _collect(
-    jobs: Sequence[Job], results: Sequence[Any], num_classes: int
+    jobs: Sequence[Job], results: Sequence[Any], labels: LabelSet
 ) -> tuple[Mapping[Plan, PassScores], Mapping[Plan, StreamScores], LabelHold]:
     """Add up what the jobs have counted; a plan without jobs has counted nothing."""
-    passes: Mapping[Plan, PassScores] = defaultdict(partial(PassScores, num_classes))
-    streams: Mapping[Plan, StreamScores] = defaultdict(partial(StreamScores, num_classes))
-    label_hold = LabelHold(num_classes)
+    passes: Mapping[Plan, PassScores] = defaultdict(partial(PassScores, labels))
+    streams: Mapping[Plan, StreamScores] = defaultdict(partial(StreamScores, labels.num_classes))
+    label_hold = LabelHold(labels.num_classes)
     for job, result in zip(jobs, results, strict=True):
         if job.plan is None:
             label_hold.merge(result)

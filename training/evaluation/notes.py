@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from dcfm_ros.training.evaluation.scores import PassScores
 from dcfm_ros.training.footage.clips import Clip
@@ -42,9 +41,33 @@ def notes_on_keyframes(clips: Sequence[Clip], rows: Sequence[Mapping[str, Any]])
 
 
 def notes_on_classes(labels: LabelSet, scores: Iterable[PassScores]) -> list[str]:
-    """Which classes no label that was counted has."""
-    pixels = np.sum([score.engine.pooled().label_pixels() for score in scores], axis=0)
-    absent = absent_classes(labels.class_names, np.flatnonzero(pixels).tolist(), 'counted')
-    if not absent or not pixels.any():
-        return [absent] if absent else []
-    return [f'{absent}; such a class counts 0 in `miou` and is left out of `miou_labelled`']
+    """Which classes no counted label has, and what figures of single classes leave out."""
+    counts: Counter[str] = Counter()
+    for engine in (score.engine for score in scores):
+        pixels = engine.pooled().label_pixels().tolist()
+        of_classes = dict(zip(labels.class_names, pixels, strict=True))
+        if engine.coarse is not None:
+            pixels = engine.coarse.confusion.label_pixels().tolist()
+            counts.update(dict(zip(engine.coarse.names, pixels, strict=True)) | of_classes)
+        else:
+            counts.update(of_classes)
+    ids = [index for index, name in enumerate(labels.id_names) if counts[name]]
+    of_one_class = sum(counts[name] for name in labels.class_names)
+    absent = absent_classes(labels.class_names, ids, 'counted', labels.sets)
+    if absent and of_one_class:
+        absent += '; such a class counts 0 in `miou` and is left out of `miou_labelled`'
+    sets = {name: counts[name] for name in labels.id_names[labels.num_classes :]}
+    return [note for note in (absent, _note_on_sets(sets, of_one_class)) if note]
+
+
+def _note_on_sets(sets: Mapping[str, int], pixels: int) -> str:
+    """What figures leave out: pixels by set of classes, and pixels of single classes."""
+    if not (total := sum(sets.values()) + pixels) or not sets:
+        return ''
+    note = (
+        f'{pixels / total:.0%} of the labelled pixels are of one class: all figures but '
+        '`coarse_miou` and `coarse_iou` count no others'
+    )
+    if missing := [name for name, count in sets.items() if not count]:
+        note += f'; no counted label is {", ".join(missing)}, which counts 0 in `coarse_miou`'
+    return note

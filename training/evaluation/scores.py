@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.evaluation.coarse_scores import CoarseScores
 from dcfm_ros.training.evaluation.frame_times import MeasuredTimes
+from dcfm_ros.training.footage.label_sets import LabelSet
 from dcfm_ros.training.metrics import ConfusionMatrix, VideoConsistency
 
 Image = NDArray[np.uint8]
@@ -29,8 +31,10 @@ HOLD_DISTANCES = (1, 2, 3, 4, 8)
 class Scores:
     """Metrics of one way to segment, pooled over clips and start phases."""
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, coarse: CoarseScores | None = None) -> None:
+        """Count nothing yet; `coarse` counts the frames too, for labels with sets of classes."""
         self._num_classes = num_classes
+        self.coarse = coarse
         self._confusion: dict[tuple[int, int], ConfusionMatrix] = {}  # by start and age
         self._num_frames: Counter[int] = Counter()  # by age
         self._consistency = {
@@ -43,6 +47,8 @@ class Scores:
         """Count a frame: mask and label (H, W), age of the feature, first keyframe of the pass."""
         confusion = self._confusion.setdefault((start, age), ConfusionMatrix(self._num_classes))
         confusion.update(mask, label)
+        if self.coarse is not None:
+            self.coarse.update(mask, label)
         self._num_frames[age] += 1
 
     def add_video_frame(self, mask: Image, label: Image) -> None:
@@ -59,6 +65,8 @@ class Scores:
         """Put the frames and clips of another one behind those of this one."""
         for key, confusion in other._confusion.items():
             self._confusion.setdefault(key, ConfusionMatrix(self._num_classes)).merge(confusion)
+        if self.coarse is not None and other.coarse is not None:
+            self.coarse.merge(other.coarse)
         self._num_frames.update(other._num_frames)
         for name, consistency in other._consistency.items():
             self._consistency[name].merge(consistency)
@@ -101,15 +109,25 @@ class Scores:
             'keyframe_share': or_none(share),
             'frames': num_frames,
             'iou': iou_by_class(pooled, class_names),
+            **self._coarse_values(),
         }
+
+    def _coarse_values(self) -> dict[str, object]:
+        """The same of the entries of the label files, where some are sets of classes."""
+        if self.coarse is None:
+            return {}
+        confusion, names = self.coarse.confusion, self.coarse.names
+        return {'coarse_miou': miou(confusion), 'coarse_iou': iou_by_class(confusion, names)}
 
 
 class PassScores:
     """What passes over clips tell about one schedule of one network."""
 
-    def __init__(self, num_classes: int) -> None:
-        self.engine = Scores(num_classes)
-        self.hold = Scores(num_classes)
+    def __init__(self, labels: LabelSet) -> None:
+        """Count nothing yet; `labels` are what the clips have."""
+        num_classes, has_sets = labels.num_classes, bool(labels.sets)
+        self.engine = Scores(num_classes, CoarseScores(labels) if has_sets else None)
+        self.hold = Scores(num_classes, CoarseScores(labels) if has_sets else None)
         """Every keyframe's mask, repeated until the next keyframe."""
         self.label_hold = Scores(num_classes)
         """The same with the keyframe's hand-made label; dense clips only."""
@@ -147,10 +165,11 @@ class PassScores:
 class LabelHold:
     """The mIoU of showing the label of d frames ago, by d: the floor of any video method.
 
-    Pixels that had no class d frames ago are not counted.
+    Pixels that had no class d frames ago, or a set of them, are not counted.
     """
 
     def __init__(self, num_classes: int) -> None:
+        self._num_classes = num_classes
         self._confusion = {d: ConfusionMatrix(num_classes) for d in HOLD_DISTANCES}
 
     def add_clip(self, labels: Iterable[Image]) -> None:
@@ -161,7 +180,7 @@ class LabelHold:
             for distance, confusion in self._confusion.items():
                 if distance < len(recent):
                     old = recent[distance]
-                    confusion.update(old, both_known(old, label))
+                    confusion.update(old, both_known(old, label, self._num_classes))
 
     def merge(self, other: LabelHold) -> None:
         """Add the clips of another one."""
@@ -173,9 +192,9 @@ class LabelHold:
         return {str(distance): miou(item) for distance, item in self._confusion.items()}
 
 
-def both_known(old: Image, new: Image) -> Image:
-    """The new label without the pixels that the old one says nothing about, (H, W)."""
-    return np.where(old == UNLABELLED, UNLABELLED, new).astype(np.uint8)
+def both_known(old: Image, new: Image, num_classes: int) -> Image:
+    """The new label without the pixels of which the old one names no class, (H, W)."""
+    return np.where(old < num_classes, new, UNLABELLED).astype(np.uint8)
 
 
 def miou(confusion: ConfusionMatrix) -> float | None:

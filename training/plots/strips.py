@@ -123,7 +123,7 @@ def _draw(
             middle = {'ha': 'center', 'va': 'center', 'transform': grid[1, column].transAxes}
             grid[1, column].text(0.5, 0.5, 'not labelled', fontsize=9, **middle)
         else:
-            grid[1, column].imshow(colorize(label, classes.palette))
+            grid[1, column].imshow(colorize(label, classes.id_palette))
     for line, strip in zip(grid[2:], strips, strict=True):
         for axes, mask, age in zip(line, strip.masks, strip.ages, strict=True):
             axes.imshow(colorize(mask, classes.palette))
@@ -136,7 +136,7 @@ def _draw(
     masks = [label for label in labels if label is not None]
     masks += [mask for strip in strips for mask in strip.masks]
     handles = [
-        Patch(facecolor=np.array(classes.palette[id_]) / 255, label=classes.class_names[id_])
+        Patch(facecolor=np.array(classes.id_palette[id_]) / 255, label=classes.id_names[id_])
         for id_ in sorted({int(i) for mask in masks for i in np.unique(mask)} - {UNLABELLED})
     ]
     figure.legend(
@@ -151,17 +151,18 @@ def strip_rows(
 ) -> Iterator[Row]:
     """How well each mask agrees with its label, for the CSV.
 
-    The mIoU of a frame is over the classes that its label has; None where it has no label.
+    The mIoU of a frame is over the classes that its label has; None where it has no label. Pixels
+    of sets of classes are not counted.
     """
     for strip in strips:
         frames = zip(labels, strip.masks, strip.ages, strict=True)
         for index, (label, mask, age) in enumerate(frames, start):
             miou = accuracy = None
-            if label is not None and (label != UNLABELLED).any():
+            if label is not None and (known := label < num_classes).any():
                 confusion = ConfusionMatrix(num_classes)
                 confusion.update(mask, label)
                 miou = confusion.miou(absent='ignore')
-                accuracy = float((mask == label)[label != UNLABELLED].mean())
+                accuracy = float((mask == label)[known].mean())
             yield {
                 'network': strip.name, 'frame': index, 'keyframe_age': age, 'miou': miou,
                 'pixel_accuracy': accuracy,

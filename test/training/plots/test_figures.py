@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from itertools import combinations
 import json
 from pathlib import Path
@@ -22,7 +23,7 @@ from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.plots.evaluations import mean_frame_ms, read_evaluation, short_names
 from dcfm_ros.training.plots.figures import FIGURES, make_figures, parse_figures
 from dcfm_ros.training.plots.schedules import gain_over_fixed, group_curves
-from dcfm_ros.training.plots.strips import Excerpt, Strip, strip_rows
+from dcfm_ros.training.plots.strips import Excerpt, Strip, figure_10, strip_rows
 from dcfm_ros.training.plots.tradeoff import figure_1, figure_6a, figure_6b
 from dcfm_ros.training.studies.published import published
 
@@ -257,6 +258,36 @@ def test_strip_is_measured_against_its_labels() -> None:
     assert [row['keyframe_age'] for row in rows] == [0, 1, 2]
     assert [row['miou'] for row in rows] == [pytest.approx(1.0), pytest.approx(0.5), None]
     assert [row['pixel_accuracy'] for row in rows] == [1.0, pytest.approx(2 / 3), None]
+
+
+def test_strip_counts_no_sets_of_classes() -> None:
+    label = np.array([[3, 8, 12, 255]], np.uint8)  # 12 is a set
+    strip = Strip('net', [np.array([[3, 3, 8, 8]], np.uint8)] * 2, [0, 1])
+    first, second = strip_rows([label, np.full((1, 4), 12, np.uint8)], [strip], 11, 0)
+    assert first['pixel_accuracy'] == 0.5
+    assert (second['miou'], second['pixel_accuracy']) == (None, None)
+
+
+def test_figure_of_stills_whose_labels_are_sets(tmp_path: Path, data) -> None:
+    for kind, pixels in (
+        ('val', np.zeros((64, 96, 3), np.uint8)),
+        ('valannot', np.full((64, 96), 3, np.uint8)),
+    ):
+        (tmp_path / kind).mkdir()
+        cv2.imwrite(str(tmp_path / kind / '1_1.png'), pixels)
+    choice = ClipChoice(dataset='idd_lite', root=tmp_path)
+    excerpt = replace(excerpt_of(tmp_path, checkpoint=data[1], frames=1), data=choice)
+    drawing = figure_10(excerpt)
+    assert not isinstance(drawing, str)
+    legend = {
+        text.get_text(): patch.get_facecolor()[:3]
+        for text, patch in zip(
+            drawing.figure.legends[0].get_texts(),
+            drawing.figure.legends[0].get_patches(),
+            strict=True,
+        )
+    }
+    assert legend['car or bicyclist'] == pytest.approx((32 / 255, 64 / 255, 160 / 255), abs=0.01)
 
 
 @pytest.mark.slow
