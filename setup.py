@@ -13,7 +13,7 @@ from setuptools import setup
 NAME = 'dcfm_ros'
 VERBS = (
     'segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate', 'extract',
-    'pseudo-label', 'figures', 'ablate', 'pack', 'export', 'replay',
+    'pseudo-label', 'merge-labels', 'figures', 'ablate', 'pack', 'export', 'replay',
 )  # fmt: skip
 
 

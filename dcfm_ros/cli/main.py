@@ -18,6 +18,7 @@ VERBS = {
     'bag': 'recordings',
     'extract': 'recordings',
     'pseudo-label': 'pseudo_label',
+    'merge-labels': 'merge_labels',
     'train': 'train',
     'ablate': 'train',
     'figures': 'figures',

@@ -22,6 +22,7 @@ OptionalPaths = Optional[list[Path]]  # noqa: UP045
 OptionalText = Optional[str]  # noqa: UP045
 OptionalTexts = Optional[list[str]]  # noqa: UP045
 OptionalInt = Optional[int]  # noqa: UP045
+OptionalFloat = Optional[float]  # noqa: UP045
 OptionalBool = Optional[bool]  # noqa: UP045
 
 Checkpoint = Annotated[

@@ -28,7 +28,8 @@ def read_frame(frame: Frame, labels: LabelSet) -> tuple[Image, Image | None]:
         labels: What its label file holds.
 
     Returns:
-        RGB (H, W, 3), and class ids (H, W) with 255 = ignored, or None if it has no label.
+        RGB (H, W, 3), and ids (H, W) of classes, and from K on of sets of them, with 255 =
+        ignored, or None if it has no label.
 
     Raises:
         ValueError: If a file is missing or unreadable, the two differ in size, or the label holds
@@ -46,7 +47,7 @@ def decode_frame(
 ) -> tuple[Image | None, Image | None]:
     """`read_frame`, but what is wrong is added to `problems`, and None is what cannot be read."""
     image = _read_image(frame.image, problems)
-    label = None if frame.label is None else _read_label(frame.label, labels, problems)
+    label = None if frame.label is None else decode_label(frame.label, labels, problems)
     if image is not None and label is not None and image.shape[:2] != label.shape:
         size = image.shape[:2]
         problems.append(f'{frame.label} is {label.shape}, its image {size} (H, W)')
@@ -64,8 +65,8 @@ def _read_image(path: Path, problems: list[str]) -> Image | None:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _read_label(path: Path, labels: LabelSet, problems: list[str]) -> Image | None:
-    """Class ids of a label file, (H, W)."""
+def decode_label(path: Path, labels: LabelSet, problems: list[str]) -> Image | None:
+    """Class ids of a label file, (H, W), None if it cannot be read; what is wrong is added."""
     if not path.is_file():
         problems.append(f'{path} is missing')
         return None
