@@ -104,6 +104,7 @@ def stage(recordings: Path, tmp_path: Path) -> Iterator[Stage]:
         best = folder / 'out' / name / 'best.safetensors'
         shutil.copy(ROOT / 'models' / 'weights' / 'default.safetensors', best)
     vspw_and_cityscapes(folder)
+    idd_lite(folder)
     programs = dict.fromkeys(stand_ins.FOREIGN, stand_ins.foreign)
     programs |= {
         name: getattr(stand_ins, name) for name in ('git', 'make', 'pip', 'ros2', 'torchrun')
@@ -153,6 +154,21 @@ def vspw_and_cityscapes(folder: Path) -> None:
         cv2.imwrite(str(path), pixels)
     (folder / 'out/vspw_mit_b2').mkdir()
     save_checkpoint(folder / 'out/vspw_mit_b2/best.safetensors', make_net(num_classes=124))
+
+
+def idd_lite(folder: Path) -> None:
+    """Ten stills in the layout of IDD-lite, and what another network says of them."""
+    random = np.random.default_rng(0)
+    for index in range(10):
+        for kind, pixels in {
+            'idd_lite/train': random.integers(0, 256, (24, 32, 3), np.uint8),
+            'idd_lite/trainannot': random.integers(0, 7, (24, 32), np.uint8),
+            'idd_teacher/labels': random.integers(0, 19, (24, 32), np.uint8),
+            'idd_teacher/confidence': random.integers(0, 256, (24, 32), np.uint8),
+        }.items():
+            path = folder / 'data' / kind / f'{index}_0.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), pixels)
 
 
 def run_python(stage: Stage, block: Block) -> None:
