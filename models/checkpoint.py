@@ -60,8 +60,8 @@ def find_checkpoint(given: str | PathLike[str] | None = None) -> Path:
     """The file of the weights that a user names.
 
     Args:
-        given: A path, ~ being the home folder, or the name of packaged weights ('default',
-            'accurate'). A file that exists wins over a name. None or '': the packaged default.
+        given: A path, ~ being the home folder, or the name of packaged weights ('default'). A file
+            that exists wins over a name. None or '': the packaged default.
 
     Raises:
         FileNotFoundError: If it is neither; the message names the packaged weights.

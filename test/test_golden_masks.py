@@ -12,6 +12,7 @@ EXPECTED = {
     'amortised': ({3: 'interval', 6: 'interval'}, [0, 1, 2, 3, 4, 2, 3, 4]),
     'adaptive': ({4: 'change'}, [0, 1, 2, 3, 0, 1, 2, 3]),
     'flow': ({5: 'interval'}, [0, 1, 2, 3, 4, 0, 1, 2]),
+    'blended': ({3: 'interval', 6: 'interval'}, [0, 1, 2, 0, 1, 2, 0, 1]),
 }
 """Reasons of the keyframes after the first, and ages of the features."""
 

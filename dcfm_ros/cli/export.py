@@ -12,7 +12,7 @@ from dcfm_ros.cli.options import Json, OptionalText, parse_size, save_json
 
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(help='Weights: a .safetensors file, or default or accurate.')
+        Path, typer.Argument(help='Weights: a .safetensors file, or the name of packaged ones.')
     ],
     output: Annotated[Path, typer.Option(help='Folder to write to.')],
     kind: Annotated[str, typer.Option('--format', help='onnx or openvino.')] = 'onnx',

@@ -27,7 +27,7 @@ OptionalBool = Optional[bool]  # noqa: UP045
 
 Checkpoint = Annotated[
     OptionalPath,
-    typer.Option(help='Weights: a .safetensors file, or a packaged name: default or accurate.'),
+    typer.Option(help='Weights: a .safetensors file, or the name of packaged ones (default).'),
 ]
 Json = Annotated[OptionalPath, typer.Option('--json', help='Also write the results here.')]
 

@@ -30,7 +30,7 @@ def convert(
 @takes_options('device', 'topic', 'rate_hz')
 def pack(
     checkpoint: Annotated[
-        Path, typer.Argument(help='Weights: a .safetensors file, or default or accurate.')
+        Path, typer.Argument(help='Weights: a .safetensors file, or the name of packaged ones.')
     ],
     output: Annotated[Path, typer.Option(help='.safetensors to write.')],
     frames: Annotated[

@@ -99,10 +99,9 @@ def stage(recordings: Path, tmp_path: Path) -> Iterator[Stage]:
     shutil.copy(recordings / 'drive.mp4', videos / 'highway_960x540_25fps.mp4')
     (folder / 'ws' / 'src').mkdir(parents=True)
     camvid(folder)
-    for name in ('default_full_size', 'accurate_start', 'accurate_full_size', 'accurate_pairs'):
-        (folder / 'out' / name).mkdir(parents=True)
-        best = folder / 'out' / name / 'best.safetensors'
-        shutil.copy(ROOT / 'models' / 'weights' / 'default.safetensors', best)
+    (folder / 'out' / 'default_full_size').mkdir(parents=True)
+    best = folder / 'out' / 'default_full_size' / 'best.safetensors'
+    shutil.copy(ROOT / 'models' / 'weights' / 'default.safetensors', best)
     vspw_and_cityscapes(folder)
     idd_lite(folder)
     programs = dict.fromkeys(stand_ins.FOREIGN, stand_ins.foreign)

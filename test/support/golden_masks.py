@@ -16,7 +16,8 @@ CASES = {
     'sync': {'keyframe_interval': 3},
     'amortised': {'keyframe_interval': 3, 'execution': 'amortised'},
     'adaptive': {'schedule': 'adaptive', 'change_threshold': 0.07},
-    'flow': {'keyframe_interval': 5, 'motion': 'flow'},
+    'flow': {'keyframe_interval': 5, 'motion': 'flow', 'mask_blending': 0.0},
+    'blended': {'keyframe_interval': 3, 'motion': 'flow'},
 }
 """Options by name; `motion` is none by default."""
 

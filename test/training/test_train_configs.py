@@ -187,18 +187,6 @@ def test_last_stage_of_the_packaged_networks_trains_fusion_on_pairs(read):
     assert 'none' not in {source.motion for source in pairs.data.train}
 
 
-def test_the_second_tier_ends_with_pairs_too(read):
-    default = read('default', 'pairs')
-    accurate = read('default', 'accurate', 'pairs', 'accurate_pairs')
-    assert accurate.model.net == read('default', 'accurate').model.net
-    assert accurate.model.loss == default.model.loss
-    assert accurate.data.train == default.data.train
-    # Which the commands of its card leave there.
-    card = (FOLDER.parents[1] / 'models' / 'weights' / 'accurate.md').read_text()
-    weights = accurate.model.initial_weights
-    assert f'--export.folder {weights.removesuffix("/best.safetensors")}' in card
-
-
 def test_every_file_writes_into_a_folder_of_its_own():
     folders = {}
     for path in FOLDER.glob('*.yaml'):

@@ -187,7 +187,12 @@ IDD_LITE = label_set_of(
                 ('pavement',),  # not drivable: pavement, verge
                 ('pedestrian', 'bicyclist'),  # living things, riders among them
                 ('car', 'bicyclist'),  # vehicles, those with two wheels among them
-                ('pole', 'sign', 'fence'),  # roadside objects; also walls, for CamVid a building
+                (
+                    'building',
+                    'pole',
+                    'sign',
+                    'fence',
+                ),  # roadside objects; walls are CamVid's buildings
                 ('building', 'tree'),  # far objects
                 ('sky',),
             )

@@ -29,7 +29,7 @@ class NodeParameters(EngineOptions, ScheduleOptions):
 
     checkpoint: str = option(
         '',
-        'Weights file (safetensors), or one of the packaged: default, accurate. Empty: default.',
+        'Weights file (safetensors), or the name of packaged weights. Empty: default.',
     )
     cameras: tuple[str, ...] = option(
         (),
