@@ -58,7 +58,7 @@ class EngineOptions:
         choices=('auto', *MOTIONS),
     )
     mask_blending: float = option(
-        0.7,
+        0.5,
         'Share of the last keyframe, moved along the flow, in the class scores of a frame where '
         'the image has not changed: steadier masks. 0: every frame stands for itself.',
         maximum=0.95,

@@ -60,19 +60,26 @@ def warp(feature: Tensor, at: Places) -> Tensor:
     return sample(feature.float(), at).to(feature.dtype)
 
 
-def blend(logits: Tensor, earlier: Tensor, weight: Floats) -> Tensor:
+def blend(logits: Tensor, earlier: Tensor, at: Places, weight: Floats) -> Tensor:
     """A weighted mean of the logits of two frames.
 
     Args:
         logits: (1, K, h, w), on any device.
-        earlier: Of the same content in another frame.
-        weight: That of `earlier`, (h, w), in [0, 1].
+        earlier: Of another frame.
+        at: Where the content of every place was in that frame.
+        weight: Of the earlier logits, (h, w), in [0, 1].
 
     Returns:
         (1, K, h, w), planes of their own.
     """
-    share = torch.from_numpy(weight).to(logits)
-    return torch.lerp(logits, earlier, share).contiguous()
+    if logits.device.type != 'cpu':
+        share = torch.from_numpy(weight).to(logits)
+        return torch.lerp(logits, warp(earlier, at), share).contiguous()
+    # Plane by plane, in this thread: waking PyTorch's others takes longer on a busy machine.
+    blended = logits[0].numpy().copy()
+    for plane, before in zip(blended, earlier[0].numpy(), strict=True):
+        plane += weight * (sample_array(before, at) - plane)
+    return torch.from_numpy(blended)[None]
 
 
 def sample_with_torch(feature: Tensor, at: Places) -> Tensor:

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.backends.warp import Places, blend, sample_array, warp
+from dcfm_ros.backends.warp import Places, blend, sample_array
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dcfm_ros.keyframes.feature_cache import FrameInfo
 
-_FADING = 10.0
+_FADING = 5.0
 """Difference of RGB, mean over the channels, 0 to 255, at which the weight falls to 1/e."""
 _FADE = np.exp(-np.arange(256) / _FADING).astype(np.float32)
 
@@ -53,4 +53,4 @@ def steadied(
     before = np.asarray(sample_array(then.thumbnail, at), np.uint8)
     difference = cv2.absdiff(now.thumbnail, before).mean(-1)
     weight = blending * _FADE[difference.astype(np.uint8)]
-    return blend(logits, warp(then.logits, at), weight)
+    return blend(logits, then.logits, at, weight)

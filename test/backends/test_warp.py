@@ -69,8 +69,10 @@ def test_dtype_stays() -> None:
 
 def test_blend_weighs_every_place_by_itself() -> None:
     logits, earlier = torch.rand(1, 3, 12, 16), torch.rand(1, 3, 12, 16)
+    before = logits.clone()
     weight = np.linspace(0, 1, 12 * 16, dtype=np.float32).reshape(12, 16)
-    blended = blend(logits, earlier, weight)
-    share = torch.from_numpy(weight)
-    torch.testing.assert_close(blended, (1 - share) * logits + share * earlier)
+    blended = blend(logits, earlier, flow_of(1, 0), weight)
+    share, moved = torch.from_numpy(weight), warp(earlier, flow_of(1, 0))
+    torch.testing.assert_close(blended, (1 - share) * logits + share * moved)
     assert blended.is_contiguous()
+    assert torch.equal(logits, before)

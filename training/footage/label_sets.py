@@ -175,28 +175,20 @@ VSPW = label_set_of(
     generic_palette(len(VSPW_NAMES)),
     {value: value - 1 if 1 <= value <= 124 else UNLABELLED for value in range(256)},
 )
+_ID = {name: index for index, name in enumerate(CAMVID_NAMES)}
 IDD_LITE = label_set_of(
     'IDD-lite',
     CAMVID_NAMES,
     CAMVID_PALETTE,
     {
-        value: tuple(map(CAMVID_NAMES.index, names))
-        for value, names in enumerate(
-            (
-                ('road',),  # drivable
-                ('pavement',),  # not drivable: pavement, verge
-                ('pedestrian', 'bicyclist'),  # living things, riders among them
-                ('car', 'bicyclist'),  # vehicles, those with two wheels among them
-                (
-                    'building',
-                    'pole',
-                    'sign',
-                    'fence',
-                ),  # roadside objects; walls are CamVid's buildings
-                ('building', 'tree'),  # far objects
-                ('sky',),
-            )
-        )
+        0: (_ID['road'],),  # drivable
+        1: (_ID['pavement'],),  # not drivable: pavement, verge
+        2: (_ID['pedestrian'], _ID['bicyclist']),  # living things, riders among them
+        3: (_ID['car'], _ID['bicyclist']),  # vehicles, those with two wheels among them
+        # Roadside objects; their walls are CamVid's buildings.
+        4: (_ID['building'], _ID['pole'], _ID['sign'], _ID['fence']),
+        5: (_ID['building'], _ID['tree']),  # far objects
+        6: (_ID['sky'],),
     },
 )
 """The seven coarse classes of IDD-lite, read as those of CamVid."""
