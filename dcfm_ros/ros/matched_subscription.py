@@ -76,6 +76,8 @@ class MatchedSubscription:
         """Goes on until `_subscription` receives, too."""
         self._newest = self._counted = 0
         """Numbers of `_subscription` and of the one whose publishers count, `_former` if it is."""
+        self._known = 0
+        """Publishers that `_subscription` had when it took over: they are not new."""
         self._heard: deque[tuple[int, int]] = deque(maxlen=self._NUM_HEARD)
         self._subscribe(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -124,6 +126,7 @@ class MatchedSubscription:
         else:  # the one in between has received nothing yet
             self._node.destroy_subscription(self._subscription)
         self._newest += 1
+        self._known = 0
         self._subscription = self._create(
             callback=partial(self._on_message, self._newest),
             qos_profile=QoSProfile(
@@ -150,6 +153,8 @@ class MatchedSubscription:
                 self._on_message(self._counted, *taken)
         if self.reliability == 'best_effort':  # it hears publishers that the old one did not
             self._begin_counting()
+        else:
+            self._known = self._subscription.get_publisher_count()
         self._end_former()
 
     def _end_former(self) -> None:
@@ -175,7 +180,10 @@ class MatchedSubscription:
             self._callback(message, self._gaps.lost_before(number))
 
     def _on_matched(self, subscription: int, event: Any) -> None:
-        if self._gaps is not None and subscription == self._counted:
+        if self._gaps is None or subscription != self._counted:
+            return
+        # The event of a match may come after the first message.
+        if event.current_count_change <= 0 or event.total_count > self._known:
             now = time.monotonic()
             self._gaps.connect(now, event.current_count, event.current_count_change)
 
