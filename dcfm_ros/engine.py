@@ -167,9 +167,9 @@ class SegmentationEngine:
                     common = warp(common, at)
         with timer.stage('decode'):
             logits = backend.decode([common], independent)
-        if self._motion and how.mask_blending:
+        if frame.picture is not None and how.mask_blending:
             with timer.stage('blend'):
-                frame.thumbnail = thumbnail(small, grid_of(logits))
+                frame.thumbnail = thumbnail(frame.picture, grid_of(logits))
                 if before and at:
                     logits = steadied(logits, frame, before, at, how.mask_blending)
                 frame.logits = logits

@@ -10,7 +10,7 @@ import pytest
 EXPECTED = {
     'sync': ({3: 'interval', 6: 'interval'}, [0, 1, 2, 0, 1, 2, 0, 1]),
     'amortised': ({3: 'interval', 6: 'interval'}, [0, 1, 2, 3, 4, 2, 3, 4]),
-    'adaptive': ({4: 'change'}, [0, 1, 2, 3, 0, 1, 2, 3]),
+    'adaptive': ({4: 'change', 7: 'change'}, [0, 1, 2, 3, 0, 1, 2, 0]),
     'flow': ({5: 'interval'}, [0, 1, 2, 3, 4, 0, 1, 2]),
     'blended': ({3: 'interval', 6: 'interval'}, [0, 1, 2, 0, 1, 2, 0, 1]),
 }

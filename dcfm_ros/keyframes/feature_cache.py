@@ -27,7 +27,7 @@ class FrameInfo:
     picture: Picture | None = None
     """What optical flow is computed from; None without motion compensation."""
     thumbnail: NDArray[np.uint8] | None = None
-    """RGB at the size of the feature grid, (h, w, 3); None where masks are not steadied."""
+    """The picture at the size of the feature grid, (h, w); None where masks are not steadied."""
     logits: Tensor | None = None
     """Class scores that its mask was made from, (1, K, h, w); None before."""
 

@@ -41,7 +41,7 @@ class ScheduleOptions:
         choices=SCORES,
     )
     change_threshold: float = option(
-        0.036,
+        0.1,
         'Change since the last keyframe that triggers the next one, if adaptive, on the scale of '
         'keyframe_score; 0 makes every frame a keyframe.',
         maximum=100.0,

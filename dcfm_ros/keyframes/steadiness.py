@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.backends.warp import Places, blend, sample_array
+from dcfm_ros.keyframes.motion import Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from dcfm_ros.keyframes.feature_cache import FrameInfo
 
 _FADING = 5.0
-"""Difference of RGB, mean over the channels, 0 to 255, at which the weight falls to 1/e."""
+"""Difference of grey values, 0 to 255, at which the weight falls to 1/e."""
 _FADE = np.exp(-np.arange(256) / _FADING).astype(np.float32)
 
 
-def thumbnail(image: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
-    """RGB (H, W, 3) at the size of the feature grid, (h, w, 3)."""
-    small = cv2.resize(image, grid[::-1], interpolation=cv2.INTER_AREA)
+def thumbnail(picture: Picture, grid: tuple[int, int]) -> NDArray[np.uint8]:
+    """What optical flow is computed from, at the size of the feature grid, (h, w)."""
+    small = cv2.resize(picture, grid[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
 
 
@@ -51,6 +52,5 @@ def steadied(
         return logits
     assert now.thumbnail is not None and then.thumbnail is not None
     before = np.asarray(sample_array(then.thumbnail, at), np.uint8)
-    difference = cv2.absdiff(now.thumbnail, before).mean(-1)
-    weight = blending * _FADE[difference.astype(np.uint8)]
+    weight = np.float32(blending) * _FADE[cv2.absdiff(now.thumbnail, before)]
     return blend(logits, then.logits, at, weight)

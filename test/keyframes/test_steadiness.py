@@ -25,8 +25,8 @@ IN_PLACE = Places(*np.meshgrid(np.arange(8, dtype=np.float32), np.arange(6, dtyp
 
 
 def frame_of(colour: int, logits: torch.Tensor | None = None) -> FrameInfo:
-    image = np.full((24, 32, 3), colour, np.uint8)
-    return FrameInfo(0, (24, 32), 0, thumbnail=thumbnail(image, GRID), logits=logits)
+    picture = np.full((12, 16), colour, np.uint8)
+    return FrameInfo(0, (24, 32), 0, thumbnail=thumbnail(picture, GRID), logits=logits)
 
 
 @pytest.mark.parametrize('difference', [0, 1, 5, 40])

@@ -15,7 +15,7 @@ FRAME_NS = 66_666_667
 CASES = {
     'sync': {'keyframe_interval': 3},
     'amortised': {'keyframe_interval': 3, 'execution': 'amortised'},
-    'adaptive': {'schedule': 'adaptive', 'change_threshold': 0.07},
+    'adaptive': {'schedule': 'adaptive', 'change_threshold': 0.15},
     'flow': {'keyframe_interval': 5, 'motion': 'flow', 'mask_blending': 0.0},
     'blended': {'keyframe_interval': 3, 'motion': 'flow'},
 }
