@@ -99,11 +99,15 @@ def stage(recordings: Path, tmp_path: Path) -> Iterator[Stage]:
     shutil.copy(recordings / 'drive.mp4', videos / 'highway_960x540_25fps.mp4')
     (folder / 'ws' / 'src').mkdir(parents=True)
     camvid(folder)
-    (folder / 'out' / 'default_full_size').mkdir(parents=True)
-    best = folder / 'out' / 'default_full_size' / 'best.safetensors'
-    shutil.copy(ROOT / 'models' / 'weights' / 'default.safetensors', best)
+    for name in ('default_full_size', 'default'):
+        (folder / 'out' / name).mkdir(parents=True)
+        best = folder / 'out' / name / 'best.safetensors'
+        shutil.copy(ROOT / 'models' / 'weights' / 'default.safetensors', best)
     vspw_and_cityscapes(folder)
     idd_lite(folder)
+    (videos.parent / 'idd_lite').symlink_to(folder / 'data' / 'idd_lite')
+    (videos.parent / 'teacher').mkdir()
+    (videos.parent / 'teacher' / 'idd_lite_train').symlink_to(folder / 'data' / 'idd_teacher')
     programs = dict.fromkeys(stand_ins.FOREIGN, stand_ins.foreign)
     programs |= {
         name: getattr(stand_ins, name) for name in ('git', 'make', 'pip', 'ros2', 'torchrun')
