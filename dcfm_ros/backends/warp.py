@@ -74,12 +74,12 @@ def blend(logits: Tensor, earlier: Tensor, at: Places, weight: Floats) -> Tensor
     """
     if logits.device.type != 'cpu':
         share = torch.from_numpy(weight).to(logits)
-        return torch.lerp(logits, warp(earlier, at), share).contiguous()
+        return torch.lerp(logits, warp(earlier, at).to(logits), share).contiguous()
     # Plane by plane, in this thread: waking PyTorch's others takes longer on a busy machine.
-    blended = logits[0].numpy().copy()
-    for plane, before in zip(blended, earlier[0].numpy(), strict=True):
+    blended = logits[0].float().numpy().copy()
+    for plane, before in zip(blended, earlier[0].float().numpy(), strict=True):
         plane += weight * (sample_array(before, at) - plane)
-    return torch.from_numpy(blended)[None]
+    return torch.from_numpy(blended)[None].to(logits.dtype)
 
 
 def sample_with_torch(feature: Tensor, at: Places) -> Tensor:

@@ -76,3 +76,13 @@ def test_blend_weighs_every_place_by_itself() -> None:
     torch.testing.assert_close(blended, (1 - share) * logits + share * moved)
     assert blended.is_contiguous()
     assert torch.equal(logits, before)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_blended_in_float32(dtype: torch.dtype) -> None:
+    logits, earlier = (torch.rand(1, 3, 12, 16).to(dtype) for _ in range(2))
+    weight = np.full((12, 16), 0.25, np.float32)
+    blended = blend(logits, earlier, flow_of(0, 0), weight)
+    expected = 0.75 * logits.float() + 0.25 * earlier.float()
+    assert blended.dtype == dtype
+    torch.testing.assert_close(blended, expected.to(dtype))
