@@ -66,6 +66,7 @@ def test_golden_losses(case):
     golden.check_summary(loss.nonkey_logits, expected['pred_L_hat'])
 
 
+@pytest.mark.slow
 @golden.needs_golden
 @pytest.mark.parametrize('case', ['vspw_b0_s16', 'camvid_r50'])
 @pytest.mark.parametrize('switch', list(SWITCHES))

@@ -188,6 +188,7 @@ def test_command_reports_coarse_figures(stills, weights, tmp_path):
     assert "'tree' (only building or tree)" in absent and '255' not in absent
 
 
+@pytest.mark.slow
 def test_several_workers_count_the_same(stills, weights):
     clips = find_clips('idd_lite', stills, 'train')
     net = load_checkpoint(weights)
