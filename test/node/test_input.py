@@ -314,6 +314,8 @@ def test_no_image_is_lost_while_reliability_changes(
         for _ in range(3):
             ask()
         assert values_of(raw_health.next(task))['dropped_lost'] == lost
+        stamps = [(mask.header.stamp.sec, mask.header.stamp.nanosec) for mask in masks]
+        assert len(stamps) == len(set(stamps))  # both subscriptions got some, one answered
 
 
 def test_override_wins_over_the_publisher(
