@@ -297,14 +297,20 @@ def test_no_image_is_lost_while_reliability_changes(
         best_effort = other.create_publisher(Image, topic, BEST_EFFORT)
         raw_health.wait_for_value(task, 'publishers', '2')
         raw_health.wait_for_value(task, 'reliability', 'best_effort')
-        lost = raw_health.values(task)['dropped_lost']
-        changes = raw.log.count(f'resubscribing to {topic}')
 
         def ask() -> object:
             image = other.image()
             images.publish(image)
             return answer_to(masks, image.header)
 
+        def is_heard() -> bool:
+            images.publish(other.image())
+            return bool(masks)
+
+        wait_for(is_heard, 'a mask', pause_s=0.1)  # the publisher may not know the node before
+        ask()
+        lost = values_of(raw_health.next(task))['dropped_lost']
+        changes = raw.log.count(f'resubscribing to {topic}')
         other.end(best_effort)
         wait_for(
             lambda: ask() and raw.log.count(f'resubscribing to {topic}') > changes,
