@@ -17,7 +17,8 @@ from PIL import Image
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import find_checkpoint
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 
 KEY, NONKEY, PAPER = (230, 126, 34), (52, 120, 190), (250, 250, 250)

@@ -15,7 +15,7 @@ import re
 import torch
 from torch import Tensor
 
-from dcfm_ros.models.checkpoint import CheckpointError
+from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 

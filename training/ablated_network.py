@@ -25,7 +25,8 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models.backbone import Independent
-from dcfm_ros.models.checkpoint import CheckpointMetadata, load_checkpoint, read_metadata
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import CheckpointMetadata, read_metadata
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 

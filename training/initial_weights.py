@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import timm
 from torch import Tensor
 
-from dcfm_ros.models.checkpoint import CheckpointError
+from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.config import RESNET_BACKBONES, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.official import official_key, read_weights, shape_problem

@@ -14,7 +14,7 @@ import re
 import timm
 from torch import Tensor
 
-from dcfm_ros.models.checkpoint import CheckpointError
+from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.official import read_weights, shape_problem
 
 

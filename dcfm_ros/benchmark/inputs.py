@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from dcfm_ros.masks.resize import resize_picture
-from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import find_checkpoint
 from dcfm_ros.models.config import PRESETS, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source, synthetic_frames

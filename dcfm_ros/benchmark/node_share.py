@@ -35,7 +35,7 @@ def measure_node_share(model: str, frames: int, device: str = 'auto') -> dict[st
     Raises:
         TimeoutError: If the node does not become ready; the message has what it reported.
     """
-    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.models.checkpoint_header import find_checkpoint
     from dcfm_ros.play.node_process import node_process
     from dcfm_ros.play.player import PlayedFrame, connect, play
     from dcfm_ros.play.process_meter import take_sample

@@ -44,7 +44,7 @@ def demo(
 
     Without --video, --bag or --images, a synthetic drive is rendered and sent.
     """
-    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.models.checkpoint_header import find_checkpoint
     from dcfm_ros.replay.online.options import OnlineOptions
     from dcfm_ros.replay.online.replay import replay_online
     from dcfm_ros.replay.recording import open_recording

@@ -75,7 +75,7 @@ def evaluate(
     workers: WorkerOptions,
 ) -> None:
     """Measure accuracy and consistency with the engine that the robot runs."""
-    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.models.checkpoint_header import find_checkpoint
     from dcfm_ros.training.evaluation.evaluate import evaluate_dataset
     from dcfm_ros.training.evaluation.jobs import Options
     from dcfm_ros.training.evaluation.setting import settings_of

@@ -29,7 +29,7 @@ def export(
     how much on that drive, and how a caller can move the feature himself.
     """
     from dcfm_ros.deploy.export import export_checkpoint
-    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.models.checkpoint_header import find_checkpoint
 
     wanted = parse_size(size) if size else None
     facts = export_checkpoint(find_checkpoint(checkpoint), output, kind, wanted)

@@ -44,7 +44,7 @@ def pseudo_label(
 
     Every frame by itself; pixels that the network is not sure of are left out.
     """
-    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.models.checkpoint_header import find_checkpoint
     from dcfm_ros.recordings.sources import open_source
     from dcfm_ros.training.pseudo_labels import Thresholds, label_footage
     from dcfm_ros.training.teacher import Teacher

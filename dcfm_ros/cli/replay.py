@@ -87,7 +87,7 @@ def replay(
     One gets report.html, report.json, frames.csv and overlay.mp4; several get a folder each, and
     fleet.html and fleet.json over all of them. With --online, one is played to the node.
     """
-    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.models.checkpoint_header import find_checkpoint
     from dcfm_ros.replay.offline import OfflineOptions
     from dcfm_ros.replay.recording import open_recording
 

@@ -36,7 +36,7 @@ def segment(
     schedule: ScheduleOptions,
 ) -> None:
     """Segment a recording or a camera without ROS: overlay video, masks and a page."""
-    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.models.checkpoint_header import find_checkpoint
     from dcfm_ros.replay.offline import OfflineOptions, replay_offline
     from dcfm_ros.replay.recording import open_recording
     from dcfm_ros.replay.report import write_summary

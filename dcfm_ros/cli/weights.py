@@ -47,7 +47,7 @@ def pack(
     hold, such as statistics of a batch norm, stay float32.
     """
     from dcfm_ros.deploy.pack import pack_checkpoint
-    from dcfm_ros.models.checkpoint import find_checkpoint
+    from dcfm_ros.models.checkpoint_header import find_checkpoint
     from dcfm_ros.recordings.sources import open_source, synthetic_frames
     from dcfm_ros.synthetic.drive import DriveConfig
 

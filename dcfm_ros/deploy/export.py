@@ -25,7 +25,8 @@ from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.files import write_json
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
-from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 

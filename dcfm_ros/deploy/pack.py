@@ -13,13 +13,8 @@ import torch
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.models.checkpoint import (
-    CheckpointError,
-    load_checkpoint,
-    read_metadata,
-    save_checkpoint,
-    storage_problem,
-)
+from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint, storage_problem
+from dcfm_ros.models.checkpoint_header import CheckpointError, read_metadata
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceFrame
 

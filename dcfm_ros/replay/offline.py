@@ -15,7 +15,8 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.png import mask_to_png
-from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.recordings.frame import SourceFrame
 from dcfm_ros.replay.frames import ReplayedFrame
 from dcfm_ros.replay.provenance import PeakMemory, describe_run

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, read_metadata
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import find_checkpoint, read_metadata
 
 if TYPE_CHECKING:
     from dcfm_ros.ros.parameters.segmentation import NodeParameters

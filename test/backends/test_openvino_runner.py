@@ -16,7 +16,8 @@ from small_net import assert_masks_are_of_their_keyframes, make_images, make_net
 import torch
 
 from dcfm_ros.backends.choice import make_backend
-from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import find_checkpoint
 
 pytestmark = pytest.mark.slow
 

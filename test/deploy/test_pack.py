@@ -13,13 +13,8 @@ import torch
 from torch import nn
 
 from dcfm_ros.deploy.pack import compare_masks, pack_checkpoint
-from dcfm_ros.models.checkpoint import (
-    CheckpointError,
-    load_checkpoint,
-    read_metadata,
-    save_checkpoint,
-    storage_problem,
-)
+from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint, storage_problem
+from dcfm_ros.models.checkpoint_header import CheckpointError, read_metadata
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceFrame, synthetic_frames

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dcfm_ros.backends.deep_task import DeepTask, slice_ends
 from dcfm_ros.keyframes.execution import DeepExecution
-from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import find_checkpoint
 
 
 def longest(costs, ends):

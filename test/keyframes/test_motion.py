@@ -10,7 +10,8 @@ from small_net import make_net
 import torch
 
 from dcfm_ros.keyframes.motion import OpticalFlow
-from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
+from dcfm_ros.models.checkpoint_header import find_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive

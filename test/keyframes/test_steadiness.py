@@ -16,7 +16,8 @@ from dcfm_ros.backends.warp import Places
 from dcfm_ros.engine import EngineOptions, FrameResult, ScheduleOptions, SegmentationEngine
 from dcfm_ros.keyframes.feature_cache import FrameInfo
 from dcfm_ros.keyframes.steadiness import steadied, thumbnail
-from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import find_checkpoint
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 from dcfm_ros.training.metrics import ConfusionMatrix, VideoConsistency
 

@@ -10,14 +10,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 import torch
 
-from dcfm_ros.models import checkpoint
-from dcfm_ros.models.checkpoint import (
+from dcfm_ros.models import checkpoint_header
+from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
+from dcfm_ros.models.checkpoint_header import (
     CheckpointError,
     find_checkpoint,
-    load_checkpoint,
     packaged_checkpoints,
     read_metadata,
-    save_checkpoint,
 )
 from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
@@ -185,7 +184,7 @@ def packaged(saved, tmp_path, monkeypatch):
     for name in ('default', 'accurate'):
         shutil.copy(saved, weights / f'{name}.safetensors')
     (weights / 'default.md').touch()
-    monkeypatch.setattr(checkpoint, '_PACKAGED', weights)
+    monkeypatch.setattr(checkpoint_header, '_PACKAGED', weights)
     monkeypatch.chdir(elsewhere)
     return weights
 

@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from dcfm_ros.models.checkpoint import CheckpointError
+from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, PRESETS, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.official import from_official, load_official, official_key

@@ -8,7 +8,8 @@ import re
 import pytest
 from repository import CAMVID
 
-from dcfm_ros.models.checkpoint import load_checkpoint, packaged_checkpoints, read_metadata
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import packaged_checkpoints, read_metadata
 from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.evaluation.evaluate import evaluate_dataset
 from dcfm_ros.training.evaluation.setting import PER_FRAME

@@ -17,7 +17,7 @@ from repository import ROOT
 import torch
 import yaml
 
-from dcfm_ros.models.checkpoint import read_metadata
+from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.models.labels import CAMVID_NAMES
 
 pytestmark = [pytest.mark.train, pytest.mark.dds]

@@ -42,7 +42,8 @@ def run_case(case, images):
     """A case on the packaged network, in PyTorch and fp32."""
     from engines import make_engine
 
-    from dcfm_ros.models.checkpoint import find_checkpoint, load_checkpoint
+    from dcfm_ros.models.checkpoint import load_checkpoint
+    from dcfm_ros.models.checkpoint_header import find_checkpoint
 
     options = {'precision': 'fp32', 'motion': 'none', **CASES[case]}
     engine = make_engine(load_checkpoint(find_checkpoint()), **options)

@@ -10,7 +10,8 @@ from small_net import make_images
 import torch
 
 from dcfm_ros.engine_options import EngineOptions
-from dcfm_ros.models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
+from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablated_network import (

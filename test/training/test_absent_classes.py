@@ -9,7 +9,8 @@ from settings import setting
 import torch
 
 from dcfm_ros.engine_options import EngineOptions
-from dcfm_ros.models.checkpoint import read_metadata, save_checkpoint
+from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.evaluation.clip_choice import ClipChoice

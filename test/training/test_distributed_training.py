@@ -10,7 +10,7 @@ import pytest
 from repository import ROOT
 from safetensors import safe_open
 
-from dcfm_ros.models.checkpoint import read_metadata
+from dcfm_ros.models.checkpoint_header import read_metadata
 
 pytestmark = pytest.mark.train
 

@@ -2,7 +2,8 @@ from checkpoint_files import as_version_1
 import pytest
 import torch
 
-from dcfm_ros.models.checkpoint import CheckpointError, save_checkpoint
+from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablated_network import AblatedConfig

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from dcfm_ros.models.checkpoint import CheckpointError, save_checkpoint
+from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.initial_weights import load_initial_weights

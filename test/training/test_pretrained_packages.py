@@ -14,7 +14,7 @@ import timm
 import torch
 from torch import nn
 
-from dcfm_ros.models.checkpoint import CheckpointError
+from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.official import read_weights

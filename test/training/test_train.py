@@ -10,7 +10,8 @@ from safetensors import safe_open
 import torch
 from torch.utils.data import DataLoader
 
-from dcfm_ros.models.checkpoint import load_checkpoint, read_metadata
+from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.footage.drive_cache import rendered_drives

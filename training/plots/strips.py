@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.overlay import colorize
-from dcfm_ros.models.checkpoint import find_checkpoint
+from dcfm_ros.models.checkpoint_header import find_checkpoint
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.ablated_network import load_network, make_engine, read_network_metadata
 from dcfm_ros.training.evaluation.clip_choice import ClipChoice

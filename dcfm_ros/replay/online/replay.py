@@ -10,7 +10,7 @@ from typing import Any
 
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.models.checkpoint import read_metadata
+from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.option_spec import types_of
 from dcfm_ros.play.fastdds import (
     packaged_profile,
