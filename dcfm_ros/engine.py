@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.backends.choice import make_backend
 from dcfm_ros.backends.interface import Backend
-from dcfm_ros.backends.warp import grid_of, warp
 from dcfm_ros.engine_options import EngineOptions as EngineOptions
 from dcfm_ros.images.preprocess import check_image, shrink
 from dcfm_ros.keyframes.adaptive_schedule import make_schedule
@@ -22,8 +21,9 @@ from dcfm_ros.keyframes.schedule_options import ScheduleOptions as ScheduleOptio
 from dcfm_ros.keyframes.selector import KeyframeSelector
 from dcfm_ros.keyframes.stage_timer import StageTimer
 from dcfm_ros.keyframes.steadiness import steadied, thumbnail
-from dcfm_ros.masks.class_mask import class_mask
-from dcfm_ros.models.dcfm import DCFM
+
+if TYPE_CHECKING:
+    from dcfm_ros.models.dcfm import DCFM
 
 
 class SegmentationEngine:
@@ -62,9 +62,14 @@ class SegmentationEngine:
         self.net = net
         self.options = how = options or EngineOptions()
         num_slices = how.num_slices(schedule)
-        self.backend = backend or make_backend(
-            net, how.device, how.backend, how.precision, num_slices=num_slices
-        )
+        if backend is None:
+            # Here, so that an engine with another backend needs no PyTorch.
+            from dcfm_ros.backends.choice import make_backend
+
+            backend = make_backend(
+                net, how.device, how.backend, how.precision, num_slices=num_slices
+            )
+        self.backend = backend
         """What runs the network: name, device, precision, and failure if it fell back."""
         motion = net.config.motion if how.motion == 'auto' else how.motion
         self._motion = OpticalFlow() if motion == 'flow' else None
@@ -131,12 +136,13 @@ class SegmentationEngine:
         timer = StageTimer(backend.wait)
         with timer.stage('preprocess'):
             small = shrink(image, how.inference_height)
-            tensor = backend.to_input(small)
+            given = backend.to_input(small)
             frame.picture = self._motion.picture(small) if self._motion else None
         with timer.stage('independent'):
-            independent = backend.encode_independent(tensor)
+            independent = backend.encode_independent(given)
         with timer.stage('preprocess'):
-            seen = selector.observe(frame, small, independent.feature)
+            digest = backend.digest(independent) if selector.uses_feature else None
+            seen = selector.observe(frame, small, digest)
             decision = selector.decide(frame, seen, is_encoding=self._deep.is_busy)
 
         if decision.is_keyframe:
@@ -162,19 +168,19 @@ class SegmentationEngine:
         before, at = selector.keyframe_before(frame), None
         if self._motion and before and (used is before or how.mask_blending):
             with timer.stage('motion'):
-                at = self._motion.places(before.picture, frame.picture, grid_of(common))
+                at = self._motion.places(before.picture, frame.picture, backend.grid(common))
                 if at and used is before:
-                    common = warp(common, at)
+                    common = backend.warp(common, at)
         with timer.stage('decode'):
             logits = backend.decode([common], independent)
         if frame.picture is not None and how.mask_blending:
             with timer.stage('blend'):
-                frame.thumbnail = thumbnail(frame.picture, grid_of(logits))
+                frame.thumbnail = thumbnail(frame.picture, backend.grid(logits))
                 if before and at:
-                    logits = steadied(logits, frame, before, at, how.mask_blending)
+                    logits = steadied(backend, logits, frame, before, at, how.mask_blending)
                 frame.logits = logits
         with timer.stage('mask'):
-            mask = class_mask(logits, frame.size)
+            mask = backend.class_mask(logits, frame.size)
         return FrameResult(
             mask=mask,
             is_keyframe=decision.is_keyframe,
@@ -184,7 +190,8 @@ class SegmentationEngine:
             change_score=decision.change_score,
             stage_ms=timer.stage_ms,
             stamp_ns=stamp_ns,
-            logits=logits,
+            _logits=logits,
+            _backend=backend,
         )
 
     def segment_clip(

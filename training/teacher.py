@@ -81,5 +81,5 @@ class Teacher:
 def _look(engine: MultiScaleEngine, image: Image, is_mirrored: bool) -> Tensor:
     """Probability of every class in one view, (K, H, W)."""
     view = np.ascontiguousarray(image[:, ::-1]) if is_mirrored else image
-    logits = engine.step(view, 0).logits[0]
+    logits = torch.from_numpy(engine.step(view, 0).logits[0])
     return (logits.flip(-1) if is_mirrored else logits).softmax(0)

@@ -44,7 +44,7 @@ class CudaGraphRunner:
     def __init__(self, backend: TorchBackend) -> None:
         """Take a stream and a memory pool on the GPU of a backend."""
         self.precision = backend.precision
-        self._device = backend.device
+        self._device = torch.device(backend.device)
         with torch.cuda.device(self._device):
             self._stream = _stream_of(self._device)
             # Graphs that are replayed one after another can share their memory.

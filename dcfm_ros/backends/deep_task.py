@@ -10,8 +10,6 @@ from itertools import accumulate, combinations
 import time
 from typing import Any
 
-from torch import Tensor
-
 
 @dataclass(eq=False)
 class DeepTask:
@@ -44,10 +42,9 @@ class DeepTask:
         self.step_ms[:] = [min(pair) for pair in zip(before, measured, strict=True)]
 
     @property
-    def feature(self) -> Tensor:
+    def feature(self) -> Any:
         """The common feature, once all steps have run."""
-        feature: Tensor = self.state
-        return feature
+        return self.state
 
 
 @lru_cache(maxsize=64)  # costs change only when a keyframe is measured

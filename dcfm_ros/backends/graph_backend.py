@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.backends.deep_task import DeepTask
-from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.stages import Stage, Tensors, decode_stage, deep_stages, shallow_stage
+from dcfm_ros.backends.tensor_backend import TensorBackend
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.models.backbone import Independent
 
@@ -62,7 +62,7 @@ class Runner(Protocol):
         ...
 
 
-class GraphBackend(Backend):
+class GraphBackend(TensorBackend):
     """Runs stages prepared for one image size, when the first image of that size arrives.
 
     `TorchBackend` prepares the network and stands in: for sizes that come and go, since graphs

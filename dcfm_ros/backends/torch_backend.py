@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from dcfm_ros.backends.deep_task import DeepTask
 from dcfm_ros.backends.folding import fold_batch_norms, folded_weights
-from dcfm_ros.backends.interface import Backend
+from dcfm_ros.backends.tensor_backend import TensorBackend
 from dcfm_ros.models.backbone import DeepState, Independent
 from dcfm_ros.models.dcfm import DCFM, least_norm, normalise
 from dcfm_ros.models.fusion import align
@@ -27,7 +27,7 @@ DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 """By precision."""
 
 
-class TorchBackend(Backend):
+class TorchBackend(TensorBackend):
     """Runs the stages of a DCFM in PyTorch on one device.
 
     The fusion is one 1x1 convolution over [common ; half independent], that is
@@ -38,7 +38,7 @@ class TorchBackend(Backend):
 
     name = 'torch'
 
-    def __init__(self, net: DCFM, device: torch.device, precision: str = 'auto') -> None:
+    def __init__(self, net: DCFM, device: str | torch.device, precision: str = 'auto') -> None:
         """Prepare a copy of the network.
 
         Args:
@@ -53,7 +53,7 @@ class TorchBackend(Backend):
         if precision not in ('auto', *DTYPES):
             allowed = ', '.join(('auto', *DTYPES))
             raise ValueError(f'`precision` must be one of {allowed}, got {precision!r}')
-        self.device = device
+        self.device = str(device)
         self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device)
         self._is_split = net.fuses_linearly
         if self._is_split:

@@ -104,12 +104,12 @@ def main() -> None:
             _print_sample(engine.backend.device)
 
 
-def _print_sample(device: torch.device) -> None:
+def _print_sample(device: str) -> None:
     from dcfm_ros.play.process_meter import take_sample
 
     sample = take_sample(os.getpid())
     assert sample is not None
-    gpu_mb = torch.cuda.max_memory_reserved(device) / 1e6 if device.type == 'cuda' else None
+    gpu_mb = torch.cuda.max_memory_reserved(device) / 1e6 if device != 'cpu' else None
     print(json.dumps({'rss_mb': round(sample.memory_mb, 1), 'peak_gpu_mb': gpu_mb}), flush=True)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from dcfm_ros.backends.feature_change import digest, feature_change
+from dcfm_ros.backends.feature_change import feature_change
 from dcfm_ros.keyframes.schedule import (
     Decision,
     FixedScheduler,
@@ -46,7 +47,7 @@ class AdaptiveScheduler:
     """Makes a keyframe as soon as a frame differs enough from the last one.
 
     Causal: it looks only at the frame and the keyframe before it. Keeps the image of that
-    keyframe, or a digest of its independent feature.
+    keyframe, or the digest of its independent feature.
     """
 
     def __init__(self, options: ScheduleOptions, before: AdaptiveScheduler | None = None) -> None:
@@ -80,7 +81,7 @@ class AdaptiveScheduler:
     def set_keyframe(self, seen: Observation) -> None:
         """See `Schedule.set_keyframe`."""
         # A copy: a camera driver may write its next frame into this buffer.
-        self._kept = digest(seen.feature) if self.uses_feature else seen.image.copy()
+        self._kept = _digest_of(seen) if self.uses_feature else seen.image.copy()
 
     def decide_clip(
         self, num_frames: int, look: Callable[[int], Observation], start: int = 0
@@ -111,8 +112,14 @@ class AdaptiveScheduler:
         if self._kept is None:
             return math.nan
         if self.uses_feature:
-            return feature_change(digest(seen.feature), self._kept)
+            return feature_change(_digest_of(seen), self._kept)
         return change_score(seen.image, self._kept)
+
+
+def _digest_of(seen: Observation) -> NDArray[np.float32]:
+    if seen.digest is None:
+        raise ValueError("`digest` must be given where `keyframe_score` is 'feature', got None")
+    return seen.digest
 
 
 def change_score(image: Image, keyframe: Image) -> float:

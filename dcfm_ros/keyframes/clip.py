@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,6 @@ from dcfm_ros.keyframes.frame_result import FrameResult
 from dcfm_ros.keyframes.motion import OpticalFlow, Picture
 from dcfm_ros.keyframes.schedule import Decision, Observation, Schedule
 from dcfm_ros.keyframes.stage_timer import StageTimer
-from dcfm_ros.masks.class_mask import class_mask
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dcfm_ros.models.backbone import Independent
 
 
 class ClipReader:
@@ -91,7 +85,7 @@ class _Encoded(NamedTuple):
     """A frame waiting to be decoded."""
 
     timer: StageTimer
-    independent: Independent
+    independent: Any
     picture: Picture | None
 
 
@@ -116,9 +110,9 @@ def segment_clip(
         if not schedule.uses_feature:
             return Observation(image=image)
         independent = backend.encode_independent(backend.to_input(image))
-        return Observation(image=image, feature=independent.feature)
+        return Observation(image=image, digest=backend.digest(independent))
 
-    cached: dict[int, tuple[Tensor, Picture | None]] = {}  # at most two keyframes
+    cached: dict[int, tuple[Any, Picture | None]] = {}  # at most two keyframes
     ahead: dict[int, _Encoded] = {}
     for plan in plan_clip(schedule.decide_clip(len(images), look, start), mode):
         keyframes = [i for i in (plan.previous, plan.following) if i is not None]
@@ -130,10 +124,10 @@ def segment_clip(
             timer = StageTimer(backend.wait)
             with timer.stage('preprocess'):
                 shrunk = shrink(image, height)
-                tensor = backend.to_input(shrunk)
+                given = backend.to_input(shrunk)
                 picture = motion.picture(shrunk) if motion else None
             with timer.stage('independent'):
-                independent = backend.encode_independent(tensor)
+                independent = backend.encode_independent(given)
             if index in keyframes:
                 with timer.stage('common'):
                     cached[index] = backend.encode_common(independent), picture
@@ -143,11 +137,11 @@ def segment_clip(
         common = [cached[index][0] for index in keyframes]
         if motion and not plan.is_keyframe:
             with timer.stage('motion'):
-                common = [motion.align(*cached[index], picture) for index in keyframes]
+                common = [motion.align(backend, *cached[index], picture) for index in keyframes]
         with timer.stage('decode'):
             logits = backend.decode(common, independent)
         with timer.stage('mask'):
-            mask = class_mask(logits, reader.size)
+            mask = backend.class_mask(logits, reader.size)
         yield FrameResult(
             mask=mask,
             is_keyframe=plan.is_keyframe,
@@ -157,5 +151,6 @@ def segment_clip(
             change_score=plan.decision.change_score,
             stage_ms=timer.stage_ms,
             stamp_ns=plan.frame,
-            logits=logits,
+            _logits=logits,
+            _backend=backend,
         )

@@ -6,12 +6,9 @@ beginning with that one. Until it is ready, frames use the feature of the keyfra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dcfm_ros.backends.deep_task import DeepTask, slice_ends
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class DeepExecution:
@@ -41,7 +38,7 @@ class DeepExecution:
         costs = task.step_ms or [1.0] * len(task.steps)
         self._ends = list(slice_ends(tuple(costs), self.num_slices))
 
-    def advance(self) -> Tensor | None:
+    def advance(self) -> Any | None:
         """Run this frame's slice: the feature, or None if it is not ready yet.
 
         Raises:
@@ -56,7 +53,7 @@ class DeepExecution:
         self._task, self._done = task, end
         return None
 
-    def finish(self) -> Tensor:
+    def finish(self) -> Any:
         """Run all that is left, for a frame that needs the feature at once.
 
         Raises:

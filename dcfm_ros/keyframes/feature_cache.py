@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.keyframes.motion import Picture
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(eq=False)
@@ -28,8 +25,8 @@ class FrameInfo:
     """What optical flow is computed from; None without motion compensation."""
     thumbnail: NDArray[np.uint8] | None = None
     """The picture at the size of the feature grid, (h, w); None where masks are not steadied."""
-    logits: Tensor | None = None
-    """Class scores that its mask was made from, (1, K, h, w); None before."""
+    logits: Any | None = None
+    """Class scores that its mask was made from, of the backend; None before."""
 
 
 class FeatureCache:
@@ -39,14 +36,14 @@ class FeatureCache:
     """
 
     def __init__(self) -> None:
-        self.common: Tensor | None = None
+        self.common: Any | None = None
         """Projected common feature of the backend; None at first and after `clear`."""
         self.keyframe = FrameInfo(0, (0, 0), 0)
         """The frame that it belongs to."""
         self.reason_cleared = 'first'
         """While there is no feature: why the next frame must be a keyframe."""
 
-    def store(self, common: Tensor, keyframe: FrameInfo) -> None:
+    def store(self, common: Any, keyframe: FrameInfo) -> None:
         """Take the feature of a keyframe."""
         self.common, self.keyframe = common, keyframe
 

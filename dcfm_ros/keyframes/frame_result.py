@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.masks.class_mask import confidence_map
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from dcfm_ros.backends.interface import Backend
 
 
 @dataclass(eq=False, kw_only=True)
@@ -40,11 +37,21 @@ class FrameResult:
     are steadied) and mask."""
     stamp_ns: int
     """Acquisition time of the frame, as passed in."""
-    logits: Tensor = field(repr=False)
-    """Class logits on the feature grid that mask and confidence are made of, (1, K, h, w)."""
+    _logits: Any = field(repr=False)
+    """What mask and confidence are made of; the backend's own."""
+    _backend: Backend = field(repr=False)
+
+    @cached_property
+    def logits(self) -> NDArray[Any]:
+        """Class logits on the feature grid that mask and confidence are made of, (1, K, h, w).
+
+        float32, or float64 of such a network; fetched from the device on first access. Do not
+        write to it: the engine may blend the next frames with it.
+        """
+        return self._backend.to_array(self._logits)
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
         """Probability of the chosen class, (H, W) in (0, 1]; computed on first access."""
         height, width = self.mask.shape
-        return confidence_map(self.logits, (height, width))
+        return self._backend.confidence_map(self._logits, (height, width))

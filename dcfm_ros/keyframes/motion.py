@@ -7,16 +7,14 @@ where everything went, for a few milliseconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.backends.warp import Places, grid_of, places, warp
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from dcfm_ros.backends.interface import Backend
+from dcfm_ros.backends.warp import Places, places
 
 Picture = NDArray[np.uint8]
 """What optical flow is computed from: grey, half as high and wide as the image."""
@@ -54,16 +52,19 @@ class OpticalFlow:
         flow = self._flow.calc(now, then, None)
         return places(np.asarray(flow, np.float32), grid)
 
-    def align(self, feature: Tensor, then: Picture | None, now: Picture | None) -> Tensor:
-        """Move the feature of one image to where its content is in another.
+    def align(
+        self, backend: Backend, feature: Any, then: Picture | None, now: Picture | None
+    ) -> Any:
+        """Move the common feature of one image to where its content is in another.
 
         Args:
-            feature: (1, C_F, h, w), on any device.
+            backend: Made the feature, and moves it.
+            feature: Common feature.
             then: Picture of the image it was computed from.
             now: Picture of the other image, of the same size.
 
         Returns:
-            (1, C_F, h, w); the same tensor if there are no pictures, or they are too small.
+            The moved feature; the same one if there are no pictures, or they are too small.
         """
-        at = self.places(then, now, grid_of(feature))
-        return warp(feature, at) if at else feature
+        at = self.places(then, now, backend.grid(feature))
+        return backend.warp(feature, at) if at else feature

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,8 @@ class Observation:
 
     image: Image
     """RGB, (H, W, 3), at the size that the network works at."""
-    feature: Any = None
-    """Raw independent feature of the backend; may be None unless the schedule `uses_feature`."""
+    digest: NDArray[np.float32] | None = None
+    """`Backend.digest` of the frame; may be None unless the schedule `uses_feature`."""
     age: int = 0
     """Frames since the last keyframe."""
     phase: float = 0.0
@@ -53,7 +53,7 @@ class Schedule(Protocol):
 
     @property
     def uses_feature(self) -> bool:
-        """Whether `Observation.feature` must be given."""
+        """Whether `Observation.digest` must be given."""
         ...
 
     def decide(self, seen: Observation) -> Decision:
@@ -73,7 +73,7 @@ class Schedule(Protocol):
 
         Args:
             num_frames: Length of the clip.
-            look: Returns image and feature of a frame; called only if the schedule needs them.
+            look: Returns image and digest of a frame; called only if the schedule needs them.
             start: First keyframe, from 0 and inside the clip.
 
         Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,10 +52,17 @@ class KeyframeSelector:
         self._num_frames += 1
         return frame
 
-    def observe(self, frame: FrameInfo, image: NDArray[np.uint8], feature: Any) -> Observation:
+    @property
+    def uses_feature(self) -> bool:
+        """Whether `observe` must be given a digest."""
+        return self._schedule.uses_feature
+
+    def observe(
+        self, frame: FrameInfo, image: NDArray[np.uint8], digest: NDArray[np.float32] | None
+    ) -> Observation:
         """What the schedule is shown of a frame."""
         age = frame.number - self.begun.number
-        return Observation(image=image, feature=feature, age=age, phase=self._next_phase)
+        return Observation(image=image, digest=digest, age=age, phase=self._next_phase)
 
     def decide(self, frame: FrameInfo, seen: Observation, *, is_encoding: bool) -> Decision:
         """Whether a frame becomes a keyframe, that is, begins its deep encoder.

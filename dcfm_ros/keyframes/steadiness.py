@@ -3,23 +3,22 @@
 A network that looks at every frame anew changes its mind at borders and in the distance although
 nothing has changed. Where a frame shows what the keyframe before it has shown, its class scores
 are blended with the blended ones of that keyframe. The optical flow that moves the cached feature
-also moves the scores. Idea: KD-SSP (CVPR 2025). Shapes: K classes, H W image, h w feature grid.
+also moves the scores. Idea: KD-SSP (CVPR 2025). Shapes: h w feature grid.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.backends.warp import Places, blend, sample_array
+from dcfm_ros.backends.interface import Backend
+from dcfm_ros.backends.warp import Places, sample
 from dcfm_ros.keyframes.motion import Picture
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dcfm_ros.keyframes.feature_cache import FrameInfo
 
 _FADING = 5.0
@@ -34,23 +33,24 @@ def thumbnail(picture: Picture, grid: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def steadied(
-    logits: Tensor, now: FrameInfo, then: FrameInfo, at: Places, blending: float
-) -> Tensor:
+    backend: Backend, logits: Any, now: FrameInfo, then: FrameInfo, at: Places, blending: float
+) -> Any:
     """Class scores of a frame, blended with those of an earlier one.
 
     Args:
-        logits: Of the frame, (1, K, h, w).
+        backend: Made the logits of both, and blends them.
+        logits: Of the frame.
         now: The frame.
         then: The earlier one.
         at: Where its content was.
         blending: Weight of the earlier scores where the image has not changed, in [0, 1).
 
     Returns:
-        (1, K, h, w); the same tensor where there is nothing to blend with.
+        The blended logits; the same ones where there is nothing to blend with.
     """
-    if then.logits is None or then.logits.shape != logits.shape:
+    if then.logits is None or backend.grid(then.logits) != backend.grid(logits):
         return logits
     assert now.thumbnail is not None and then.thumbnail is not None
-    before = np.asarray(sample_array(then.thumbnail, at), np.uint8)
+    before = np.asarray(sample(then.thumbnail, at), np.uint8)
     weight = np.float32(blending) * _FADE[cv2.absdiff(now.thumbnail, before)]
-    return blend(logits, then.logits, at, weight)
+    return backend.blend(logits, then.logits, at, weight)

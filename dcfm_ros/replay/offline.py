@@ -117,7 +117,7 @@ def _config(engine: SegmentationEngine) -> dict[str, Any]:
         **asdict(engine.schedule),
         **asdict(engine.options),
         'motion': engine.motion,
-        'device': str(backend.device),
+        'device': backend.device,
         'backend': backend.name,
         'precision': backend.precision,
         'threads': torch.get_num_threads(),

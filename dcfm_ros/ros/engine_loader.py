@@ -82,6 +82,6 @@ def describe(engines: Sequence[SegmentationEngine], checkpoint: Path) -> dict[st
     }
     if backend.failure:
         facts['backend_failure'] = backend.failure
-    if backend.device.type != 'cpu':
+    if backend.device != 'cpu':
         facts['gpu_memory_mb'] = round(torch.cuda.memory_reserved(backend.device) / 1e6)
     return {name: str(value) for name, value in facts.items()}

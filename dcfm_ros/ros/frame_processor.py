@@ -85,7 +85,7 @@ class FrameProcessor:
             input_ms = {stage: (time.monotonic() - start_s) * 1e3}
             result = engine.step(image, stamp_to_ns(frame.message.header.stamp))
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
-            if isinstance(error, RuntimeError) and engine.backend.device.type != 'cpu':
+            if isinstance(error, RuntimeError) and engine.backend.device != 'cpu':
                 raise
             self._statistics.refused(str(error))
             text = f'{self._log_prefix}refused an image: {error}'

@@ -62,7 +62,7 @@ def test_image_network_is_backbone_and_head_without_fusion(head):
     with torch.no_grad():
         state = net.encode_independent(to_tensor(image)).state
         expected = net.classify(normalise(net.encoder.deep(state)))
-    torch.testing.assert_close(result.logits, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(result.logits), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_ratios_of_frames_are_medians_pair_by_pair():

@@ -11,7 +11,8 @@ import pytest
 from small_net import make_images, make_net, to_tensor
 import torch
 
-from dcfm_ros.backends.feature_change import digest, feature_change
+from dcfm_ros.backends.feature_change import feature_change
+from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.keyframes.adaptive_schedule import change_score
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
@@ -37,7 +38,8 @@ def drifting_images(levels):
 
 @torch.no_grad()
 def feature_scores(net, images, keyframes):
-    digests = [digest(net.encode_independent(to_tensor(image)).feature) for image in images]
+    backend = TorchBackend(net, 'cpu')
+    digests = [backend.digest(net.encode_independent(to_tensor(image))) for image in images]
     return [feature_change(own, digests[k]) for own, k in zip(digests, keyframes, strict=True)]
 
 

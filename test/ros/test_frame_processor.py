@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip('rclpy')
 
 from peer import Peer, running_peer
-import torch
 
 from dcfm_ros.engine import FrameResult
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
@@ -29,7 +28,7 @@ class FakeEngine:
     """Answers with an empty mask, or raises what it was told to."""
 
     def __init__(self) -> None:
-        self.backend = SimpleNamespace(device=torch.device('cpu'), failure='')
+        self.backend = SimpleNamespace(device='cpu', failure='')
         self.schedule = ScheduleOptions()
         self.error: Exception | None = None
         self.results: list[FrameResult] = []
@@ -47,7 +46,8 @@ class FakeEngine:
             change_score=float('nan'),
             stage_ms={'decode': 1.0},
             stamp_ns=stamp_ns,
-            logits=torch.zeros(1, 2, 2, 2),
+            _logits=np.zeros((1, 2, 2, 2), np.float32),
+            _backend=self.backend,
         )
         self.results.append(result)
         return result
@@ -129,7 +129,7 @@ def test_frame_that_cannot_be_segmented_is_refused(
 
 
 def test_cuda_error_is_not_survived(bench: Bench, peer: Peer) -> None:
-    bench.engine.backend.device = torch.device('cuda:0')
+    bench.engine.backend.device = 'cuda:0'
     bench.engine.error = RuntimeError('CUDA error: device-side assert triggered')
     with pytest.raises(RuntimeError, match='device-side assert'):
         bench.processor.process(Frame(peer.image(), 0.0))
@@ -146,7 +146,7 @@ def test_a_backend_that_failed_is_told_once(bench: Bench, peer: Peer) -> None:
 
 
 def test_bad_image_is_survived_on_cuda(bench: Bench, peer: Peer) -> None:
-    bench.engine.backend.device = torch.device('cuda:0')
+    bench.engine.backend.device = 'cuda:0'
     bench.processor.process(Frame(peer.image(encoding='jpeg'), 0.0))
     assert bench.statistics.snapshot(0.0).dropped['refused'] == 1
 

@@ -11,13 +11,14 @@ import torch
 from dcfm_ros.backends.deep_task import DeepTask
 from dcfm_ros.backends.graph_backend import GraphBackend, time_steps_on_cpu
 from dcfm_ros.backends.interface import Backend
+from dcfm_ros.backends.tensor_backend import TensorBackend
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 FRAME_NS = 33_000_000
-CPU = torch.device('cpu')
+CPU = 'cpu'
 _SCHEDULE_FIELDS = {field.name for field in fields(ScheduleOptions)}
 
 
@@ -65,12 +66,12 @@ def keyframes(results):
     return [index for index, result in enumerate(results) if result.is_keyframe]
 
 
-class RecordingBackend(Backend):
+class RecordingBackend(TensorBackend):
     """PyTorch on the CPU; records the calls of its stages, and fails those in `failing`."""
 
     def __init__(self, net=None):
         self.inner = TorchBackend(net or make_net(), CPU)
-        self.name, self.device, self.net = 'recording', CPU, self.inner.net
+        self.name, self.device, self.net = 'recording', 'cpu', self.inner.net
         self.calls, self.failing, self.sizes = [], set(), []
 
     def record(self, call):

@@ -105,14 +105,17 @@ def test_engine_knows_keyframes_from_other_frames(switch):
         result = engine.step(image, index)
         keyframe = [images[index - index % 3]] * bool(index % 3)
         torch.testing.assert_close(
-            result.logits, stages(net, image, *keyframe), atol=1e-5, rtol=1e-5
+            torch.from_numpy(result.logits), stages(net, image, *keyframe), atol=1e-5, rtol=1e-5
         )
     offline = make_engine(net, CPU, schedule(3)).segment_clip(images)
     for index, result in enumerate(offline):
         first = index - index % 3
         keyframes = [images[i] for i in (first, first + 3) if i < 7] * bool(index % 3)
         torch.testing.assert_close(
-            result.logits, stages(net, images[index], *keyframes), atol=1e-5, rtol=1e-5
+            torch.from_numpy(result.logits),
+            stages(net, images[index], *keyframes),
+            atol=1e-5,
+            rtol=1e-5,
         )
 
 
@@ -126,7 +129,7 @@ def test_mirrored_images_have_keyframes_of_their_own():
             seen = [np.ascontiguousarray(other[:, view]) for other in (image, images[index - 1])]
             logits.append(stages(net, seen[0], *seen[1:] * (index % 2)))
         mean = (logits[0] + logits[1].flip(-1)) / 2
-        torch.testing.assert_close(result.logits, mean, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(torch.from_numpy(result.logits), mean, atol=1e-5, rtol=1e-5)
 
 
 def test_ablated_networks_travel_in_the_same_files(tmp_path):

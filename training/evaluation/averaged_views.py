@@ -6,8 +6,9 @@ Shapes: H W image, K classes, h w feature grid.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.masks.class_mask import class_mask
+from dcfm_ros.masks.class_mask import class_mask, confidence_map
 
 Image = NDArray[np.uint8]
 
@@ -112,12 +113,11 @@ class MultiScaleEngine:
             view = _with_rows(image, max(1, round(rows * scale)))
             for is_mirrored in (False, True) if self._flip else (False,):
                 result = self._engine.step(_mirror(view) if is_mirrored else view, stamp_ns)
-                logits = result.logits.flip(-1) if is_mirrored else result.logits
+                logits = torch.from_numpy(result.logits)
+                logits = logits.flip(-1) if is_mirrored else logits
                 views.append(F.interpolate(logits, size, mode='bilinear', align_corners=False))
                 stage_ms.update(result.stage_ms)
-        mean = torch.stack(views).mean(0)
-        mask = class_mask(mean, size)
-        return replace(result, mask=mask, logits=mean, stage_ms=dict(stage_ms))
+        return _AveragedResult.of(result, torch.stack(views).mean(0).numpy(), stage_ms)
 
     def reset(self) -> None:
         """See `SegmentationEngine.reset`."""
@@ -134,6 +134,32 @@ Engine = SegmentationEngine | FlippedEngine | MultiScaleEngine
 """What an evaluation runs."""
 
 
+@dataclass(eq=False, kw_only=True)
+class _AveragedResult(FrameResult):
+    """A result whose logits are an array, the mean of several views, and no backend's."""
+
+    @classmethod
+    def of(
+        cls, result: FrameResult, logits: NDArray[Any], stage_ms: Mapping[str, float]
+    ) -> FrameResult:
+        """A result of one view, with the logits and the time of all."""
+        values = {field.name: getattr(result, field.name) for field in fields(result)}
+        mask = class_mask(logits[0], (result.mask.shape[0], result.mask.shape[1]))
+        values |= {'mask': mask, '_logits': logits, 'stage_ms': dict(stage_ms)}
+        return cls(**values)
+
+    @cached_property
+    def logits(self) -> NDArray[Any]:
+        """See `FrameResult.logits`."""
+        logits: NDArray[Any] = self._logits
+        return logits
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """See `FrameResult.confidence`."""
+        return confidence_map(self.logits[0], (self.mask.shape[0], self.mask.shape[1]))
+
+
 class _MirroredImages(Sequence[Image]):
     def __init__(self, images: Sequence[Image]) -> None:
         self._images = images
@@ -147,11 +173,10 @@ class _MirroredImages(Sequence[Image]):
 
 def _averaged(result: FrameResult, mirrored: FrameResult) -> FrameResult:
     """The result with the logits of both, and the time that both took."""
-    logits = (result.logits + mirrored.logits.flip(-1)) / 2
-    mask = class_mask(logits, (result.mask.shape[0], result.mask.shape[1]))
+    logits = (result.logits + mirrored.logits[..., ::-1]) / 2
     stage_ms = Counter(result.stage_ms)
     stage_ms.update(mirrored.stage_ms)
-    return replace(result, mask=mask, logits=logits, stage_ms=dict(stage_ms))
+    return _AveragedResult.of(result, logits, stage_ms)
 
 
 def _mirror(image: Image) -> Image:

@@ -11,8 +11,8 @@ pytest.importorskip('triton', reason='Triton is not installed')
 
 COMPARE = """
 import numpy as np, torch
-from dcfm_ros.masks.triton_kernel import resized_argmax
-from dcfm_ros.masks.class_mask import class_mask, confidence_map
+from dcfm_ros.backends.torch_masks import class_mask, confidence_map
+from dcfm_ros.backends.triton_kernel import resized_argmax
 
 torch.manual_seed(0)
 for classes, grid, size in ((2, (9, 12), (35, 147)), (11, (5, 7), (5, 7)), (3, (6, 5), (4, 3))):
