@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.backends.choice import Network, make_backend
+from dcfm_ros.backends.choice import load_network as load_network
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.engine_options import EngineOptions as EngineOptions
 from dcfm_ros.images.preprocess import check_image, shrink
@@ -22,9 +23,6 @@ from dcfm_ros.keyframes.selector import KeyframeSelector
 from dcfm_ros.keyframes.stage_timer import StageTimer
 from dcfm_ros.keyframes.steadiness import steadied, thumbnail
 
-if TYPE_CHECKING:
-    from dcfm_ros.models.dcfm import DCFM
-
 
 class SegmentationEngine:
     """Segments a stream of images with the deep encoder on keyframes only.
@@ -36,7 +34,7 @@ class SegmentationEngine:
 
     def __init__(
         self,
-        net: DCFM,
+        net: Network,
         options: EngineOptions | None = None,
         schedule: ScheduleOptions | None = None,
         *,
@@ -46,7 +44,7 @@ class SegmentationEngine:
         """Prepare a copy of `net` for inference.
 
         Args:
-            net: The network; left as it is.
+            net: From `load_network`, or in PyTorch; left as it is.
             options: How to run it; None: the defaults.
             schedule: When keyframes are due; None: the defaults.
             backend: Runs it in place of the one that `options` name.
@@ -62,14 +60,9 @@ class SegmentationEngine:
         self.net = net
         self.options = how = options or EngineOptions()
         num_slices = how.num_slices(schedule)
-        if backend is None:
-            # Here, so that an engine with another backend needs no PyTorch.
-            from dcfm_ros.backends.choice import make_backend
-
-            backend = make_backend(
-                net, how.device, how.backend, how.precision, num_slices=num_slices
-            )
-        self.backend = backend
+        self.backend = backend or make_backend(
+            net, how.device, how.backend, how.precision, num_slices=num_slices
+        )
         """What runs the network: name, device, precision, and failure if it fell back."""
         motion = net.config.motion if how.motion == 'auto' else how.motion
         self._motion = OpticalFlow() if motion == 'flow' else None

@@ -6,8 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 import os
 from pathlib import Path
 import platform
+import sys
+from typing import Any
 
-import torch
+from dcfm_ros.threads import num_threads
 
 _PACKAGES = (
     'dcfm_ros', 'torch', 'openvino', 'onnxruntime', 'triton', 'timm', 'numpy',
@@ -15,22 +17,23 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def machine(device: torch.device | None = None) -> dict[str, object]:
+def machine(device: str = '') -> dict[str, object]:
     """Facts of this machine; None where it does not say.
 
     Args:
-        device: Which GPU is meant; None: the first one.
+        device: Which GPU is meant, 'cuda:1'; else the first that PyTorch sees, if it is loaded.
     """
     pairs = (line.partition(':') for line in _lines('/proc/cpuinfo'))
     cpu = {key.strip(): value.strip() for key, _, value in pairs}
     flags = cpu.get('flags', cpu.get('Features', '')).split()
     governor = _lines('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor')
-    has_gpu = torch.cuda.is_available()
-    gpu = device if device is not None and device.type == 'cuda' else 0
+    torch: Any = sys.modules.get('torch')
+    has_gpu = bool(torch) and torch.cuda.is_available()
+    gpu = device if device.startswith('cuda') else 0
     return {
         'processor': cpu.get('model name', cpu.get('Model', platform.machine())),
         'cores': len(os.sched_getaffinity(0)),
-        'threads': torch.get_num_threads(),
+        'threads': num_threads(),
         'bf16': [name for name in ('avx512_bf16', 'amx_bf16') if name in flags],
         'governor': governor[0] if governor else None,
         'omp_wait_policy': os.environ.get('OMP_WAIT_POLICY'),

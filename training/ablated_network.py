@@ -147,7 +147,7 @@ def make_engine(
 class AblatedBackend(TorchBackend):
     """Runs an ablated network; knows keyframes as the frames that a feature was made from."""
 
-    def __init__(self, net: AblatedDCFM, device: torch.device, precision: str) -> None:
+    def __init__(self, net: AblatedDCFM, device: str, precision: str) -> None:
         """Prepare a copy of the network, see `TorchBackend`."""
         super().__init__(net, device, precision)
         # Of two keyframes (B mode) of two cameras (an image and its mirror).

@@ -1,18 +1,58 @@
-"""Which backend runs a network."""
+"""Which backend runs a network, and in which form it is loaded for that."""
 
 from __future__ import annotations
 
-import torch
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+import warnings
 
 from dcfm_ros.backends.device import resolve_device
-from dcfm_ros.backends.graph_backend import GraphBackend
+from dcfm_ros.backends.fallback import failure_text
+from dcfm_ros.backends.graphs import UntranslatableError
 from dcfm_ros.backends.interface import Backend
-from dcfm_ros.backends.torch_backend import TorchBackend
-from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.backends.prepared_network import PreparedNetwork, load_prepared, prepare
+from dcfm_ros.threads import num_threads
+
+if TYPE_CHECKING:
+    from dcfm_ros.models.dcfm import DCFM
+
+Network = Union['DCFM', PreparedNetwork]
+"""In PyTorch, or prepared for OpenVINO; either runs on every backend."""
+
+
+def load_network(
+    path: Path, device: str = 'auto', backend: str = 'auto', precision: str = 'auto'
+) -> Network:
+    """Load a checkpoint in the form that the backend of these `EngineOptions` takes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If the file cannot be used.
+        GraphsError: If the file of graphs beside it cannot be used.
+        ValueError: As `make_backend`.
+        ImportError: If the backend is not installed, or there are no graphs for OpenVINO and no
+            PyTorch to make them with.
+    """
+    if _choose(resolve_device(device), backend, precision) == 'openvino':
+        try:
+            return load_prepared(path)
+        except UntranslatableError:
+            pass  # `make_backend` says so
+        except ImportError:
+            if backend != 'auto' or not find_spec('torch'):
+                raise
+    try:
+        from dcfm_ros.models.checkpoint import load_checkpoint
+    except ImportError as error:
+        raise ImportError(
+            f'`backend` torch needs: pip install dcfm_ros[torch] ({error})'
+        ) from None
+    return load_checkpoint(path)
 
 
 def make_backend(
-    net: DCFM,
+    net: Network,
     device: str = 'auto',
     backend: str = 'auto',
     precision: str = 'auto',
@@ -36,39 +76,74 @@ def make_backend(
         ImportError: If the backend is not installed.
     """
     place = resolve_device(device)
-    dtype = next(net.parameters()).dtype
+    chosen = _choose(place, backend, precision)
+    if chosen == 'openvino' and not isinstance(net, PreparedNetwork):
+        import torch
+
+        dtype = next(net.parameters()).dtype
+        if backend == 'auto' and not (dtype == torch.float32 and find_spec('onnx')):
+            chosen = 'torch'
+        elif dtype != torch.float32:
+            raise ValueError(f'`net` must be float32 for backend openvino, got {dtype}')
+    if chosen == 'torch':
+        return _in_torch(net, place, precision, num_slices)
+    from dcfm_ros.backends.openvino_backend import OpenVinoBackend, OpenVinoNetwork
+
+    try:
+        prepared = net if isinstance(net, PreparedNetwork) else prepare(net)
+    except UntranslatableError as error:
+        fallen_back = _in_torch(net, place, precision, num_slices)
+        fallen_back.failure = failure_text('openvino', error)
+        warnings.warn(fallen_back.failure, RuntimeWarning, stacklevel=2)
+        return fallen_back
+    except ImportError as error:
+        raise ImportError(_NEEDS.format(error)) from error
+    network = OpenVinoNetwork(
+        prepared,
+        is_exact=precision == 'fp32',
+        num_slices=num_slices,
+        num_threads=num_threads(),
+    )
+    return OpenVinoBackend(network)
+
+
+_NEEDS = '`backend` openvino needs: pip install dcfm_ros[speed] ({})'
+
+
+def _choose(place: str, backend: str, precision: str) -> str:
+    """'torch' or 'openvino', whatever the network is."""
     may_use_openvino = precision in ('auto', 'fp32')
     if backend == 'auto':
-        is_for_openvino = place.type == 'cpu' and dtype == torch.float32 and may_use_openvino
-        backend = 'openvino' if is_for_openvino and _has_openvino() else 'torch'
+        return 'openvino' if place == 'cpu' and may_use_openvino and _has_openvino() else 'torch'
     if backend == 'torch':
-        in_torch = TorchBackend(net, place, precision)
-        if place.type != 'cuda':
-            return in_torch
-        from dcfm_ros.backends.cuda_runner import CudaGraphRunner
-
-        return GraphBackend(in_torch, CudaGraphRunner(in_torch), num_slices=num_slices)
+        return backend
     if backend != 'openvino':
         raise ValueError(f'`backend` must be auto, torch or openvino, got {backend!r}')
     if not may_use_openvino:
         raise ValueError(f'`precision` must be auto or fp32 for {backend}, got {precision!r}')
-    if place.type != 'cpu':
+    if place != 'cpu':
         raise ValueError(f'`backend` must be auto or torch on {place}, got {backend!r}')
-    if dtype != torch.float32:
-        raise ValueError(f'`net` must be float32 for backend {backend}, got {dtype}')
-    from dcfm_ros.backends.openvino_runner import OpenVinoRunner
+    if not _has_openvino():
+        raise ImportError(_NEEDS.format("No module named 'openvino'"))
+    return backend
 
-    in_torch = TorchBackend(net, place)
-    try:
-        runner = OpenVinoRunner(in_torch.net, is_exact=precision == 'fp32')
-    except ImportError as error:
-        msg = f'`backend` {backend} needs: pip install dcfm_ros[speed] ({error})'
-        raise ImportError(msg) from error
-    return GraphBackend(in_torch, runner, num_slices=num_slices)
+
+def _in_torch(net: Network, place: str, precision: str, num_slices: int) -> Backend:
+    from dcfm_ros.backends.torch_backend import TorchBackend
+
+    in_torch = TorchBackend(
+        net.in_torch() if isinstance(net, PreparedNetwork) else net, place, precision
+    )
+    if place == 'cpu':
+        return in_torch
+    from dcfm_ros.backends.cuda_runner import CudaGraphRunner
+    from dcfm_ros.backends.graph_backend import GraphBackend
+
+    return GraphBackend(in_torch, CudaGraphRunner(in_torch), num_slices=num_slices)
 
 
 def _has_openvino() -> bool:
-    from dcfm_ros.backends.openvino_runner import import_openvino
+    from dcfm_ros.backends.openvino_models import import_openvino
 
     try:
         import_openvino()

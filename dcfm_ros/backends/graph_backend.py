@@ -5,12 +5,11 @@ Shapes: H W image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 import traceback
-from typing import Protocol, TypeVar
-import warnings
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.backends.deep_task import DeepTask
+from dcfm_ros.backends.fallback import FallibleBackend, SizesInUse
 from dcfm_ros.backends.stages import Stage, Tensors, decode_stage, deep_stages, shallow_stage
 from dcfm_ros.backends.tensor_backend import TensorBackend
 from dcfm_ros.backends.torch_backend import TorchBackend
@@ -26,13 +26,9 @@ from dcfm_ros.models.backbone import Independent
 
 Ready = Callable[..., list[Tensor]]
 """A prepared stage: from tensors to new tensors, which no later call overwrites."""
-T = TypeVar('T')
 
 TIMINGS = 3
 """Runs of the deep encoder, of which the shortest duration of each step counts."""
-_MAX_SIZES = 2
-_PATIENCE = 30
-"""Images in a row until one more size gets graphs, and the oldest size loses its own."""
 
 
 class Runner(Protocol):
@@ -62,12 +58,10 @@ class Runner(Protocol):
         ...
 
 
-class GraphBackend(TensorBackend):
+class GraphBackend(FallibleBackend, TensorBackend):
     """Runs stages prepared for one image size, when the first image of that size arrives.
 
-    `TorchBackend` prepares the network and stands in: for sizes that come and go, since graphs
-    take seconds to make, and for good when the runner fails. It continues from there, so that
-    neither the frame nor an unfinished keyframe is lost.
+    `TorchBackend` prepares the network and stands in, also for sizes that come and go.
     """
 
     def __init__(
@@ -76,7 +70,7 @@ class GraphBackend(TensorBackend):
         runner: Runner,
         *,
         num_slices: int = 1,
-        all_sizes: MutableMapping[torch.Size, SizeGraphs] | None = None,
+        all_sizes: MutableMapping[Hashable, SizeGraphs] | None = None,
     ) -> None:
         """Take the network; stages are prepared later.
 
@@ -86,15 +80,13 @@ class GraphBackend(TensorBackend):
             num_slices: Stages that the deep encoder is cut into.
             all_sizes: Graphs of all cameras that share the network, by image size.
         """
-        self.name, self.precision = runner.name, runner.precision
+        self.name, self.label, self.precision = runner.name, runner.label, runner.precision
         self.device, self.net = backend.device, backend.net
         self._torch = backend
         self._runner = runner
         self._num_slices = num_slices
-        self._sizes: dict[torch.Size, SizeGraphs] = {}  # of this camera, the oldest first
         self._all_sizes = WeakValueDictionary() if all_sizes is None else all_sizes
-        self._last_shape = torch.Size()
-        self._in_a_row = 0
+        self._sizes = SizesInUse(self._all_sizes)
 
     def for_another_camera(self) -> GraphBackend:
         """See `Backend.for_another_camera`; cameras of one size share its graphs.
@@ -117,13 +109,13 @@ class GraphBackend(TensorBackend):
             return self._torch.encode_independent(self._torch.from_bytes(image))
 
         def in_graph() -> Independent:
-            size = self._size_of(image)
+            size = self._sizes.get(image.shape, lambda: self._make_size(image))
             if size is None:
                 return in_torch()
             outputs = size.shallow(image)
             return Independent(outputs[0], outputs[-1])
 
-        return self._run(in_graph, in_torch)
+        return self.run(in_graph, in_torch)
 
     def deep_task(self, independent: Independent) -> DeepTask:
         """See `Backend.deep_task`; a step is a graph."""
@@ -154,7 +146,7 @@ class GraphBackend(TensorBackend):
                 size.decoders[len(cached)] = ready
             return size.decoders[len(cached)](*inputs)[0]
 
-        return self._run(in_graph, in_torch)
+        return self.run(in_graph, in_torch)
 
     def _run_slice(
         self, independent: Independent, run: Ready, state: list[Tensor] | Tensor
@@ -167,48 +159,28 @@ class GraphBackend(TensorBackend):
         def in_graph() -> list[Tensor] | Tensor:
             return run(*inputs)
 
-        return self._run(in_graph, lambda: self._torch.encode_common(independent))
+        return self.run(in_graph, lambda: self._torch.encode_common(independent))
 
-    def _run(self, in_graph: Callable[[], T], in_torch: Callable[[], T]) -> T:
-        if self.failure:
-            return in_torch()
-        try:
-            return in_graph()
-        except Exception as error:  # whatever a library may raise
-            if isinstance(error, torch.OutOfMemoryError):
-                # Free the memory of all graphs, also of the one in the making, for PyTorch.
-                traceback.clear_frames(error.__traceback__)
-                self._sizes = {}
-                torch.cuda.empty_cache()
-            done = in_torch()  # raises, too, if the frame is to blame
-            *_, reason = repr(error), *filter(None, map(str.strip, str(error).splitlines()))
-            self.failure = f'{self._runner.label} failed, PyTorch goes on: {reason}'
-            self.name, self.precision = self._torch.name, self._torch.precision
-            self._sizes = {}
-            warnings.warn(self.failure, RuntimeWarning, stacklevel=2)
-            return done
+    def give_up(self, error: Exception) -> None:
+        """See `FallibleBackend.give_up`."""
+        if isinstance(error, torch.OutOfMemoryError):
+            # Free the memory of all graphs, also of the one in the making, for PyTorch.
+            traceback.clear_frames(error.__traceback__)
+        self._sizes.clear()
+        if isinstance(error, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
 
-    def _size_of(self, image: Tensor) -> SizeGraphs | None:
-        """The graphs for the size of an image, made if needed; None: not worth it yet."""
-        shape = image.shape
-        self._in_a_row = self._in_a_row + 1 if shape == self._last_shape else 1
-        self._last_shape = shape
-        if shape not in self._sizes:
-            if len(self._sizes) == _MAX_SIZES:
-                if self._in_a_row < _PATIENCE:
-                    return None
-                del self._sizes[next(iter(self._sizes))]
-            size = self._all_sizes.get(shape) or self._make_size(image)
-            self._sizes[shape] = self._all_sizes[shape] = size
-        return self._sizes[shape]
+    @property
+    def in_torch(self) -> TorchBackend:
+        """See `FallibleBackend.in_torch`."""
+        return self._torch
 
     def _size_with(self, independent: Independent) -> SizeGraphs | None:
         """The graphs that fit these features, possibly of another camera."""
         if self.failure:
             return None
         shapes = independent.feature.shape, independent.state.shape
-        sizes = [*self._sizes.values(), *self._all_sizes.values()]
-        return next((size for size in sizes if size.shapes == shapes), None)
+        return next((size for size in self._all_sizes.values() if size.shapes == shapes), None)
 
     def _make_size(self, image: Tensor) -> SizeGraphs:
         shallow, outputs = self._runner.prepare(shallow_stage(self._torch), [image])

@@ -1,4 +1,4 @@
-"""Stages of the network as ONNX graphs of fixed shapes.
+"""Stages of the network as ONNX models.
 
 Shapes: B batch, H W image, C channels, h w grid.
 """
@@ -8,74 +8,46 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any
 import warnings
 
-import numpy as np
-from numpy.typing import NDArray
 import torch
 from torch import Tensor, nn
 from torch.onnx import symbolic_helper
 
-from dcfm_ros.backends.stages import Stage, Tensors
+from dcfm_ros.backends.stages import Stage
 
 OPSET = 17  # the first with layer normalisation
 
 
-class Graph(NamedTuple):
-    """A stage as a model whose arrays are its tensors in memory order: none is rearranged.
-
-    A convolution's output is (B, C, h, w) stored channels last, so its array is (B, h, w, C).
-    """
-
-    onnx: bytes
-    """The model. Its inputs are input_0, input_1, ...; an unused one may be absent."""
-    inputs_last: tuple[bool, ...]
-    """Which of the stage's inputs are stored channels last."""
-    outputs_last: tuple[bool, ...]
-    """Which of its outputs are."""
-
-    def to_arrays(self, tensors: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
-        """The model's inputs by name; not copied if stored like the example."""
-        arrays = map(_in_memory_order, tensors, self.inputs_last)
-        return {f'input_{i}': array.contiguous().numpy() for i, array in enumerate(arrays)}
-
-    def to_tensors(self, arrays: Sequence[NDArray[Any]]) -> list[Tensor]:
-        """The stage's outputs from the model's; nothing is copied."""
-        return list(map(_from_memory_order, map(torch.from_numpy, arrays), self.outputs_last))
-
-
-def make_graph(net: nn.Module, stage: Stage, inputs: Sequence[Tensor]) -> tuple[Graph, Tensors]:
-    """Trace a stage of `net` for inputs of this size and memory format.
-
-    Returns:
-        The graph, and the stage's outputs for these inputs.
-    """
-    inputs_last = tuple(map(_is_last, inputs))
-    given: list[Tensor] = []
-
-    def run(*arrays: Tensor) -> list[Tensor]:
-        given[:] = stage(*map(_from_memory_order, arrays, inputs_last))
-        return [_in_memory_order(x, _is_last(x)) for x in given]
-
-    arrays = map(_in_memory_order, inputs, inputs_last)
-    onnx = to_onnx(net, run, {f'input_{i}': array for i, array in enumerate(arrays)})
-    return Graph(onnx, inputs_last, tuple(map(_is_last, given))), given
-
-
-@torch.inference_mode()
+@torch.no_grad()  # inference mode has no shapes for the exporter
 def to_onnx(
-    net: nn.Module, stage: Stage, inputs: dict[str, Tensor], outputs: Sequence[str] = ()
+    net: nn.Module,
+    stage: Stage,
+    inputs: dict[str, Tensor],
+    outputs: Sequence[str] = (),
+    *,
+    is_for_any_size: bool = False,
 ) -> bytes:
-    """An ONNX model of a stage of `net`, weights included, for inputs of these shapes.
+    """An ONNX model of a stage of `net`.
 
     Args:
         net: Its weights are used by the stage.
         stage: From tensors to tensors; run once.
         inputs: Examples by name.
         outputs: Names.
+        is_for_any_size: Not for inputs of these shapes and with the weights, but for any rows and
+            columns, axes 1 and 2, and with the weights as further inputs.
     """
     file = BytesIO()
+    how: dict[str, Any] = {}
+    if is_for_any_size:
+        how = {
+            'export_params': False,
+            'do_constant_folding': False,
+            'keep_initializers_as_inputs': True,
+            'dynamic_axes': {name: {1: 'rows', 2: 'columns'} for name in inputs},
+        }
     with _products_for_pooling(), warnings.catch_warnings():
         # Shapes are meant to become constants. And PyTorch calls this exporter outdated, but the
         # new one needs another package, and minutes for a large network.
@@ -88,6 +60,7 @@ def to_onnx(
             output_names=list(outputs),
             opset_version=OPSET,
             dynamo=False,
+            **how,
         )
     return file.getvalue()
 
@@ -104,26 +77,11 @@ class _Traceable(nn.Module):
         return tuple(self.stage(*inputs))
 
 
-def _is_last(tensor: Tensor) -> bool:
-    """Whether a tensor (B, C, h, w) is stored as (B, h, w, C)."""
-    if tensor.dim() != 4 or tensor.is_contiguous():
-        return False
-    return tensor.is_contiguous(memory_format=torch.channels_last)
-
-
-def _in_memory_order(tensor: Tensor, is_last: bool) -> Tensor:
-    return tensor.permute(0, 2, 3, 1) if is_last else tensor
-
-
-def _from_memory_order(tensor: Tensor, is_last: bool) -> Tensor:
-    return tensor.permute(0, 3, 1, 2) if is_last else tensor
-
-
 @contextmanager
 def _products_for_pooling() -> Iterator[None]:
-    """Let the exporter write adaptive pooling of any size as two products with constant matrices.
+    """Let the exporter write adaptive pooling of any size as products with two matrices.
 
-    By itself it supports only sizes that divide the grid.
+    By itself it supports only sizes that are known and divide the grid.
     """
     name = 'aten::adaptive_avg_pool2d'
     exporter: Any = torch.onnx
@@ -136,16 +94,25 @@ def _products_for_pooling() -> Iterator[None]:
 
 @symbolic_helper.parse_args('v', 'is')
 def _pooling_as_products(graph: Any, x: Any, bins: list[int]) -> Any:
-    height, width = x.type().sizes()[-2:]
-    rows = graph.op('Constant', value_t=_averages(height, bins[0]))
-    columns = graph.op('Constant', value_t=_averages(width, bins[1]).T.contiguous())
+    rows, columns = (_averages(graph, x, axis, bins[axis - 2]) for axis in (2, 3))
+    columns = graph.op('Transpose', columns, perm_i=[1, 0])
     return graph.op('MatMul', graph.op('MatMul', rows, x), columns)
 
 
-def _averages(length: int, bins: int) -> Tensor:
-    """The matrix (bins, length) of adaptive average pooling."""
-    matrix = np.zeros((bins, length), np.float32)
-    for row in range(bins):
-        begin, end = row * length // bins, -(-(row + 1) * length // bins)
-        matrix[row, begin:end] = 1 / (end - begin)
-    return torch.from_numpy(matrix)
+def _averages(graph: Any, x: Any, axis: int, bins: int) -> Any:
+    """The matrix (bins, length) of adaptive average pooling along an axis."""
+
+    def constant(value: Any) -> Any:
+        return graph.op('Constant', value_t=torch.as_tensor(value, dtype=torch.int64))
+
+    length = graph.op('Gather', graph.op('Shape', x), constant(axis))
+    last = torch.arange(1, bins + 1)[:, None]
+    begin = graph.op('Div', graph.op('Mul', constant(last - 1), length), constant(bins))
+    beyond = graph.op('Add', graph.op('Mul', constant(last), length), constant(bins - 1))
+    end = graph.op('Div', beyond, constant(bins))
+    places = graph.op('Range', constant(0), length, constant(1))
+    not_before = graph.op('Not', graph.op('Less', places, begin))
+    inside = graph.op('And', not_before, graph.op('Less', places, end))
+    real = {'to_i': 1}  # float32
+    count = graph.op('Cast', graph.op('Sub', end, begin), **real)
+    return graph.op('Div', graph.op('Cast', inside, **real), count)

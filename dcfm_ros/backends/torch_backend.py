@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import copy
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,11 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from dcfm_ros.backends.deep_task import DeepTask
-from dcfm_ros.backends.folding import fold_batch_norms, folded_weights
+from dcfm_ros.backends.folding import fold_batch_norms
+from dcfm_ros.backends.split_fusion import SplitFusion, decode, mean, split_fusion
 from dcfm_ros.backends.tensor_backend import TensorBackend
 from dcfm_ros.models.backbone import DeepState, Independent
-from dcfm_ros.models.dcfm import DCFM, least_norm, normalise
-from dcfm_ros.models.fusion import align
+from dcfm_ros.models.dcfm import DCFM
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 """By precision."""
@@ -30,10 +29,9 @@ DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 class TorchBackend(TensorBackend):
     """Runs the stages of a DCFM in PyTorch on one device.
 
-    The fusion is one 1x1 convolution over [common ; half independent], that is
-    W_a common + W_b independent. A `deep_task` returns W_a common + bias, batch norm folded, for
-    the engine to cache; a non-key frame adds W_b independent: about a tenth of the work.
-    A network whose `fuse` is not such a sum (`fuses_linearly` is False) runs it unchanged.
+    The fusion is split, see `split_fusion`: a `deep_task` returns a keyframe's half for the engine
+    to cache, and a non-key frame adds its own: about a tenth of the work. A network whose `fuse`
+    is not such a sum (`fuses_linearly` is False) runs it unchanged.
     """
 
     name = 'torch'
@@ -57,12 +55,7 @@ class TorchBackend(TensorBackend):
         self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device)
         self._is_split = net.fuses_linearly
         if self._is_split:
-            fusion = self.net.fusion
-            weight, bias = folded_weights(fusion.conv.weight, fusion.conv.bias, fusion.norm)
-            split = net.common_channels
-            self._weight_common = weight[:, :split].contiguous()
-            self._weight_independent = weight[:, split:].contiguous()
-            self._bias = bias
+            self._halves = split_fusion(self.net)
         dtype = next(self.net.parameters()).dtype
         probe = torch.zeros(1, 3, 64, 64, dtype=dtype, device=device)
         fold_batch_norms(self.net, lambda: self._run_plain(probe))
@@ -71,8 +64,7 @@ class TorchBackend(TensorBackend):
         self.net.to(self._dtype).to(memory_format=torch.channels_last)
         self.net.mean, self.net.std = net.mean.to(device), net.std.to(device)  # unrounded
         if self._is_split:
-            for part in ('_weight_common', '_weight_independent', '_bias'):
-                setattr(self, part, getattr(self, part).to(self._dtype))
+            self._halves = SplitFusion(*(half.to(self._dtype) for half in self._halves))
         self._encoder_steps = [torch.inference_mode()(s) for s in self.net.encoder.deep_steps()]
         self._step_ms: dict[tuple[int, ...], list[float]] = {}
 
@@ -109,43 +101,16 @@ class TorchBackend(TensorBackend):
     def _project(self, common: Tensor) -> Tensor:
         if not self._is_split:
             return common
-        return F.conv2d(common, self._weight_common, self._bias)
+        return F.conv2d(common, self._halves.common, self._halves.bias)
 
     @torch.inference_mode()
     def decode(self, cached: Sequence[Tensor], independent: Independent) -> Tensor:
         """See `Backend.decode`."""
-        if not self._is_split:
-            fused = [self.net.fuse(c, independent) for c in cached]
-            return _mean([self.net.classify(f) for f in fused])
-        # In memory order: otherwise OpenVINO rearranges it to slice its channels.
-        feature = independent.feature.permute(0, 2, 3, 1)
-        half = feature[..., : self.net.fusion.kept_channels] / _norm(feature, -1)
-        half = align(half.permute(0, 3, 1, 2), _grid(cached[0]))
-        own = F.conv2d(half, self._weight_independent)
-        fused = [(c + own).relu_() for c in cached]
-        if self.net.config.head != 'linear':
-            return _mean([self.net.classify(normalise(f)) for f in fused])
-        # A linear head commutes with the sum of two fused features, and with the normalisation of
-        # a single one, which then divides K channels instead of C_F.
-        if len(fused) == 1:
-            return self.net.classify(fused[0]) / _norm(fused[0])
-        return self.net.classify(_mean([normalise(f) for f in fused]))
+        if self._is_split:
+            return decode(self.net, self._halves, cached, independent.feature)
+        return mean([self.net.classify(self.net.fuse(c, independent)) for c in cached])
 
     def _run_plain(self, tensor: Tensor) -> Tensor:
         independent = self.net.encode_independent(tensor)
         fused = self.net.fuse(self.net.encode_common(independent), independent)
         return self.net.classify(fused)
-
-
-def _mean(maps: Sequence[Tensor]) -> Tensor:
-    # Not stacked: that would change their memory layout.
-    return maps[0] if len(maps) == 1 else reduce(torch.add, maps) / len(maps)
-
-
-def _norm(feature: Tensor, dim: int = 1) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(feature, dim=dim, keepdim=True)
-    return norm.clamp_min(least_norm(norm.dtype))
-
-
-def _grid(feature: Tensor) -> tuple[int, int]:
-    return feature.shape[-2], feature.shape[-1]

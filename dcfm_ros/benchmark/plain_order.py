@@ -44,7 +44,7 @@ class PlainFuse(nn.Module):
 class PlainOrder:
     """Runs a network as the paper describes it, frame by frame, in float32."""
 
-    def __init__(self, net: DCFM, device: torch.device) -> None:
+    def __init__(self, net: DCFM, device: str) -> None:
         plain = copy.deepcopy(net).eval().requires_grad_(False)
         fuse = getattr(plain.encoder, 'fuse', None)
         if isinstance(fuse, AllMLPFuse):
@@ -80,7 +80,7 @@ class PlainOrder:
         return Answer(np.asarray(mask, np.uint8), timer.stage_ms)
 
     def _wait(self) -> None:
-        if self._device.type == 'cuda':
+        if self._device != 'cpu':
             torch.cuda.synchronize(self._device)
 
     def _to_input(self, image: NDArray[np.uint8]) -> Tensor:

@@ -96,7 +96,7 @@ def run_bench(options: BenchOptions, progress: Progress = silent) -> dict[str, A
     frames = read_frames(options.frames_from, options.size, count, progress)
     size = f'{options.size[0]}x{options.size[1]}'
     figures: dict[str, Any] = {
-        'machine': {**here, 'device': str(device)},
+        'machine': {**here, 'device': device},
         'frames': {
             'source': options.frames_from or 'synthetic drive',
             'size': size,
@@ -113,7 +113,7 @@ def run_bench(options: BenchOptions, progress: Progress = silent) -> dict[str, A
         facts = {name: getattr(net.config, name) for name in ('backbone', 'num_classes', 'head')}
         network: dict[str, Any] = {'model': model, **facts}
         figures['networks'].append(network)
-        rivals = plain_rivals(net, str(device), frames)
+        rivals = plain_rivals(net, device, frames)
         for engine in options.engines():
             rivals += engine_rivals(net, engine, frames, options.intervals)
         records = measure(rivals, frames[:-1], options.warm_up, progress, f'timing {model}')

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import torch
 
 from dcfm_ros.backends.onnx_graph import OPSET, to_onnx
-from dcfm_ros.backends.openvino_runner import import_openvino
+from dcfm_ros.backends.openvino_models import import_openvino
 from dcfm_ros.backends.stages import frame_stage
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine

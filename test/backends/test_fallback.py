@@ -2,50 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+import sys
 import warnings
 
 from backend_equality import assert_same
-from engines import CPU, BreakableRunner, make_engine, run
+from engines import make_engine, reproducible_openvino, run
+import numpy as np
 import pytest
 from small_net import make_images, make_net
 import torch
 from torch import nn
 
 from dcfm_ros.backends.choice import make_backend
-from dcfm_ros.backends.graph_backend import GraphBackend
-from dcfm_ros.backends.torch_backend import TorchBackend
+from dcfm_ros.backends.openvino_backend import OpenVinoNetwork
+from dcfm_ros.backends.torch_on_arrays import TorchOnArrays
 
 for library in ('openvino', 'onnx'):
     pytest.importorskip(library)
 pytestmark = pytest.mark.filterwarnings('ignore:.* failed, PyTorch goes on')
 
 
-@pytest.fixture(autouse=True)
-def cache_home(tmp_path, monkeypatch):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+class Breakable:
+    """Breaks compiled stages: they are then given arrays that OpenVINO must refuse.
+
+    Kinds of stages are 'shallow', 'deep' (its middle slice) and 'decode'.
+    """
+
+    def __init__(self, monkeypatch):
+        self.broken, self.compiled = set(), 0
+        compile_stages = OpenVinoNetwork.compile
+
+        def compile_breakable(network, size):
+            self.compiled += 1
+            stages = compile_stages(network, size)
+            deep = list(stages.deep)
+            deep[len(deep) // 2] = self._breakable('deep', deep[len(deep) // 2])
+            return replace(
+                stages,
+                shallow=self._breakable('shallow', stages.shallow),
+                deep=deep,
+                decoders={
+                    count: self._breakable('decode', ready)
+                    for count, ready in stages.decoders.items()
+                },
+            )
+
+        monkeypatch.setattr(OpenVinoNetwork, 'compile', compile_breakable)
+
+    def _breakable(self, kind, ready):
+        def run_stage(arrays):
+            if kind in self.broken:
+                arrays = {name: array[:, :, :-1] for name, array in arrays.items()}
+            return ready(arrays)
+
+        return run_stage
 
 
-def make_breakable(net, num_slices=1, **options):
-    """An engine on OpenVINO whose stages can be broken, and what breaks them."""
-    from dcfm_ros.backends.openvino_runner import OpenVinoRunner
+@pytest.fixture
+def stages(monkeypatch):
+    return Breakable(monkeypatch)
 
-    plain = TorchBackend(net, CPU)
-    runner = BreakableRunner(OpenVinoRunner(plain.net, is_exact=True), num_slices)
-    backend = GraphBackend(plain, runner, num_slices=num_slices)
-    return make_engine(net, backend=backend, **options), runner, plain
+
+def make_on_openvino(net, num_slices=1, **options):
+    """An engine on OpenVINO."""
+    return make_engine(net, backend=reproducible_openvino(net, num_slices), **options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('stage', ['shallow', 'deep', 'decode'])
 @pytest.mark.parametrize(('execution', 'num_slices'), [('sync', 1), ('amortised', 3)])
-def test_no_frame_is_lost_and_none_is_worse(execution, num_slices, stage):
+def test_no_frame_is_lost_and_none_is_worse(execution, num_slices, stage, stages, monkeypatch):
     net, images = make_net(fuse_channels=32), make_images(9)
-    engine, runner, plain = make_breakable(net, num_slices, execution=execution)
+    engine = make_on_openvino(net, num_slices, execution=execution)
     results = run(engine, images[:4])
     assert engine.backend.name == 'openvino'
-    runner.broken = {stage}
-    encode, encoded = plain.encode_common, []
-    plain.encode_common = lambda independent: encoded.append(1) or encode(independent)
+    stages.broken = {stage}
+    encode, encoded = TorchOnArrays.encode_common, []
+    monkeypatch.setattr(
+        TorchOnArrays, 'encode_common', lambda *given: encoded.append(1) or encode(*given)
+    )
     results += run(engine, images[4:], 4)
     assert engine.backend.name == 'torch'
     assert len(encoded) <= 1  # an unfinished keyframe is done once, not once per slice
@@ -53,30 +89,30 @@ def test_no_frame_is_lost_and_none_is_worse(execution, num_slices, stage):
     assert_same(results, run(make_engine(net, execution=execution), images))
 
 
-def test_nor_in_a_clip():
+def test_nor_in_a_clip(stages):
     net, images = make_net(fuse_channels=32), make_images(7)
-    engine, runner, _ = make_breakable(net)
+    engine = make_on_openvino(net)
     clip = engine.segment_clip(images)
     results = [next(clip), next(clip)]
-    runner.broken = {'shallow'}
+    stages.broken = {'shallow'}
     results += clip
     assert engine.backend.name == 'torch'
     assert_same(results, list(make_engine(net).segment_clip(images)))
 
 
-def test_it_is_reported_once_and_not_tried_again():
+def test_it_is_reported_once_and_not_tried_again(stages):
     net, images = make_net(fuse_channels=32), make_images(6)
-    engine, runner, _ = make_breakable(net, keyframe_interval=2)
+    engine = make_on_openvino(net, keyframe_interval=2)
     run(engine, images[:1])
-    prepared = len(runner.prepared)
-    runner.broken = {'shallow'}
+    compiled = stages.compiled
+    stages.broken = {'shallow'}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         run(engine, images[1:], 1)
         run(engine, make_images(2, (40, 56)), 6)
     texts = [str(w.message) for w in caught if 'PyTorch goes on' in str(w.message)]
     assert texts == [engine.backend.failure]
-    assert len(runner.prepared) == prepared
+    assert stages.compiled == compiled
 
 
 class Untranslatable(nn.Module):
@@ -96,10 +132,21 @@ def test_a_network_that_cannot_be_translated_is_left_to_pytorch():
     assert_same(results, run(make_engine(net), images))
 
 
+def test_where_pytorch_is_missing_the_error_is_openvinos(stages, monkeypatch):
+    engine = make_on_openvino(make_net(fuse_channels=32))
+    monkeypatch.setitem(sys.modules, 'dcfm_ros.backends.torch_on_arrays', None)
+    stages.broken = {'shallow'}
+    with pytest.raises(RuntimeError, match='shape') as caught:
+        engine.step(make_images(1)[0], 0)
+    assert 'torch' not in str(caught.value)
+    stages.broken = set()
+    assert engine.step(make_images(1)[0], 1).is_keyframe
+
+
 def test_what_is_wrong_for_pytorch_too_is_no_failure_of_the_library():
     backend = make_backend(make_net(fuse_channels=32), 'cpu', 'openvino')
     independent = backend.encode_independent(backend.to_input(make_images(1)[0]))
     with pytest.raises(RuntimeError):
-        backend.decode([torch.zeros(1, 3, 2, 2)], independent)
+        backend.decode([np.zeros((1, 2, 2, 3), np.float32)], independent)
     assert backend.failure == ''
     assert backend.name == 'openvino'

@@ -21,7 +21,7 @@ PACKAGES = {
 RULE = """
 cli > replay benchmark deploy > training > play cloud node > ros > engine
     > engine_options > recordings > synthetic > keyframes > backends > masks > images > models
-    > option_spec files machine percentiles
+    > option_spec files machine percentiles > threads
 """
 """A room may use the rooms below it; not one beside or above it."""
 LEVELS = {room: level for level, rooms in enumerate(RULE.split('>')) for room in rooms.split()}

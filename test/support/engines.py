@@ -9,7 +9,7 @@ from small_net import make_images, make_net
 import torch
 
 from dcfm_ros.backends.deep_task import DeepTask
-from dcfm_ros.backends.graph_backend import GraphBackend, time_steps_on_cpu
+from dcfm_ros.backends.graph_backend import time_steps_on_cpu
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.tensor_backend import TensorBackend
 from dcfm_ros.backends.torch_backend import TorchBackend
@@ -123,37 +123,12 @@ class StagesRunner:
         return time_steps_on_cpu(backend, independent)
 
 
-class BreakableRunner:
-    """A runner whose stages can be broken: they are then given tensors that they must refuse."""
-
-    def __init__(self, inner, num_slices=1):
-        self.inner, self.num_slices = inner, num_slices
-        self.name, self.label, self.precision = inner.name, inner.label, inner.precision
-        self.to_input, self.time_steps = inner.to_input, inner.time_steps
-        self.broken, self.prepared = set(), []
-        """Kinds of stages: 'shallow', 'deep' (its middle slice) and 'decode'."""
-
-    def prepare(self, stage, inputs):
-        kinds = ['shallow', *['slice'] * self.num_slices]
-        kinds[1 + self.num_slices // 2] = 'deep'
-        number = len(self.prepared)
-        kind = kinds[number] if number < len(kinds) else 'decode'
-        self.prepared.append(kind)
-        ready, outputs = self.inner.prepare(stage, inputs)
-
-        def run_stage(*tensors):
-            if kind in self.broken:
-                tensors = [tensor[:, :, :-1].contiguous() for tensor in tensors]
-            return ready(*tensors)
-
-        return run_stage, outputs
-
-
 def reproducible_openvino(net, num_slices=1):
     """OpenVINO in fp32, its slices cut as if all steps took equally long, not as measured."""
-    from dcfm_ros.backends.openvino_runner import OpenVinoRunner
+    from dcfm_ros.backends.openvino_backend import OpenVinoBackend, OpenVinoNetwork
+    from dcfm_ros.backends.prepared_network import prepare
 
-    backend = TorchBackend(net, CPU)
-    runner = OpenVinoRunner(backend.net, is_exact=True)
-    runner.time_steps = lambda _, independent: [1.0] * len(backend.deep_task(independent).steps)
-    return GraphBackend(backend, runner, num_slices=num_slices)
+    network = OpenVinoNetwork(
+        prepare(net), is_exact=True, num_slices=num_slices, num_threads=1, is_timed=False
+    )
+    return OpenVinoBackend(network)

@@ -1,0 +1,141 @@
+"""`Graphs`: a network as models that need no PyTorch, in memory and as a file.
+
+The file is safetensors: every model is a tensor of bytes, and what they are is in the metadata.
+Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from dcfm_ros.files import new_file
+from dcfm_ros.models.config import DCFMConfig
+
+FORMAT = 'dcfm_ros graphs 1'
+"""To be counted up when the stages of a network, or the names in them, change their meaning."""
+SUFFIX = '.graphs'
+WEIGHT = 'net.'
+"""What inputs that are weights are called, before their name in the checkpoint."""
+_NOT_IN_THE_GRAPH = (
+    'num_classes', 'class_names', 'palette', 'motion', 'dropout', 'drop_path',
+    'align_before_norm', 'image_mean', 'image_std',
+)  # fmt: skip
+"""What of a configuration graphs are independent of: it is in the weights, or for training."""
+
+
+class GraphsError(RuntimeError):
+    """A file of graphs that cannot be used; the message says which, and why."""
+
+
+class UntranslatableError(RuntimeError):
+    """A network that PyTorch's exporter cannot translate, and why."""
+
+
+class Model(NamedTuple):
+    """A stage for OpenVINO, for images of any size."""
+
+    structure: bytes
+    """ONNX without weights, which are inputs (see `WEIGHT`); or OpenVINO's XML."""
+    weights: bytes = b''
+    """Of OpenVINO's XML."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Graphs:
+    """The stages of a network. Features have their channels last, (1, h, w, C).
+
+    - `shallow`: image, (1, H, W, 3) uint8 -> independent feature, and the state if another;
+    - `deep`: state -> projected common feature;
+    - `decoders`: independent feature and one or two common features -> logits, (1, K, h, w).
+    """
+
+    shallow: Model
+    deep: Model
+    decoders: Mapping[int, Model]
+    steps: tuple[tuple[str, ...], ...]
+    """Where `deep` may be cut: its outputs that hold all there is after each step; the last one is
+    the common feature."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the weights by name; those of the head for as many classes as there were when the graphs
+    were made."""
+    precision: str = 'fp32'
+    """'fp32', or 'int8' with the weights of one checkpoint inside."""
+    belongs_to: str = ''
+    """`graph_key` of the architecture, or with weights inside `weights_key` of the checkpoint."""
+
+    def save(self, path: Path) -> None:
+        """Write a file; a crash half-way leaves the old one as it was."""
+        models = {'shallow': self.shallow, 'deep': self.deep}
+        models |= {f'decode_{count}': model for count, model in self.decoders.items()}
+        parts = {
+            f'{name}.{part}': getattr(m, part) for name, m in models.items() for part in m._fields
+        }
+        tensors = {name: np.frombuffer(data, np.uint8) for name, data in parts.items() if data}
+        metadata = {
+            'format': FORMAT,
+            'precision': self.precision,
+            'belongs_to': self.belongs_to,
+            'steps': json.dumps(self.steps),
+            'shapes': json.dumps(self.shapes),
+        }
+        with new_file(path) as part:
+            save_file(tensors, part, metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> Graphs:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            GraphsError: If it is something else, not whole, or of another version.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f'no such file of graphs: {path}')
+        try:
+            with safe_open(path, framework='np') as file:
+                metadata = file.metadata() or {}
+                if (found := metadata.get('format')) != FORMAT:
+                    raise GraphsError(f'{path} must have format {FORMAT!r}, got {found!r}')
+                parts = {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118
+            return cls._from_parts(parts, metadata)
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise GraphsError(f'{path} is not a whole file of graphs: {error!r}') from None
+
+    @classmethod
+    def _from_parts(cls, parts: Mapping[str, bytes], metadata: Mapping[str, str]) -> Graphs:
+        names = {key.partition('.')[0] for key in parts}
+        models = {n: Model(parts[f'{n}.structure'], parts.get(f'{n}.weights', b'')) for n in names}
+        shapes = {
+            str(name): tuple(map(int, s)) for name, s in json.loads(metadata['shapes']).items()
+        }
+        return cls(
+            shallow=models.pop('shallow'),
+            deep=models.pop('deep'),
+            decoders={int(name.removeprefix('decode_')): m for name, m in models.items()},
+            steps=tuple(tuple(map(str, step)) for step in json.loads(metadata['steps'])),
+            shapes=shapes,
+            precision=metadata['precision'],
+            belongs_to=metadata['belongs_to'],
+        )
+
+
+def graph_key(config: DCFMConfig) -> str:
+    """What the graphs of two networks have in common if one fits the other's weights."""
+    values: dict[str, Any] = asdict(config)
+    for name in _NOT_IN_THE_GRAPH:
+        del values[name]
+    return hashlib.sha256(json.dumps([FORMAT, values], sort_keys=True).encode()).hexdigest()
+
+
+def weights_key(path: Path) -> str:
+    """The contents of a checkpoint's file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
