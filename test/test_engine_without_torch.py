@@ -33,7 +33,7 @@ for result in results:
     assert result.logits.shape == (1, 5, 32, 48)
     assert result.mask.shape == result.confidence.shape == (128, 192)
     assert len(np.unique(result.mask)) > 1
-    assert 0.2 <= result.confidence.min() < result.confidence.max() <= 1
+    assert 0.19 < result.confidence.min() < result.confidence.max() <= 1
 for stage in ('motion', 'blend', 'common'):
     assert any(stage in result.stage_ms for result in results), stage
 if engine.schedule.schedule == 'adaptive':

@@ -1,4 +1,4 @@
-"""Logits -> class ids -> colours, names, groups, PNG and run lengths. No ROS.
+"""Logits -> class ids -> colours, names, groups, PNG and run lengths: arrays. No ROS.
 
 Uses ``images``.
 """

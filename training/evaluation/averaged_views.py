@@ -117,7 +117,7 @@ class MultiScaleEngine:
                 logits = logits.flip(-1) if is_mirrored else logits
                 views.append(F.interpolate(logits, size, mode='bilinear', align_corners=False))
                 stage_ms.update(result.stage_ms)
-        return _AveragedResult.of(result, torch.stack(views).mean(0).numpy(), stage_ms)
+        return _AveragedResult.of(result, torch.stack(views).mean(0).numpy(), size, stage_ms)
 
     def reset(self) -> None:
         """See `SegmentationEngine.reset`."""
@@ -140,13 +140,16 @@ class _AveragedResult(FrameResult):
 
     @classmethod
     def of(
-        cls, result: FrameResult, logits: NDArray[Any], stage_ms: Mapping[str, float]
+        cls,
+        result: FrameResult,
+        logits: NDArray[Any],
+        size: tuple[int, int],
+        stage_ms: Mapping[str, float],
     ) -> FrameResult:
-        """A result of one view, with the logits and the time of all."""
+        """A result of one view, with the logits, mask and time of all; `size` is the mask's."""
         values = {field.name: getattr(result, field.name) for field in fields(result)}
-        mask = class_mask(logits[0], (result.mask.shape[0], result.mask.shape[1]))
-        values |= {'mask': mask, '_logits': logits, 'stage_ms': dict(stage_ms)}
-        return cls(**values)
+        mask = class_mask(logits[0], size)
+        return cls(**values | {'mask': mask, '_logits': logits, 'stage_ms': dict(stage_ms)})
 
     @cached_property
     def logits(self) -> NDArray[Any]:
@@ -176,7 +179,8 @@ def _averaged(result: FrameResult, mirrored: FrameResult) -> FrameResult:
     logits = (result.logits + mirrored.logits[..., ::-1]) / 2
     stage_ms = Counter(result.stage_ms)
     stage_ms.update(mirrored.stage_ms)
-    return _AveragedResult.of(result, logits, stage_ms)
+    size = (result.mask.shape[0], result.mask.shape[1])
+    return _AveragedResult.of(result, logits, size, stage_ms)
 
 
 def _mirror(image: Image) -> Image:
