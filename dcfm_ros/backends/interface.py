@@ -33,10 +33,7 @@ class Backend(ABC):
     """Number format it is computed in: 'fp32', 'bf16' or 'fp16'."""
 
     def for_another_camera(self) -> Backend:
-        """A backend for another camera that shares the network; do not use both at once.
-
-        Each takes the features of the other.
-        """
+        """A backend for another camera that shares the network; do not use both at once."""
         return self
 
     def wait(self) -> None:  # noqa: B027  # nothing to do where calls return results
