@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.backends import choice
 from dcfm_ros.backends.choice import Network, make_backend
-from dcfm_ros.backends.choice import load_network as load_network
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.engine_options import EngineOptions as EngineOptions
 from dcfm_ros.images.preprocess import check_image, shrink
@@ -22,6 +23,29 @@ from dcfm_ros.keyframes.schedule_options import ScheduleOptions as ScheduleOptio
 from dcfm_ros.keyframes.selector import KeyframeSelector
 from dcfm_ros.keyframes.stage_timer import StageTimer
 from dcfm_ros.keyframes.steadiness import steadied, thumbnail
+from dcfm_ros.models.checkpoint_header import find_checkpoint
+
+
+def load_network(
+    checkpoint: str | PathLike[str] | None = None, options: EngineOptions | None = None
+) -> Network:
+    """Load weights for an engine; without PyTorch where OpenVINO runs them.
+
+    Args:
+        checkpoint: A file, or the name of packaged weights; None: the packaged default.
+        options: How the engine will run them; None: the defaults.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If the file cannot be used.
+        GraphsError: If the file of graphs beside it cannot be used.
+        ValueError: If options exclude each other, or name a device that is absent.
+        ImportError: If the backend is not installed, or there are no graphs for OpenVINO and no
+            PyTorch to make them with.
+    """
+    how = options or EngineOptions()
+    path = find_checkpoint(checkpoint)
+    return choice.load_network(path, how.device, how.backend, how.precision)
 
 
 class SegmentationEngine:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import os
 import sys
 from typing import Any
@@ -33,6 +35,22 @@ def set_num_threads(count: int) -> None:
     _given = count
     cv2.setNumThreads(count or _opencv_default)
     tell_torch()
+
+
+@contextmanager
+def using_threads(count: int) -> Iterator[None]:
+    """Set the number, and then all as it was."""
+    global _given
+    torch = _loaded_torch()
+    before = _given, cv2.getNumThreads(), torch.get_num_threads() if torch else 0
+    set_num_threads(count)
+    try:
+        yield
+    finally:
+        _given = before[0]
+        cv2.setNumThreads(before[1])
+        if torch:
+            torch.set_num_threads(before[2])
 
 
 def tell_torch() -> None:

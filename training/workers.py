@@ -18,9 +18,9 @@ from queue import SimpleQueue
 import sys
 from typing import Any, TypeVar
 
-import cv2
-import torch
 from tqdm import tqdm
+
+from dcfm_ros.threads import set_num_threads, using_threads
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -123,13 +123,9 @@ def ray_session(address: str, num_cpus: int) -> Iterator[Any]:
 
 
 def _map_here(function: Function, items: Sequence[Any], threads: int) -> Numbered:
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    _set_threads(threads, threads)
-    try:
+    with using_threads(threads):
         for index, item in enumerate(items):
             yield index, function(item)
-    finally:
-        _set_threads(*before)
 
 
 def _map_in_processes(
@@ -216,7 +212,7 @@ def _start_worker(key: str, payload: bytes, threads: int, folder: Path) -> None:
     if folder.is_dir():
         os.chdir(folder)  # relative paths mean here what they mean where the work is given out
     os.environ['OMP_NUM_THREADS'] = str(threads)  # for what is imported later
-    _set_threads(threads, threads)
+    set_num_threads(threads)
     _loaded = key, pickle.loads(payload)
 
 
@@ -231,11 +227,6 @@ def _work_on_ray(references: list[Any], item: Any, threads: int, folder: Path) -
     if _loaded is None or _loaded[0] != key:
         _start_worker(key, _import_ray().get(references[0]), threads, folder)
     return _work(item)
-
-
-def _set_threads(of_torch: int, of_opencv: int) -> None:
-    torch.set_num_threads(of_torch)
-    cv2.setNumThreads(of_opencv)
 
 
 def _import_ray() -> Any:

@@ -130,12 +130,11 @@ def _online(
 
 
 def _offline(recording: Recording, options: OfflineOptions, threads: int, part: Path) -> ReplayRun:
-    import torch
-
     from dcfm_ros.replay.offline import replay_offline
+    from dcfm_ros.threads import set_num_threads
 
     if threads:
-        torch.set_num_threads(threads)
+        set_num_threads(threads)
     return replay_offline(
         recording,
         part / 'overlay.mp4',

@@ -9,13 +9,10 @@ from pathlib import Path
 import time
 from typing import Any
 
-import torch
-
-from dcfm_ros.engine import SegmentationEngine
+from dcfm_ros.engine import SegmentationEngine, load_network
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.png import mask_to_png
-from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.recordings.frame import SourceFrame
 from dcfm_ros.replay.frames import ReplayedFrame
@@ -24,6 +21,7 @@ from dcfm_ros.replay.recorder import ReplayRecorder
 from dcfm_ros.replay.recording import Recording
 from dcfm_ros.replay.run import ReplayRun, Resources
 from dcfm_ros.replay.streaming import score_streaming
+from dcfm_ros.threads import num_threads
 from dcfm_ros.training.evaluation.frame_times import MeasuredTimes
 
 Progress = Callable[[Iterable[SourceFrame]], Iterable[SourceFrame]]
@@ -71,7 +69,7 @@ def replay_offline(
     """
     frames, rate_hz = recording.open()
     first = next(frames)
-    net = load_checkpoint(options.checkpoint)
+    net = load_network(options.checkpoint, options.engine)
     height = options.engine.inference_height or read_metadata(options.checkpoint).image_height
     how = replace(options.engine, inference_height=height)
     engine = SegmentationEngine(net, how, options.schedule)
@@ -120,7 +118,7 @@ def _config(engine: SegmentationEngine) -> dict[str, Any]:
         'device': backend.device,
         'backend': backend.name,
         'precision': backend.precision,
-        'threads': torch.get_num_threads(),
+        'threads': num_threads(),
     }
 
 

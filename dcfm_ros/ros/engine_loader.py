@@ -8,18 +8,15 @@ from pathlib import Path
 import time
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-import torch
 
-from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.engine import SegmentationEngine, load_network
 from dcfm_ros.models.checkpoint_header import find_checkpoint, read_metadata
+from dcfm_ros.threads import set_num_threads
 
 if TYPE_CHECKING:
     from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
-_LIBRARY_THREADS = (torch.get_num_threads(), cv2.getNumThreads())
 _WARM_UP_HEIGHT = 480
 
 
@@ -37,17 +34,13 @@ def load_engines(
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        CheckpointError: If the file cannot be used.
-        ValueError: If the device is absent.
-        ImportError: If the backend is not installed.
+        CheckpointError: If the file cannot be used; further as `load_network`.
     """
     path, options = find_checkpoint(parameters.checkpoint), parameters.engine_options
-    torch_threads, cv2_threads = _LIBRARY_THREADS
-    torch.set_num_threads(parameters.cpu_threads or torch_threads)
-    cv2.setNumThreads(parameters.cpu_threads or cv2_threads)
+    set_num_threads(parameters.cpu_threads)
     start = time.perf_counter()
     height = options.inference_height or read_metadata(path).image_height
-    net = load_checkpoint(path)
+    net = load_network(path, options)
     log(f'loaded {path} ({net.config.backbone}, {net.config.num_classes} classes)')
     loaded = time.perf_counter()
     engine = SegmentationEngine(
@@ -83,5 +76,7 @@ def describe(engines: Sequence[SegmentationEngine], checkpoint: Path) -> dict[st
     if backend.failure:
         facts['backend_failure'] = backend.failure
     if backend.device != 'cpu':
+        import torch
+
         facts['gpu_memory_mb'] = round(torch.cuda.memory_reserved(backend.device) / 1e6)
     return {name: str(value) for name, value in facts.items()}

@@ -14,13 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-import torch
-from torch import Tensor
-import torch.nn.functional as F
 
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask, confidence_map
+from dcfm_ros.masks.tiles import resize
 
 Image = NDArray[np.uint8]
 
@@ -107,17 +105,17 @@ class MultiScaleEngine:
         """See `SegmentationEngine.step`; the logits are at image size, (1, K, H, W)."""
         size = (image.shape[0], image.shape[1])
         rows = min(size[0], self._height or size[0])
-        views: list[Tensor] = []
+        views: list[NDArray[Any]] = []
         stage_ms: Counter[str] = Counter()
         for scale in self._scales:
             view = _with_rows(image, max(1, round(rows * scale)))
             for is_mirrored in (False, True) if self._flip else (False,):
                 result = self._engine.step(_mirror(view) if is_mirrored else view, stamp_ns)
-                logits = torch.from_numpy(result.logits)
-                logits = logits.flip(-1) if is_mirrored else logits
-                views.append(F.interpolate(logits, size, mode='bilinear', align_corners=False))
+                logits = result.logits[..., ::-1] if is_mirrored else result.logits
+                planes = np.ascontiguousarray(logits[0], np.float32)
+                views.append(np.stack([resize(plane, size) for plane in planes])[None])
                 stage_ms.update(result.stage_ms)
-        return _AveragedResult.of(result, torch.stack(views).mean(0).numpy(), size, stage_ms)
+        return _AveragedResult.of(result, np.mean(views, axis=0), size, stage_ms)
 
     def reset(self) -> None:
         """See `SegmentationEngine.reset`."""
