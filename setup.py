@@ -13,7 +13,8 @@ from setuptools import setup
 NAME = 'dcfm_ros'
 VERBS = (
     'segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate', 'extract',
-    'pseudo-label', 'merge-labels', 'figures', 'ablate', 'pack', 'export', 'replay',
+    'pseudo-label', 'merge-labels', 'figures', 'ablate', 'pack', 'prepare', 'export',
+    'replay',
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ VERBS = {
     'figures': 'figures',
     'convert': 'weights',
     'pack': 'weights',
+    'prepare': 'weights',
     'export': 'export',
 }
 """Module of this folder by verb; its function has the verb's name."""

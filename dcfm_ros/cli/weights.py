@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dcfm_ros.cli.options import OptionalText, takes_options, with_progress
+from dcfm_ros.cli.options import OptionalPath, OptionalText, takes_options, with_progress
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.replay.options import RecordingOptions
 
@@ -25,6 +25,31 @@ def convert(
     net = load_official(encoder, decoder, preset)
     save_checkpoint(output, net, {'source': f'converted from {encoder.name}, {decoder.name}'})
     typer.echo(f'{preset}: {len(net.state_dict())} tensors in {output}')
+
+
+def prepare(
+    checkpoint: Annotated[
+        Path, typer.Argument(help='Weights: a .safetensors file, or the name of packaged ones.')
+    ],
+    output: Annotated[
+        OptionalPath,
+        typer.Option(help='.graphs to write; default: beside the weights, where it is found.'),
+    ] = None,
+) -> None:
+    """Write the graphs of a checkpoint, with which a machine without PyTorch can run it.
+
+    They fit all weights of the same architecture. Where PyTorch is installed, the first start
+    makes them by itself.
+    """
+    from dcfm_ros.backends.graphs import SUFFIX
+    from dcfm_ros.deploy.prepare import prepare_checkpoint
+    from dcfm_ros.models.checkpoint_header import find_checkpoint
+
+    path = find_checkpoint(checkpoint)
+    target = output or path.with_suffix(SUFFIX)
+    agreement = prepare_checkpoint(path, target)
+    size_kb = target.stat().st_size / 1e3
+    typer.echo(f'{target}: {size_kb:.0f} kB; equal pixels: {agreement:.4%}')
 
 
 @takes_options('device', 'topic', 'rate_hz')

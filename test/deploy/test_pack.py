@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import torch
 from torch import nn
 
-from dcfm_ros.deploy.pack import compare_masks, pack_checkpoint
+from dcfm_ros.deploy.pack import pack_checkpoint
 from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint, storage_problem
 from dcfm_ros.models.checkpoint_header import CheckpointError, read_metadata
 from dcfm_ros.models.config import DCFMConfig
@@ -104,15 +104,6 @@ def test_tensor_that_stays_is_told_with_its_reason(
     record = pack_checkpoint(tmp_path / 'net', tmp_path / 'half', frames, '', 'cpu')
     reason = 'values down to 1e-06, below 6.1e-05'
     assert record['float32'] == {f'{name}.bias': reason}
-
-
-def test_compared_are_the_masks_of_the_stream(net: DCFM, frames: list[SourceFrame]) -> None:
-    assert compare_masks(net, copy.deepcopy(net), frames, 48, 'cpu') == (1.0, 5)
-    shifted = copy.deepcopy(net)
-    shifted.head[-1].weight.data = net.head[-1].weight.data.roll(1, 0)
-    assert compare_masks(net, shifted, frames, 48, 'cpu') == (0.0, 5)
-    with pytest.raises(ValueError, match='no frame'):
-        compare_masks(net, net, [], 48, 'cpu')
 
 
 def test_other_masks_are_refused_and_nothing_is_written(
