@@ -55,6 +55,7 @@ setup(
         'dcfm_ros',
         'dcfm_ros.backends',
         'dcfm_ros.benchmark',
+        'dcfm_ros.benchmark.gpu',
         'dcfm_ros.cli',
         'dcfm_ros.cloud',
         'dcfm_ros.deploy',

@@ -15,6 +15,7 @@ _PAIRS = (
     ('paper_nonkey_both', 'nonkey_both'),
     ('nonkey_past', 'key'),
     ('nonkey_both', 'key'),
+    ('mask_in_chunks', 'mask_in_triton'),
 )
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from dcfm_ros.backends.device import resolve_device
+from dcfm_ros.backends.interface import Backend
+from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Answer, Rival
 from dcfm_ros.benchmark.plain_order import PlainOrder
@@ -61,10 +63,27 @@ def engine_rivals(
     ]
 
 
-def _engine(net: DCFM, options: EngineOptions, interval: int) -> SegmentationEngine:
+def eager_rivals(net: DCFM, options: EngineOptions, frames: Sequence[SourceFrame]) -> list[Rival]:
+    """The rows `key` and `nonkey_past` in PyTorch, kernel by kernel: what CUDA graphs replace.
+
+    Arguments as of `engine_rivals`; the backend of the rows is 'eager'.
+    """
+    steady = replace(options, motion='none')
+    device = resolve_device(options.device)
+    backend = TorchBackend(net, device, options.precision)
+    rivals = [
+        _rival('key', _engine(net, steady, 1, backend), 'paper_key'),
+        _rival('nonkey_past', _engine(net, steady, len(frames) - 1, backend), 'paper_nonkey_past'),
+    ]
+    return [replace(rival, backend='eager') for rival in rivals]
+
+
+def _engine(
+    net: DCFM, options: EngineOptions, interval: int, backend: Backend | None = None
+) -> SegmentationEngine:
     # Without time gaps: intervals must be what the row says.
     schedule = ScheduleOptions(keyframe_interval=interval, max_time_gap_s=0)
-    return SegmentationEngine(net, options, schedule)
+    return SegmentationEngine(net, options, schedule, backend=backend)
 
 
 def _rival(
