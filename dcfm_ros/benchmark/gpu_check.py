@@ -16,6 +16,8 @@ import sys
 import time
 from typing import Any
 
+import torch
+
 from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.benchmark.gpu.case import Case
 from dcfm_ros.benchmark.gpu.process import run_apart
@@ -26,6 +28,9 @@ from dcfm_ros.machine import machine
 
 NETWORKS = {'vspw_mit_b5': (480, 853), 'vspw_mit_b2': (480, 853), 'default': (480, 640)}
 """(H, W) of the frames by model; other models have those of the first."""
+KINDS = ('tests', 'masks', 'times', 'memory')
+"""Of parts."""
+_QUICK_SIZE = (48, 64)
 LISTS = ('masks', 'times', 'ratios', 'memory', 'notes')
 """Figures that parts add to."""
 
@@ -38,13 +43,21 @@ class NothingToDoError(Exception):
 class Part:
     """Something to run, within a time."""
 
-    name: str
+    kind: str
+    """One of `KINDS`."""
+    model: str = ''
+    """What it measures; '': no single network."""
     run: Callable[[float], dict[str, Any]]
     """Takes its time limit in seconds. Returns figures; what is wrong is listed under 'wrong'."""
     needs_s: float
     """It is not begun with less time than this."""
     limit_s: float
     """It is cut off after this time."""
+
+    @property
+    def name(self) -> str:
+        """As reports call it."""
+        return f'{self.kind} of {self.model}' if self.model else self.kind
 
 
 def run_parts(
@@ -89,13 +102,12 @@ def gpu_parts(device: str, models: Sequence[str], *, quick: bool = False) -> lis
         models: As in `load_model`.
         quick: Small frames, and few.
     """
-    frames = (6, 6, 20) if quick else (180, 30, 300)
-    timed, compared, watched = frames
+    timed, compared, watched = (6, 6, 20) if quick else (180, 30, 300)
     first_size, *_ = NETWORKS.values()
     cases = [
         Case(
             model=model,
-            size=(48, 64) if quick else NETWORKS.get(model, first_size),
+            size=_QUICK_SIZE if quick else NETWORKS.get(model, first_size),
             device=device,
             timed=timed,
             compared=compared,
@@ -103,11 +115,12 @@ def gpu_parts(device: str, models: Sequence[str], *, quick: bool = False) -> lis
         )
         for model in models
     ]
-    parts = [Part(name='tests', run=_tests, needs_s=30, limit_s=150)]
+    parts = [Part(kind='tests', run=_tests, needs_s=30, limit_s=150)]
     for kind, needs_s, limit_s in (('masks', 30, 90), ('times', 45, 150), ('memory', 20, 60)):
         parts += [
             Part(
-                name=f'{kind} of {case.model}',
+                kind=kind,
+                model=case.model,
                 run=partial(run_apart, kind, case),
                 needs_s=needs_s,
                 limit_s=limit_s,
@@ -134,27 +147,19 @@ def _tests(limit_s: float) -> dict[str, Any]:
     return {'tests': found, 'wrong': wrong}
 
 
-def gpu_check(
-    device: str, models: Sequence[str], folder: Path, budget_s: float, *, quick: bool = False
-) -> bool:
-    """Run everything, and write gpu.json and gpu.md after every part.
+def gpu_check(parts: Sequence[Part], device: torch.device, folder: Path, budget_s: float) -> bool:
+    """Run parts, and write gpu.json and gpu.md after every one.
 
     Args:
-        device: As in `resolve_device`.
-        models: As in `load_model`.
+        parts: What to run.
+        device: Where they run, for the description of the machine.
         folder: Where the files go.
         budget_s: Time for everything, seconds.
-        quick: Small frames, and few.
 
     Returns:
         Whether something ran, and all that ran was right.
-
-    Raises:
-        ValueError: If the device is absent.
     """
-    place = resolve_device(device)
-    parts = gpu_parts(str(place), models, quick=quick)
-    figures: dict[str, Any] = {'machine': {**machine(place), 'device': str(place)}}
+    figures: dict[str, Any] = {'machine': {**machine(device), 'device': str(device)}}
     figures |= {'parts': [], 'tests': {}, **{name: [] for name in LISTS}}
     command = shlex.join(['python', '-m', 'dcfm_ros.benchmark.gpu_check', *sys.argv[1:]])
     for report, found in run_parts(parts, budget_s):
@@ -178,14 +183,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add('--model', action='append', help='preset or weights; repeat for several')
     add('--output', type=Path, default=Path('docs/figures'), help='folder for gpu.json, gpu.md')
     add('--budget-s', type=float, default=500.0, help='time for everything, seconds')
+    add('--only', choices=KINDS, action='append', help='part to run; repeat for several')
     add('--quick', action='store_true', help='small frames, and few; only the packaged default')
     given = parser.parse_args(arguments)
     models = given.model or (['default'] if given.quick else list(NETWORKS))
     try:
-        is_right = gpu_check(given.device, models, given.output, given.budget_s, quick=given.quick)
+        device = resolve_device(given.device)
     except ValueError as error:
         parser.error(str(error))
-    return 0 if is_right else 1
+    parts = [
+        part
+        for part in gpu_parts(str(device), models, quick=given.quick)
+        if part.kind in (given.only or KINDS)
+    ]
+    return 0 if gpu_check(parts, device, given.output, given.budget_s) else 1
 
 
 if __name__ == '__main__':

@@ -175,6 +175,7 @@ def test_where_it_is_not_installed_auto_takes_pytorch(module, monkeypatch):
     assert make_engine(net, backend='auto').backend.name == 'torch'
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_it_is_refused_on_a_gpu():
     with pytest.raises(ValueError, match='`backend` must be auto or torch on cuda:0'):
