@@ -115,7 +115,7 @@ def gpu_parts(device: str, models: Sequence[str], *, quick: bool = False) -> lis
         )
         for model in models
     ]
-    parts = [Part(kind='tests', run=_tests, needs_s=30, limit_s=150)]
+    parts = [Part(kind='tests', run=_tests, needs_s=30, limit_s=180)]
     for kind, needs_s, limit_s in (('masks', 30, 90), ('times', 45, 150), ('memory', 20, 60)):
         parts += [
             Part(

@@ -1,10 +1,12 @@
-"""Everything that `dcfm bench` times of one network."""
+"""Everything that `dcfm bench` and the GPU check time of one network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from dcfm_ros.backends.device import resolve_device
@@ -16,6 +18,7 @@ from dcfm_ros.benchmark.plain_order import PlainOrder
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
+from dcfm_ros.masks.class_mask import row_chunks
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceFrame
 
@@ -76,6 +79,39 @@ def eager_rivals(net: DCFM, options: EngineOptions, frames: Sequence[SourceFrame
         _rival('nonkey_past', _engine(net, steady, len(frames) - 1, backend), 'paper_nonkey_past'),
     ]
     return [replace(rival, backend='eager') for rival in rivals]
+
+
+def mask_rivals(logits: Tensor, size: tuple[int, int], precision: str) -> list[Rival]:
+    """The mask alone, on the host, from the same logits on every frame: without Triton, and with.
+
+    Args:
+        logits: (1, K, h, w), K at most 255.
+        size: (H, W) of the mask.
+        precision: What the rows say of the logits.
+
+    Raises:
+        Exception: Whatever Triton raises where it cannot compile.
+    """
+    from dcfm_ros.masks.triton_kernel import resized_argmax
+
+    def in_triton() -> Tensor:
+        return resized_argmax(logits, size)[0]
+
+    def in_chunks() -> Tensor:
+        chunks = row_chunks(logits, size)
+        return torch.cat([chunk.argmax(dim=0).to(torch.uint8) for chunk in chunks])
+
+    def rival(what: str, make: Callable[[], Tensor], same_as: str = '') -> Rival:
+        def run(frame: SourceFrame) -> Answer:
+            return Answer(np.asarray(make().cpu().numpy(), np.uint8), {})
+
+        return Rival(what=what, run=run, precision=precision, same_as=same_as)
+
+    in_triton()  # compiles, or says what is missing
+    return [
+        rival('mask_in_chunks', in_chunks),
+        rival('mask_in_triton', in_triton, same_as='mask_in_chunks'),
+    ]
 
 
 def _engine(

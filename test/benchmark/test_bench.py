@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import torch
 
 from dcfm_ros.benchmark.inputs import read_frames
 from dcfm_ros.benchmark.interleave import Answer, Rival, measure
-from dcfm_ros.benchmark.rivals import engine_rivals, plain_rivals
+from dcfm_ros.benchmark.rivals import eager_rivals, engine_rivals, plain_rivals
 from dcfm_ros.benchmark.run import BenchOptions, without_failures
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
@@ -207,6 +208,43 @@ def test_streams_give_the_masks_of_an_engine_of_their_own(frames):
             answer = rivals[what].run(frame)
             assert answer.feature_age == expected.keyframe_age
             np.testing.assert_array_equal(answer.mask, expected.mask)
+
+
+def test_rows_without_graphs_give_the_masks_of_the_plain_order(frames):
+    net = make_net('timm:mobilenetv4_conv_small')
+    rivals = [*plain_rivals(net, 'cpu', frames), *eager_rivals(net, IN_TORCH, frames)]
+    records = measure(rivals, frames[:-1], warm_up=2)[3:]
+    assert [(r.rival.what, r.rival.backend) for r in records] == [
+        ('key', 'eager'),
+        ('nonkey_past', 'eager'),
+    ]
+    assert all(np.mean(record.equal_pixels) > 0.999 for record in records)
+
+
+MASKS = """
+import torch
+from dcfm_ros.benchmark.inputs import read_frames
+from dcfm_ros.benchmark.interleave import measure
+from dcfm_ros.benchmark.ratios import ratios_within
+from dcfm_ros.benchmark.rivals import mask_rivals
+
+torch.manual_seed(0)
+rivals = mask_rivals(torch.randn(1, 5, 6, 9), (36, 54), 'fp32')
+records = measure(rivals, read_frames(None, (36, 54), 3), warm_up=1)
+print(*(record.rival.what for record in records), *ratios_within(records))
+print(min(records[1].equal_pixels) > 0.995)
+"""
+
+
+def test_masks_with_and_without_triton_are_timed_on_the_same_logits():
+    pytest.importorskip('triton')
+    environment = {**os.environ, 'TRITON_INTERPRET': '1'}
+    done = subprocess.run(
+        [sys.executable, '-c', MASKS], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [
+        *('mask_in_chunks', 'mask_in_triton', 'mask_in_chunks/mask_in_triton', 'True')
+    ], done.stderr
 
 
 def test_rivals_are_computed_in_the_precision_asked_for(frames):

@@ -57,6 +57,7 @@ SMALLER = {
     r"'vspw_mit_b2', 'vspw_mit_b5'": "'vspw_mit_b0',",
     r'frames=300\)': 'frames=2, size=(48, 64))',
     r'--ray auto': '--ray local',
+    r'gpu_check$': 'gpu_check --device cpu --quick --only masks',
     r'<this repository>': 'repository',
     r'^\.venv/bin/dcfm': 'dcfm',
 }

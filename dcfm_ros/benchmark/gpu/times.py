@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from dcfm_ros.backends.torch_backend import DTYPES
 from dcfm_ros.benchmark.gpu.case import Case
 from dcfm_ros.benchmark.inputs import read_frames
-from dcfm_ros.benchmark.interleave import Answer, Record, Rival, measure
+from dcfm_ros.benchmark.interleave import Record, measure
 from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
-from dcfm_ros.benchmark.rivals import eager_rivals, engine_rivals, plain_rivals
+from dcfm_ros.benchmark.rivals import eager_rivals, engine_rivals, mask_rivals, plain_rivals
 from dcfm_ros.benchmark.run import BenchOptions, without_failures
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.masks.class_mask import row_chunks
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceFrame
 
@@ -70,35 +67,11 @@ def _mask_records(
         logits = torch.as_tensor(engine.step(frames[0].image, 0).logits)
         logits = logits.to(engine.backend.device, DTYPES[precision])
         try:
-            rivals = _mask_rivals(logits, case.size, precision)
+            rivals = mask_rivals(logits, case.size, precision)
         except Exception as error:  # no Triton, no compiler, no folder to write to, ...
             return [], [f'masks with Triton: {error!r}']
         records += measure(rivals, frames, warm_up)
     return records, []
-
-
-def _mask_rivals(logits: Tensor, size: tuple[int, int], precision: str) -> list[Rival]:
-    """The same logits to a mask on the host, on every frame."""
-    from dcfm_ros.masks.triton_kernel import resized_argmax
-
-    def in_triton() -> Tensor:
-        return resized_argmax(logits, size)[0]
-
-    def in_chunks() -> Tensor:
-        chunks = row_chunks(logits, size)
-        return torch.cat([chunk.argmax(dim=0).to(torch.uint8) for chunk in chunks])
-
-    def rival(what: str, make: Callable[[], Tensor], same_as: str = '') -> Rival:
-        def run(frame: SourceFrame) -> Answer:
-            return Answer(np.asarray(make().cpu().numpy(), np.uint8), {})
-
-        return Rival(what=what, run=run, precision=precision, same_as=same_as)
-
-    in_triton()  # compiles, or says what is missing
-    return [
-        rival('mask_in_chunks', in_chunks),
-        rival('mask_in_triton', in_triton, same_as='mask_in_chunks'),
-    ]
 
 
 def _ratios(records: Sequence[Record], precisions: Sequence[str]) -> Iterator[dict[str, Any]]:
