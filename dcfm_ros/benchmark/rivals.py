@@ -12,13 +12,13 @@ from torch import Tensor
 from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.torch_backend import TorchBackend
+from dcfm_ros.backends.torch_masks import row_chunks
 from dcfm_ros.benchmark.image_network import ImageNetwork
 from dcfm_ros.benchmark.interleave import Answer, Rival
 from dcfm_ros.benchmark.plain_order import PlainOrder
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.masks.class_mask import row_chunks
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceFrame
 
@@ -92,7 +92,7 @@ def mask_rivals(logits: Tensor, size: tuple[int, int], precision: str) -> list[R
     Raises:
         Exception: Whatever Triton raises where it cannot compile.
     """
-    from dcfm_ros.masks.triton_kernel import resized_argmax
+    from dcfm_ros.backends.triton_kernel import resized_argmax
 
     def in_triton() -> Tensor:
         return resized_argmax(logits, size)[0]

@@ -64,8 +64,8 @@ def _mask_records(
     records: list[Record] = []
     for precision in case.precisions:
         engine = SegmentationEngine(net, case.options(precision, motion='none'))
-        logits = torch.as_tensor(engine.step(frames[0].image, 0).logits)
-        logits = logits.to(engine.backend.device, DTYPES[precision])
+        logits = torch.tensor(engine.step(frames[0].image, 0).logits)
+        logits = logits.to(case.device, DTYPES[precision])
         try:
             rivals = mask_rivals(logits, case.size, precision)
         except Exception as error:  # no Triton, no compiler, no folder to write to, ...
