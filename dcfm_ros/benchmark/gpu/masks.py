@@ -19,6 +19,8 @@ from dcfm_ros.recordings.sources import SourceFrame
 
 LEAST_EQUAL = 0.995
 """Share of the pixels to which the engine must give the class of the plain order, both in fp32."""
+_INTERVAL = 6
+"""Of the streams, frames."""
 
 
 def compare_masks(net: DCFM, case: Case) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def compare_masks(net: DCFM, case: Case) -> dict[str, Any]:
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    bench = BenchOptions(frames=case.compared)
+    bench = BenchOptions(frames=case.compared, intervals=(_INTERVAL,))
     frames = read_frames(None, case.size, bench.warm_up + bench.measured + 1)
     rivals = [*plain_rivals(net, case.device, frames), *_engines(net, case, frames)]
     records, wrong = without_failures(measure(rivals, frames[:-1], bench.warm_up))
@@ -59,10 +61,12 @@ def compare_masks(net: DCFM, case: Case) -> dict[str, Any]:
 
 
 def _engines(net: DCFM, case: Case, frames: Sequence[SourceFrame]) -> Iterator[Rival]:
-    """The rows of `dcfm bench`, those below fp32 named '<what> <precision>'."""
+    """Single frames and streams, those below fp32 named '<what> <precision>'."""
     for precision in case.precisions:
-        for rival in engine_rivals(net, case.options(precision), frames, (2, 6)):
+        for rival in engine_rivals(net, case.options(precision), frames, (_INTERVAL,)):
+            if rival.what == 'image_baseline':
+                continue
             if precision == 'fp32':
                 yield rival
-            elif rival.same_as or rival.is_stream:
+            else:
                 yield replace(rival, what=f'{rival.what} {precision}', same_as=rival.what)

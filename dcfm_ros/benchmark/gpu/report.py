@@ -27,7 +27,8 @@ def gpu_sections(figures: Mapping[str, Any]) -> Iterator[Section]:
 
 _PARTS = (
     'Each in a process of its own. `skipped`: it no longer fitted into the budget, or has nothing '
-    'to do here; `failed`: it found something wrong, ended with an error or was cut off.'
+    'to do here; `failed`: it found something wrong, ended with an error or was cut off; '
+    '`to come`: the run ended before it.'
 )
 _MASKS = (
     'Shares of equal pixels: of all frames, and of the frame with the fewest. fp32, without TF32, '
