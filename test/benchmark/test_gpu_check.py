@@ -77,6 +77,12 @@ def test_nothing_but_the_packages_of_a_gpu_machine_can_be_imported(lean: dict[st
         assert b'ModuleNotFoundError' in done.stderr
 
 
+def test_what_only_a_gpu_reaches_can_be_imported_there(lean: dict[str, str]) -> None:
+    backends = 'dcfm_ros.backends'
+    code = f'import {backends}.cuda_runner, {backends}.torch_masks, {backends}.triton_kernel'
+    subprocess.run([sys.executable, '-c', code], env=lean, check=True)
+
+
 def test_every_part_runs_or_says_why_not(folder: Path) -> None:
     figures = read(folder)
     assert {part['part']: part['status'] for part in figures['parts']} == {
