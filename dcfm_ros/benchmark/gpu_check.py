@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+import os
 from pathlib import Path
 import shlex
 import sys
@@ -192,6 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add('--only', choices=KINDS, action='append', help='part to run; repeat for several')
     add('--quick', action='store_true', help='small frames, and few; only the packaged default')
     given = parser.parse_args(arguments)
+    # For the processes of the parts: threads that spin while they wait slow each other down.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     models = given.model or (['default'] if given.quick else list(NETWORKS))
     try:
         device = resolve_device(given.device)

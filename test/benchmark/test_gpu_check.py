@@ -31,6 +31,12 @@ TABLES = ('Parts', 'Masks', 'Times', 'Ratios', 'Memory')
 """One row for every row of the JSON."""
 
 
+@pytest.fixture(autouse=True)
+def waiting_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command sets it for its processes; here it is set back."""
+    monkeypatch.setenv('OMP_WAIT_POLICY', 'PASSIVE')
+
+
 @pytest.fixture(scope='module')
 def lean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return lean_environment(tmp_path_factory.mktemp('lean'), *INSTALLED)
