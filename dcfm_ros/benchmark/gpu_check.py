@@ -17,8 +17,6 @@ import sys
 import time
 from typing import Any
 
-import torch
-
 from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.benchmark.gpu.case import Case
 from dcfm_ros.benchmark.gpu.process import run_apart
@@ -148,19 +146,19 @@ def _tests(limit_s: float) -> dict[str, Any]:
     return {'tests': found, 'wrong': wrong}
 
 
-def gpu_check(parts: Sequence[Part], device: torch.device, folder: Path, budget_s: float) -> bool:
+def gpu_check(parts: Sequence[Part], device: str, folder: Path, budget_s: float) -> bool:
     """Run parts, and write gpu.json and gpu.md after every one.
 
     Args:
         parts: What to run.
-        device: Where they run, for the description of the machine.
+        device: Where they run, 'cpu' or 'cuda:N'; for the description of the machine.
         folder: Where the files go.
         budget_s: Time for everything, seconds.
 
     Returns:
         Whether something ran, and all that ran was right.
     """
-    figures: dict[str, Any] = {'machine': {**machine(device), 'device': str(device)}}
+    figures: dict[str, Any] = {'machine': {**machine(device), 'device': device}}
     figures |= {'parts': [], 'tests': {}, **{name: [] for name in LISTS}}
     reports: list[dict[str, Any]] = []
     command = shlex.join(['python', '-m', 'dcfm_ros.benchmark.gpu_check', *sys.argv[1:]])
@@ -202,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     parts = [
         part
-        for part in gpu_parts(str(device), models, quick=given.quick)
+        for part in gpu_parts(device, models, quick=given.quick)
         if part.kind in (given.only or KINDS)
     ]
     return 0 if gpu_check(parts, device, given.output, given.budget_s) else 1

@@ -234,7 +234,7 @@ def test_files_say_after_every_part_which_are_to_come(tmp_path: Path) -> None:
         Part(kind=kind, run=run, needs_s=0, limit_s=60)
         for kind, run in (('tests', fail), ('masks', look), ('times', look))
     ]
-    assert not gpu_check(parts, torch.device('cpu'), tmp_path, 500)
+    assert not gpu_check(parts, 'cpu', tmp_path, 500)
     figures = read(tmp_path)
     assert figures['notes'] == [
         *(['tests', 'failed'], ['masks', 'to come'], ['times', 'to come']),
