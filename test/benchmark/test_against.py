@@ -1,0 +1,35 @@
+"""This build beside the one that is committed: the same, but for what is being worked on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+from repository import ROOT
+
+pytest.importorskip('rclpy')
+pytest.importorskip('openvino')
+pytestmark = [pytest.mark.dds, pytest.mark.slow]
+
+
+@pytest.mark.skipif(not (ROOT / '.git').exists(), reason='not a git checkout')
+def test_nodes_and_streams_of_two_builds_are_measured(tmp_path: Path) -> None:
+    output = tmp_path / 'against.json'
+    command = [sys.executable, '-m', 'dcfm_ros.benchmark.against', 'HEAD', '--output', str(output)]
+    command += ['--nodes', '1', '--frames', '20', '--stream', '24', '--same-weights']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())
+    assert (found['commit'], found['interval'], found['same_weights']) == ('HEAD', 3, True)
+    wanted = ['first_mask_s', 'memory_mb', 'latency_ms', 'stream_ms', 'key_ms', 'nonkey_ms']
+    assert list(found['new']) == list(found['old']) == wanted
+    for key, ratio in found['new / old'].items():
+        assert ratio == pytest.approx(found['new'][key] / found['old'][key])
+    assert found['old']['key_ms'] > found['old']['nonkey_ms']
+    trees = subprocess.run(
+        ['git', 'worktree', 'list'], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert len(trees.stdout.splitlines()) == 1  # nothing is left behind
