@@ -58,6 +58,7 @@ SMALLER = {
     r'frames=300\)': 'frames=2, size=(48, 64))',
     r'--ray auto': '--ray local',
     r'gpu_check$': 'gpu_check --device cpu --quick --only masks',
+    r'against e0cb67d$': 'against --help',  # see test_against.py
     r'<this repository>': 'repository',
     r'^\.venv/bin/dcfm': 'dcfm',
 }

@@ -17,7 +17,8 @@ from repository import ROOT
 import torch
 import yaml
 
-from dcfm_ros.models.checkpoint_header import read_metadata
+from dcfm_ros.backends.graphs import Graphs
+from dcfm_ros.models.checkpoint_header import find_checkpoint, read_metadata
 from dcfm_ros.models.labels import CAMVID_NAMES
 
 pytestmark = [pytest.mark.train, pytest.mark.dds]
@@ -133,6 +134,15 @@ def test_recording_is_segmented_without_ros(folder, trained):
     run('segment')
     capture = cv2.VideoCapture(str(folder / 'out/footage/segment/overlay.mp4'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 16
+
+
+def test_graphs_are_written_beside_the_weights(folder, trained):
+    pytest.importorskip('openvino')
+    assert 'out/footage/best.graphs: ' in run('prepare')
+    graphs = Graphs.load(folder / 'out/footage/best.graphs')
+    packaged = find_checkpoint().with_suffix('.graphs')
+    assert graphs.belongs_to == Graphs.load(packaged).belongs_to  # as the tutorial says
+    (folder / 'out/footage/best.graphs').unlink()
 
 
 def test_recording_without_labels_is_trained_on(folder, trained):
