@@ -279,7 +279,7 @@ def test_sigterm_while_it_loads_leaves_no_process(
     mark = f'MARK_OF_{os.getpid()}_loads'
     monkeypatch.setenv(mark, '1')
     process = NodeProcess(tmp_path / 'log', '-r', '__ns:=/ending', checkpoint=checkpoint)
-    assert len(processes_with(mark)) == 1
+    wait_for(lambda: processes_with(mark), 'the process')  # it has no environment at first
     process.wait_for_log('loaded')
     assert process.stop(signal.SIGTERM) == 0
     assert 'Traceback' not in process.log

@@ -187,9 +187,7 @@ def run_python(stage: Stage, block: Block) -> None:
 
 
 _PYTHON_BEFORE = """
-from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.models.checkpoint import load_checkpoint
-from dcfm_ros.models.checkpoint_header import find_checkpoint
+from dcfm_ros.engine import SegmentationEngine, load_network
 """
 
 
