@@ -240,7 +240,7 @@ def test_signal_under_load_ends_the_node_and_leaves_no_process(
         running_peer() as peer,
         running_node(tmp_path / 'log', '-r', f'__ns:={namespace}', checkpoint=checkpoint) as node,
     ):
-        assert processes_with(mark)
+        wait_for(lambda: processes_with(mark), 'the process')  # it has no environment at first
         masks = peer.listen(Image, f'{namespace}/mask')
         images = peer.connect(f'{namespace}/image')
         is_over = threading.Event()
