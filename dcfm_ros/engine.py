@@ -4,48 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.backends import choice
 from dcfm_ros.backends.choice import Network, make_backend
 from dcfm_ros.backends.interface import Backend
+from dcfm_ros.backends.warp import Places
 from dcfm_ros.engine_options import EngineOptions as EngineOptions
 from dcfm_ros.images.preprocess import check_image, shrink
 from dcfm_ros.keyframes.adaptive_schedule import make_schedule
 from dcfm_ros.keyframes.clip import segment_clip
 from dcfm_ros.keyframes.execution import DeepExecution
+from dcfm_ros.keyframes.feature_cache import FrameInfo
 from dcfm_ros.keyframes.frame_result import FrameResult as FrameResult
-from dcfm_ros.keyframes.motion import OpticalFlow
+from dcfm_ros.keyframes.motion import FlowChain
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions as ScheduleOptions
 from dcfm_ros.keyframes.selector import KeyframeSelector
 from dcfm_ros.keyframes.stage_timer import StageTimer
 from dcfm_ros.keyframes.steadiness import steadied, thumbnail
-from dcfm_ros.models.checkpoint_header import find_checkpoint
-
-
-def load_network(
-    checkpoint: str | PathLike[str] | None = None, options: EngineOptions | None = None
-) -> Network:
-    """Load weights for an engine; without PyTorch where OpenVINO runs them.
-
-    Args:
-        checkpoint: A file, or the name of packaged weights; None: the packaged default.
-        options: How the engine will run them; None: the defaults.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        CheckpointError: If the file cannot be used.
-        GraphsError: If the file of graphs beside it cannot be used.
-        ValueError: If options exclude each other, or name a device that is absent.
-        ImportError: If the backend is not installed, or there are no graphs for OpenVINO and no
-            PyTorch to make them with.
-    """
-    how = options or EngineOptions()
-    path = find_checkpoint(checkpoint)
-    return choice.load_network(path, how.device, how.backend, how.precision)
+from dcfm_ros.network import load_network as load_network
 
 
 class SegmentationEngine:
@@ -89,7 +67,7 @@ class SegmentationEngine:
         )
         """What runs the network: name, device, precision, and failure if it fell back."""
         motion = net.config.motion if how.motion == 'auto' else how.motion
-        self._motion = OpticalFlow() if motion == 'flow' else None
+        self._motion = FlowChain() if motion == 'flow' else None
         self._deep = DeepExecution(num_slices)
         self._selector = KeyframeSelector(schedule, phase)
 
@@ -154,7 +132,7 @@ class SegmentationEngine:
         with timer.stage('preprocess'):
             small = shrink(image, how.inference_height)
             given = backend.to_input(small)
-            frame.picture = self._motion.picture(small) if self._motion else None
+            frame.picture = self._motion.flow.picture(small) if self._motion else None
         with timer.stage('independent'):
             independent = backend.encode_independent(given)
         with timer.stage('preprocess'):
@@ -182,12 +160,11 @@ class SegmentationEngine:
 
         used, common = cache.keyframe, cache.common
         assert common is not None
-        before, at = selector.keyframe_before(frame), None
-        if self._motion and before and (used is before or how.mask_blending):
+        before = selector.keyframe_before(frame)
+        at = self._follow(frame, before, timer)
+        if at and used is before:
             with timer.stage('motion'):
-                at = self._motion.places(before.picture, frame.picture, backend.grid(common))
-                if at and used is before:
-                    common = backend.warp(common, at)
+                common = backend.warp(common, at)
         with timer.stage('decode'):
             logits = backend.decode([common], independent)
         if frame.picture is not None and how.mask_blending:
@@ -210,6 +187,25 @@ class SegmentationEngine:
             _logits=logits,
             _backend=backend,
         )
+
+    def _follow(
+        self, frame: FrameInfo, before: FrameInfo | None, timer: StageTimer
+    ) -> Places | None:
+        """Where the content of a frame was in the keyframe before it, if that is needed."""
+        if self._motion is None or frame.picture is None:
+            return None
+        cache = self._selector.cache
+        keyframes = [cache.keyframe, self._selector.begun]
+        if before and self.options.mask_blending:
+            keyframes.append(before)
+        earlier = [keyframe.picture for keyframe in keyframes if keyframe is not frame]
+        if not earlier:
+            self._motion.add(frame.picture, [])
+            return None
+        with timer.stage('motion'):
+            self._motion.add(frame.picture, earlier)
+            grid = self.backend.grid(cache.common)
+            return self._motion.places(before.picture, grid) if before else None
 
     def segment_clip(
         self, images: Sequence[NDArray[np.uint8]], start: int = 0, mode: str = 'both'
@@ -238,5 +234,5 @@ class SegmentationEngine:
             self.options.inference_height,
             start=start,
             mode=mode,
-            motion=self._motion,
+            has_motion=self._motion is not None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 import math
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.images.preprocess import check_image, shrink
 from dcfm_ros.keyframes.frame_result import FrameResult
-from dcfm_ros.keyframes.motion import OpticalFlow, Picture
+from dcfm_ros.keyframes.motion import FlowChain, Picture
 from dcfm_ros.keyframes.schedule import Decision, Observation, Schedule
 from dcfm_ros.keyframes.stage_timer import StageTimer
 
@@ -97,13 +98,14 @@ def segment_clip(
     *,
     start: int = 0,
     mode: str = 'both',
-    motion: OpticalFlow | None = None,
+    has_motion: bool = False,
 ) -> Iterator[FrameResult]:
     """Segment a clip at `height` rows (0: its own); see `SegmentationEngine.segment_clip`.
 
-    `schedule` is left as it is; without `motion` features stay where their keyframes had them.
+    `schedule` is left as it is; without motion features stay where their keyframes had them.
     """
     reader = ClipReader(images)
+    motion = FlowChain() if has_motion else None
 
     def look(index: int) -> Observation:
         image = shrink(reader.read(index), height)
@@ -125,7 +127,7 @@ def segment_clip(
             with timer.stage('preprocess'):
                 shrunk = shrink(image, height)
                 given = backend.to_input(shrunk)
-                picture = motion.picture(shrunk) if motion else None
+                picture = motion.flow.picture(shrunk) if motion else None
             with timer.stage('independent'):
                 independent = backend.encode_independent(given)
             if index in keyframes:
@@ -135,9 +137,16 @@ def segment_clip(
         timer, independent, picture = ahead.pop(plan.frame)
         assert reader.size is not None
         common = [cached[index][0] for index in keyframes]
-        if motion and not plan.is_keyframe:
-            with timer.stage('motion'):
-                common = [motion.align(backend, *cached[index], picture) for index in keyframes]
+        if motion and picture is not None:
+            others = [cached[index][1] for index in keyframes if index != plan.frame]
+            with timer.stage('motion') if others else nullcontext():
+                motion.add(picture, others)
+                common = [
+                    backend.warp(feature, at)
+                    if (at := motion.places(then, backend.grid(feature)))
+                    else feature
+                    for feature, then in (cached[index] for index in keyframes)
+                ]
         with timer.stage('decode'):
             logits = backend.decode(common, independent)
         with timer.stage('mask'):

@@ -7,10 +7,9 @@ from engines import make_engine
 import numpy as np
 import pytest
 from small_net import make_net
-import torch
 
-from dcfm_ros.backends.torch_backend import TorchBackend
-from dcfm_ros.keyframes.motion import OpticalFlow
+from dcfm_ros.backends.warp import warp_vectors
+from dcfm_ros.keyframes.motion import FlowChain
 from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
 from dcfm_ros.models.checkpoint_header import find_checkpoint
 from dcfm_ros.models.config import DCFMConfig
@@ -24,25 +23,54 @@ def textured(height: int, width: int) -> np.ndarray:
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
 
 
+def moved(flow: FlowChain, then: np.ndarray, grid: tuple[int, int], feature: np.ndarray) -> object:
+    at = flow.places(then, grid)
+    assert at is not None
+    return warp_vectors(feature, at)
+
+
 def test_feature_follows_its_content() -> None:
+    scene = textured(160, 300)
+    views = [scene[:, 8 * i : 8 * i + 200] for i in range(9)]  # the camera turns right
+    features = [view[::4, ::4].astype(np.float32) for view in views]
+    chain = FlowChain()
+    pictures = [chain.flow.picture(view) for view in views]
+    chain.add(pictures[0], [])
+    inside = slice(4, -4), slice(4, -24)
+    for now in range(1, 9):
+        chain.add(pictures[now], [pictures[0]])
+        taken = moved(chain, pictures[0], (40, 50), features[0])
+        before = np.abs(features[0] - features[now])[inside].mean()
+        assert np.abs(taken - features[now])[inside].mean() < 0.15 * before, now
+
+
+def test_two_pictures_are_followed_and_a_third_is_found_again() -> None:
     scene = textured(160, 240)
-    then, now = scene[:, :200], scene[:, 16:216]  # the camera turned right: content went left
-    flow = OpticalFlow()
-    feature = torch.from_numpy(then[::4, ::4].copy()).permute(2, 0, 1)[None].float()
-    taken = flow.align(
-        TorchBackend(make_net(), 'cpu'), feature, flow.picture(then), flow.picture(now)
-    )
-    expected = torch.from_numpy(now[::4, ::4].copy()).permute(2, 0, 1)[None].float()
-    inside = (..., slice(4, -4), slice(4, -8))
-    before = (feature - expected)[inside].abs().mean()
-    assert (taken - expected)[inside].abs().mean() < 0.1 * before
+    chain = FlowChain()
+    pictures = [chain.flow.picture(scene[:, 4 * i : 4 * i + 200]) for i in range(5)]
+    chain.add(pictures[0], [])
+    chain.add(pictures[1], [pictures[0], pictures[0]])
+    chain.add(pictures[2], [pictures[0], pictures[1]])
+    chain.add(pictures[3], [pictures[2]])
+    assert chain.places(pictures[0], (40, 50)) is None
+    chain.add(pictures[4], [pictures[2], pictures[0], None])
+    x = np.arange(50, dtype=np.float32)
+    for index in (2, 0):  # the second is no longer known: its flow is computed directly
+        at = chain.places(pictures[index], (40, 50))
+        assert at is not None
+        assert np.median(at.x - x) == pytest.approx(4 - index, abs=0.1)
+        assert np.median(at.y - np.arange(40)[:, None]) == pytest.approx(0, abs=0.1)
 
 
-def test_small_pictures_move_nothing() -> None:
-    flow = OpticalFlow()
-    feature = torch.rand(1, 3, 8, 8)
-    small = flow.picture(textured(48, 48))
-    assert flow.align(TorchBackend(make_net(), 'cpu'), feature, small, small) is feature
+@pytest.mark.parametrize('sizes', [((48, 48), (48, 48)), ((96, 96), (96, 128))])
+def test_pictures_that_are_small_or_of_two_sizes_move_nothing(
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+) -> None:
+    chain = FlowChain()
+    then, now = (chain.flow.picture(textured(*size)) for size in sizes)
+    chain.add(then, [])
+    chain.add(now, [then])
+    assert chain.places(then, (12, 12)) is None
 
 
 def drive(frames: int = 6) -> list[np.ndarray]:

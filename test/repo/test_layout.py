@@ -20,7 +20,8 @@ PACKAGES = {
 }
 RULE = """
 cli > replay benchmark deploy > training > play cloud node > ros > engine
-    > engine_options > recordings > synthetic > keyframes > backends > masks > images > models
+    > network > engine_options > recordings > synthetic > keyframes > backends > masks > images
+    > models
     > option_spec files machine percentiles > threads
 """
 """A room may use the rooms below it; not one beside or above it."""
