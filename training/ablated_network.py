@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import Tensor
 import torch.nn.functional as F
 
+from dcfm_ros import engine
+from dcfm_ros.backends.choice import Network
 from dcfm_ros.backends.deep_task import DeepTask
 from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.backends.torch_backend import TorchBackend
@@ -123,13 +126,21 @@ def load_network(path: str | PathLike[str], device: str | torch.device = 'cpu') 
     return load_checkpoint(path, device, config_class=AblatedConfig, build=build_network)
 
 
+def load_for_engine(path: Path | str, options: EngineOptions) -> Network:
+    """`dcfm_ros.engine.load_network` for ablated networks too; raises what either loader does."""
+    config = read_network_metadata(path).config
+    if isinstance(config, AblatedConfig) and config.is_ablated:
+        return load_network(path)
+    return engine.load_network(path, options)
+
+
 def read_network_metadata(path: str | PathLike[str]) -> CheckpointMetadata:
     """`read_metadata` for ablated networks too."""
     return read_metadata(path, AblatedConfig)
 
 
 def make_engine(
-    net: DCFM, options: EngineOptions, schedule: ScheduleOptions
+    net: Network, options: EngineOptions, schedule: ScheduleOptions
 ) -> SegmentationEngine:
     """An engine for any network.
 

@@ -40,7 +40,7 @@ def load_network(
         except UntranslatableError:
             pass  # `make_backend` says so
         except ImportError:
-            if backend != 'auto' or not find_spec('torch'):
+            if backend != 'auto' or precision == 'int8' or not find_spec('torch'):
                 raise
     try:
         from dcfm_ros.models.checkpoint import load_checkpoint
@@ -66,18 +66,22 @@ def make_backend(
         device: Where it runs. On CUDA, PyTorch replays CUDA graphs.
         backend: 'torch', 'openvino' (CPU only), or 'auto': OpenVINO for a float32 network on the
             CPU if it is installed, else PyTorch.
-        precision: 'fp32', 'bf16', 'fp16', or 'auto': that of the network, but in OpenVINO what
-            the CPU computes in hardware. 'bf16' and 'fp16' need PyTorch.
+        precision: 'fp32', 'bf16', 'fp16', 'int8', or 'auto': that of the network, but in OpenVINO
+            what the CPU computes in hardware. 'bf16' and 'fp16' need PyTorch; 'int8' needs
+            OpenVINO and a network from a file that `dcfm quantise` was run on.
         num_slices: Parts that the deep encoder runs in.
 
     Raises:
         ValueError: If a value is unknown, the backend does not support that device, network or
             precision, or the device is absent.
+        GraphsError: If the network cannot be had in int8, or OpenVINO cannot read it.
         ImportError: If the backend is not installed.
     """
     place = resolve_device(device)
     chosen = _choose(place, backend, precision)
     if chosen == 'openvino' and not isinstance(net, PreparedNetwork):
+        if precision == 'int8':
+            raise ValueError('`net` must come from `load_network` for precision int8')
         import torch
 
         dtype = next(net.parameters()).dtype
@@ -100,7 +104,7 @@ def make_backend(
         raise ImportError(_NEEDS.format('dcfm_ros[torch]', error)) from error
     network = OpenVinoNetwork(
         prepared,
-        is_exact=precision == 'fp32',
+        precision=precision,
         num_slices=num_slices,
         num_threads=num_threads(),
     )
@@ -112,7 +116,12 @@ _NEEDS = '`backend` openvino needs: pip install {} ({})'
 
 def _choose(place: str, backend: str, precision: str) -> str:
     """'torch' or 'openvino', whatever the network is."""
-    may_use_openvino = precision in ('auto', 'fp32')
+    if precision == 'int8':
+        if place != 'cpu' or backend == 'torch':
+            where = 'backend torch' if backend == 'torch' else place
+            raise ValueError(f'`precision` int8 needs OpenVINO on the CPU, got {where}')
+        backend = 'openvino'
+    may_use_openvino = precision in ('auto', 'fp32', 'int8')
     if backend == 'auto':
         return 'openvino' if place == 'cpu' and may_use_openvino and _has_openvino() else 'torch'
     if backend == 'torch':
@@ -120,7 +129,8 @@ def _choose(place: str, backend: str, precision: str) -> str:
     if backend != 'openvino':
         raise ValueError(f'`backend` must be auto, torch or openvino, got {backend!r}')
     if not may_use_openvino:
-        raise ValueError(f'`precision` must be auto or fp32 for {backend}, got {precision!r}')
+        allowed = 'auto, fp32 or int8'
+        raise ValueError(f'`precision` must be {allowed} for {backend}, got {precision!r}')
     if place != 'cpu':
         raise ValueError(f'`backend` must be auto or torch on {place}, got {backend!r}')
     if not _has_openvino():

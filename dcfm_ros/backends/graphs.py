@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from dcfm_ros.files import new_file
 from dcfm_ros.models.config import DCFMConfig
@@ -23,6 +23,7 @@ from dcfm_ros.models.config import DCFMConfig
 FORMAT = 'dcfm_ros graphs 1'
 """To be counted up when the stages of a network, or the names in them, change their meaning."""
 SUFFIX = '.graphs'
+INT8_SUFFIX = '.int8.graphs'
 WEIGHT = 'net.'
 """What inputs that are weights are called, before their name in the checkpoint."""
 _NOT_IN_THE_GRAPH = (
@@ -68,12 +69,14 @@ class Graphs:
     """Of the weights by name; those of the head for as many classes as there were when the graphs
     were made."""
     precision: str = 'fp32'
-    """'fp32', or 'int8' with the weights of one checkpoint inside."""
+    """'fp32', or 'int8': `shallow` and `deep` have the weights of one checkpoint inside."""
     belongs_to: str = ''
     """`graph_key` of the architecture, or with weights inside `weights_key` of the checkpoint."""
+    is_for_auto: bool = False
+    """Of int8: whether its masks are close enough to those of fp32 for precision 'auto'."""
 
     def save(self, path: Path) -> None:
-        """Write a file; a crash half-way leaves the old one as it was."""
+        """Write a file, the same for the same graphs; a crash leaves the old one as it was."""
         models = {'shallow': self.shallow, 'deep': self.deep}
         models |= {f'decode_{count}': model for count, model in self.decoders.items()}
         parts = {
@@ -84,11 +87,12 @@ class Graphs:
             'format': FORMAT,
             'precision': self.precision,
             'belongs_to': self.belongs_to,
+            'is_for_auto': json.dumps(self.is_for_auto),
             'steps': json.dumps(self.steps),
             'shapes': json.dumps(self.shapes),
         }
         with new_file(path) as part:
-            save_file(tensors, part, metadata)
+            part.write_bytes(_in_order(save(tensors, metadata)))
 
     @classmethod
     def load(cls, path: Path) -> Graphs:
@@ -125,7 +129,17 @@ class Graphs:
             shapes=shapes,
             precision=metadata['precision'],
             belongs_to=metadata['belongs_to'],
+            is_for_auto=json.loads(metadata.get('is_for_auto', 'false')) is True,
         )
+
+
+def _in_order(file: bytes) -> bytes:
+    """The same safetensors file with its metadata in the order of names, which is random."""
+    begin, end = 8, 8 + int.from_bytes(file[:8], 'little')
+    header = json.loads(file[begin:end])
+    header['__metadata__'] = dict(sorted(header['__metadata__'].items()))
+    text = json.dumps(header, separators=(',', ':')).encode().ljust(end - begin)
+    return len(text).to_bytes(8, 'little') + text + file[end:]
 
 
 def graph_key(config: DCFMConfig) -> str:

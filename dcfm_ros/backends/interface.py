@@ -30,7 +30,7 @@ class Backend(ABC):
     failure: str = ''
     """Why another backend than the chosen one runs it; '' otherwise."""
     precision: str = 'fp32'
-    """Number format it is computed in: 'fp32', 'bf16' or 'fp16'."""
+    """Number format it is computed in: 'fp32', 'bf16', 'fp16' or 'int8'."""
 
     def for_another_camera(self) -> Backend:
         """A backend for another camera that shares the network; do not use both at once."""

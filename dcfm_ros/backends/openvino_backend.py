@@ -41,7 +41,7 @@ class OpenVinoNetwork:
         self,
         net: PreparedNetwork,
         *,
-        is_exact: bool = False,
+        precision: str = 'auto',
         num_slices: int = 1,
         num_threads: int = 0,
         is_timed: bool = True,
@@ -50,18 +50,21 @@ class OpenVinoNetwork:
 
         Args:
             net: The network.
-            is_exact: Compute in float32 even if the CPU has hardware for less.
+            precision: 'auto', 'fp32' or 'int8', see `EngineOptions`.
             num_slices: Parts that the deep encoder is cut into.
             num_threads: That compute; 0: as many as OpenVINO takes by itself.
             is_timed: Whether the parts take equally long; otherwise they have equally many steps.
         """
         self._net = net
         self._models = OpenVinoModels(
-            net.graphs, net.weights, is_exact=is_exact, num_threads=num_threads
+            net.graphs_for(precision),
+            net.weights,
+            is_exact=precision == 'fp32',
+            num_threads=num_threads,
         )
         self._num_slices, self._is_timed = num_slices, is_timed
         self.precision = self._models.precision
-        """Number format that is computed in: 'fp32', 'bf16' or 'fp16'."""
+        """Number format that is computed in: 'fp32', 'bf16', 'fp16' or 'int8'."""
         self.sizes: MutableMapping[Hashable, CompiledStages] = WeakValueDictionary()
         """The stages in use, by image size."""
 

@@ -53,7 +53,8 @@ class CompiledStages:
 class OpenVinoModels:
     """Reads the stages of a network once, and compiles them for image sizes.
 
-    In half precision if the CPU has hardware for it and nothing else is asked for.
+    In half precision if the CPU has hardware for it and nothing else is asked for; but what graphs
+    in int8 leave in float32 stays there.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class OpenVinoModels:
         self._openvino = import_openvino()
         self._core = self._openvino.Core()
         kind = self._openvino.Type
-        hint = kind.f32 if is_exact else self._core.get_property('CPU', _PRECISION)
+        is_int8 = graphs.precision == 'int8'
+        hint = kind.f32 if is_exact or is_int8 else self._core.get_property('CPU', _PRECISION)
         names = {kind.f32: 'fp32', kind.bf16: 'bf16', kind.f16: 'fp16'}
-        self.precision = next((name for type_, name in names.items() if type_ == hint), str(hint))
-        """Number format that is computed in: 'fp32', 'bf16' or 'fp16'."""
+        computed = next((name for type_, name in names.items() if type_ == hint), str(hint))
+        self.precision = 'int8' if is_int8 else computed
+        """Number format that is computed in: 'fp32', 'bf16', 'fp16' or 'int8'."""
         self._options = {
             'PERFORMANCE_HINT': 'LATENCY',
             # Pinned threads wait for their core when another process uses it.
@@ -95,8 +98,9 @@ class OpenVinoModels:
             name: self._openvino.opset13.constant(_as_float(array))
             for name, array in weights.items()
         }
-        self._shallow = self._read(graphs.shallow, constants)
-        self._deep = self._read(graphs.deep, constants)
+        self.shallow = self._read(graphs.shallow, constants)
+        self.deep = self._read(graphs.deep, constants)
+        """`openvino.Model`s for images of any size."""
         self._decoders = {n: self._read(m, constants) for n, m in graphs.decoders.items()}
 
     def compile(
@@ -113,11 +117,11 @@ class OpenVinoModels:
         grids: dict[str, Any] = {}
         if size:
             grids = {'image': self._openvino.PartialShape([1, *size, 3])}
-        shallow = self._of_size(self._shallow, grids)
+        shallow = self._of_size(self.shallow, grids)
         outputs = dict(zip(('feature', 'state'), shallow.outputs, strict=False))
         grids['feature'] = outputs['feature'].get_partial_shape()
         grids['state'] = outputs.get('state', outputs['feature']).get_partial_shape()
-        deep = self._of_size(self._deep, grids)
+        deep = self._of_size(self.deep, grids)
         common = deep.output('common').get_partial_shape()
         grids |= {'common_0': common, 'common_1': common}
         costs = [1.0] * len(self._steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,15 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.backends.graphs import SUFFIX, Graphs, GraphsError, graph_key
+from dcfm_ros.backends.graphs import (
+    INT8_SUFFIX,
+    SUFFIX,
+    Graphs,
+    GraphsError,
+    graph_key,
+    weights_key,
+)
+from dcfm_ros.machine import has_int8_instructions
 from dcfm_ros.models.checkpoint_header import (
     CheckpointError,
     packaged_checkpoints,
@@ -37,6 +46,24 @@ class PreparedNetwork:
     """By name: those of the checkpoint, and `mean` and `std`, (1, 3, 1, 1)."""
     in_torch: Callable[[], DCFM]
     """Makes the same network in PyTorch; raises ImportError where that is not installed."""
+    int8: Graphs | None = None
+    """The same stages in int8, if there are any."""
+    no_int8: str = 'it needs a network from a file, for which `dcfm quantise` makes it'
+    """Why there are none."""
+
+    def graphs_for(self, precision: str) -> Graphs:
+        """The stages for a precision: 'fp32', 'int8', or 'auto', see `EngineOptions`.
+
+        Raises:
+            GraphsError: If they must be int8, and there are none.
+        """
+        if precision == 'int8':
+            if self.int8 is None:
+                raise GraphsError(f'`precision` int8 cannot be had: {self.no_int8}')
+            return self.int8
+        if precision == 'auto' and self.int8 and self.int8.is_for_auto and has_int8_instructions():
+            return self.int8
+        return self.graphs
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -63,7 +90,7 @@ def prepare(net: DCFM) -> PreparedNetwork:
 
 
 def load_prepared(path: Path) -> PreparedNetwork:
-    """Load a checkpoint and its graphs, see `find_graphs`.
+    """Load a checkpoint and its graphs, see `find_graphs`, and those in int8 that lie beside it.
 
     If there are none, and PyTorch is installed, they are made and kept in the user's cache.
 
@@ -76,6 +103,7 @@ def load_prepared(path: Path) -> PreparedNetwork:
     """
     config = read_metadata(path).config
     graphs = find_graphs(path, config) or _make_graphs(path, config)
+    int8, no_int8 = _find_int8(path)
     weights = read_weights(path)
     _check(path, weights, graphs)
     for name, values in (('mean', config.image_mean), ('std', config.image_std)):
@@ -84,7 +112,9 @@ def load_prepared(path: Path) -> PreparedNetwork:
         config=config,
         graphs=graphs,
         weights=weights,
-        in_torch=lambda: _load_in_torch(path),
+        in_torch=partial(_load_in_torch, path),
+        int8=int8,
+        no_int8=no_int8,
     )
 
 
@@ -114,6 +144,24 @@ def find_graphs(path: Path, config: DCFMConfig) -> Graphs | None:
     except GraphsError as error:
         warnings.warn(f'graphs are made anew: {error}', stacklevel=2)
         return None
+
+
+def _find_int8(path: Path) -> tuple[Graphs | None, str]:
+    """What `dcfm quantise` has written beside a checkpoint, or why it cannot be used."""
+    beside = path.with_suffix(INT8_SUFFIX)
+    try:
+        graphs = Graphs.load(beside)
+    except FileNotFoundError:
+        return None, f'{path} has no {beside.name} beside it: `dcfm quantise` makes it'
+    except GraphsError as error:
+        problem = str(error)
+    else:
+        if (graphs.precision, graphs.belongs_to) == ('int8', weights_key(path)):
+            return graphs, ''
+        problem = f'{beside} does not belong to the weights in {path.name}'
+    problem += ', make it anew with `dcfm quantise`'
+    warnings.warn(f'int8 is not used: {problem}', stacklevel=3)
+    return None, problem
 
 
 def _make_graphs(path: Path, config: DCFMConfig) -> Graphs:

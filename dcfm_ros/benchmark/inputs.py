@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+from dcfm_ros.backends.choice import Network
+from dcfm_ros.engine import load_network
+from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.masks.resize import resize_picture
 from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.checkpoint_header import find_checkpoint
@@ -37,10 +40,23 @@ def load_model(model: str) -> DCFM:
         FileNotFoundError: If it is neither.
         CheckpointError: If the file cannot be used.
     """
-    if model in PRESETS and not Path(model).exists():
+    if _is_preset(model):
         torch.manual_seed(0)
         return DCFM(DCFMConfig.preset(model)).eval()
     return load_checkpoint(find_checkpoint(model)).eval()
+
+
+def load_for_engine(model: str, options: EngineOptions) -> Network:
+    """The same network in the form that an engine with these options loads.
+
+    Raises:
+        FileNotFoundError: If it is neither preset nor checkpoint; further as `load_network`.
+    """
+    return load_model(model) if _is_preset(model) else load_network(model, options)
+
+
+def _is_preset(model: str) -> bool:
+    return model in PRESETS and not Path(model).exists()
 
 
 def read_frames(

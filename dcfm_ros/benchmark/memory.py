@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dcfm_ros.benchmark.inputs import load_model, read_frames
+from dcfm_ros.benchmark.inputs import load_for_engine, read_frames
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
@@ -91,9 +91,10 @@ def main() -> None:
     """The process: a line of JSON before the first frame, and one after every tenth of them."""
     run: dict[str, Any] = json.loads(sys.argv[1])
     images = np.load(sys.argv[2])
+    options = EngineOptions(**run['engine'])
     engine = SegmentationEngine(
-        load_model(run['model']),
-        EngineOptions(**run['engine']),
+        load_for_engine(run['model'], options),
+        options,
         ScheduleOptions(keyframe_interval=run['interval'], max_time_gap_s=0),
     )
     _print_sample(engine.backend.device)

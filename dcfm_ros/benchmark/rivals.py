@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dcfm_ros.backends.choice import Network
 from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.torch_backend import TorchBackend
@@ -36,7 +37,11 @@ def plain_rivals(net: DCFM, device: str, frames: Sequence[SourceFrame]) -> list[
 
 
 def engine_rivals(
-    net: DCFM, options: EngineOptions, frames: Sequence[SourceFrame], intervals: Sequence[int]
+    net: Network,
+    options: EngineOptions,
+    frames: Sequence[SourceFrame],
+    intervals: Sequence[int],
+    image_network: DCFM,
 ) -> list[Rival]:
     """The image baseline and the engine, each row by an engine of its own.
 
@@ -44,19 +49,23 @@ def engine_rivals(
     `options` say.
 
     Args:
-        net: The network.
+        net: The network, as engines load it.
         options: How it is run.
         frames: The rivals get all but the last. First and last are the keyframes of the rows
             `nonkey_*`.
         intervals: Keyframe intervals of the streams; the amortised one has the longest.
+        image_network: The network in PyTorch, for the image baseline, which int8 goes without.
     """
     steady = replace(options, motion='none')
     amortised = replace(options, execution='amortised')
     longest = max(intervals)
     nonkey = _engine(net, steady, len(frames) - 1)
     clip = nonkey.segment_clip([frame.image for frame in frames])
+    baseline = []
+    if nonkey.backend.precision != 'int8':
+        baseline = [_rival('image_baseline', _engine(ImageNetwork(image_network), steady, 1))]
     return [
-        _rival('image_baseline', _engine(ImageNetwork(net), steady, 1)),
+        *baseline,
         _rival('key', _engine(net, steady, 1), 'paper_key'),
         _rival('nonkey_past', nonkey, 'paper_nonkey_past'),
         # Its following keyframe is computed during the warm-up, with the second frame.
@@ -115,7 +124,7 @@ def mask_rivals(logits: Tensor, size: tuple[int, int], precision: str) -> list[R
 
 
 def _engine(
-    net: DCFM, options: EngineOptions, interval: int, backend: Backend | None = None
+    net: Network, options: EngineOptions, interval: int, backend: Backend | None = None
 ) -> SegmentationEngine:
     # Without time gaps: intervals must be what the row says.
     schedule = ScheduleOptions(keyframe_interval=interval, max_time_gap_s=0)

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from dcfm_ros.backends.device import resolve_device
-from dcfm_ros.benchmark.inputs import Progress, load_model, read_frames, silent
+from dcfm_ros.benchmark.inputs import Progress, load_for_engine, load_model, read_frames, silent
 from dcfm_ros.benchmark.interleave import Record, measure
 from dcfm_ros.benchmark.memory import engine_memory
 from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
@@ -115,7 +115,8 @@ def run_bench(options: BenchOptions, progress: Progress = silent) -> dict[str, A
         figures['networks'].append(network)
         rivals = plain_rivals(net, device, frames)
         for engine in options.engines():
-            rivals += engine_rivals(net, engine, frames, options.intervals)
+            loaded = load_for_engine(model, engine)
+            rivals += engine_rivals(loaded, engine, frames, options.intervals, net)
         records = measure(rivals, frames[:-1], options.warm_up, progress, f'timing {model}')
         measured, notes = without_failures(records)
         figures['notes'] += notes

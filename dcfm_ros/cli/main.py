@@ -25,6 +25,7 @@ VERBS = {
     'convert': 'weights',
     'pack': 'weights',
     'prepare': 'weights',
+    'quantise': 'weights',
     'export': 'export',
 }
 """Module of this folder by verb; its function has the verb's name."""

@@ -72,7 +72,7 @@ def test_openvino_computes_in_fp32_if_asked(monkeypatch):
     run(engine, make_images(1))
     assert engine.backend.precision == 'fp32'
     assert set(hints) == {openvino.Type.f32}  # even if this CPU has hardware for less
-    with pytest.raises(ValueError, match="auto or fp32 for openvino, got 'bf16'"):
+    with pytest.raises(ValueError, match="auto, fp32 or int8 for openvino, got 'bf16'"):
         make_engine(make_net(), backend='openvino', precision='bf16')
 
 
@@ -81,7 +81,9 @@ def test_openvino_computes_in_fp32_if_asked(monkeypatch):
     [
         (('gpu',), "`device` must be auto, cpu, cuda or cuda:<n>, got 'gpu'"),
         (('cpu', 'tensorrt'), "`backend` must be auto, torch or openvino, got 'tensorrt'"),
-        (('cpu', 'torch', 'int8'), "one of auto, fp32, bf16, fp16, got 'int8'"),
+        (('cpu', 'torch', 'int4'), "one of auto, fp32, bf16, fp16, got 'int4'"),
+        (('cpu', 'torch', 'int8'), 'int8 needs OpenVINO on the CPU, got backend torch'),
+        (('cpu', 'auto', 'int8'), '`net` must come from `load_network` for precision int8'),
     ],
 )
 def test_unknown_names_are_refused(arguments, message):

@@ -14,7 +14,7 @@ import pytest
 from small_net import make_images, make_net
 import torch
 
-from dcfm_ros.backends.graphs import Graphs, GraphsError, graph_key
+from dcfm_ros.backends.graphs import Graphs, GraphsError, graph_key, weights_key
 from dcfm_ros.backends.prepared_network import find_graphs, load_prepared, prepare
 from dcfm_ros.engine import EngineOptions, SegmentationEngine, load_network
 from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
@@ -109,6 +109,41 @@ def test_first_start_with_torch_makes_what_later_ones_need(
     prepare(load_checkpoint(checkpoint)).graphs.save(checkpoint.with_suffix('.graphs'))
     assert isinstance(masks_without_torch(checkpoint, images, tmp_path), np.ndarray)
     assert not list(cache.glob('*.graphs'))
+
+
+def test_packaged_int8_is_of_the_packaged_weights_and_gives_their_masks() -> None:
+    net = load_prepared(find_checkpoint())
+    assert net.int8 is not None, net.no_int8
+    assert net.int8.is_for_auto
+    images = make_images(3, (96, 128))
+    engines = [SegmentationEngine(net, EngineOptions(precision=p)) for p in ('fp32', 'int8')]
+    exact, rounded = ([result.mask for result in run(engine, images)] for engine in engines)
+    assert engines[1].backend.precision == 'int8'
+    assert 0.9 < np.mean(np.array(exact) == np.array(rounded)) < 1
+
+
+def test_int8_that_is_not_there_is_told(checkpoint: Path) -> None:
+    net = load_network(checkpoint, EngineOptions(precision='int8'))
+    with pytest.raises(GraphsError, match=r'has no net\.int8\.graphs beside it: `dcfm q'):
+        SegmentationEngine(net, EngineOptions(precision='int8'))
+
+
+@pytest.mark.parametrize('damage', ['of other weights', 'broken', 'fp32'])
+def test_int8_that_does_not_fit_is_left_aside_and_told(checkpoint: Path, damage: str) -> None:
+    beside = checkpoint.with_suffix('.int8.graphs')
+    graphs = prepare(load_checkpoint(checkpoint)).graphs
+    belongs_to = weights_key(checkpoint)
+    if damage == 'of other weights':
+        replace(graphs, precision='int8', belongs_to='others', is_for_auto=True).save(beside)
+    elif damage == 'fp32':
+        replace(graphs, belongs_to=belongs_to, is_for_auto=True).save(beside)
+    else:
+        beside.write_bytes(b'no graphs')
+    with pytest.warns(UserWarning, match=r'int8 is not used: .*net\.int8\.graphs'):
+        net = load_prepared(checkpoint)
+    assert SegmentationEngine(net).backend.precision != 'int8'
+    with pytest.raises(GraphsError, match=r'`precision` int8 cannot be had: .*make it anew with'):
+        SegmentationEngine(net, EngineOptions(precision='int8'))
 
 
 def test_graphs_of_another_architecture_are_refused(checkpoint: Path) -> None:

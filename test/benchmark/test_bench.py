@@ -190,7 +190,7 @@ def test_equal_pixels_are_those_of_the_named_rival():
 )
 def test_masks_of_the_engine_are_those_of_the_plain_order(frames, backbone, head):
     net = make_net(backbone, num_classes=19, head=head)
-    rivals = plain_rivals(net, 'cpu', frames) + engine_rivals(net, IN_TORCH, frames, (2,))
+    rivals = plain_rivals(net, 'cpu', frames) + engine_rivals(net, IN_TORCH, frames, (2,), net)
     for record in measure(rivals, frames[:-1], warm_up=2):
         assert bool(record.equal_pixels) == bool(record.rival.same_as)
         if record.equal_pixels:
@@ -199,7 +199,7 @@ def test_masks_of_the_engine_are_those_of_the_plain_order(frames, backbone, head
 
 def test_streams_give_the_masks_of_an_engine_of_their_own(frames):
     net = make_net('timm:mobilenetv4_conv_small')
-    rivals = {r.what: r for r in engine_rivals(net, IN_TORCH, frames, (2, 3))}
+    rivals = {r.what: r for r in engine_rivals(net, IN_TORCH, frames, (2, 3), net)}
     for what, interval in (('sync_k2', 2), ('sync_k3', 3), ('amortised_k3', 3)):
         options = replace(IN_TORCH, execution=what.partition('_')[0])
         engine = SegmentationEngine(net, options, ScheduleOptions(keyframe_interval=interval))
@@ -249,7 +249,8 @@ def test_masks_with_and_without_triton_are_timed_on_the_same_logits():
 
 def test_rivals_are_computed_in_the_precision_asked_for(frames):
     options = replace(IN_TORCH, precision='bf16')
-    rivals = engine_rivals(make_net('timm:mobilenetv4_conv_small'), options, frames, (2,))
+    net = make_net('timm:mobilenetv4_conv_small')
+    rivals = engine_rivals(net, options, frames, (2,), net)
     assert {rival.precision for rival in rivals} == {'bf16'}
 
 

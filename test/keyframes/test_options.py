@@ -48,7 +48,7 @@ def test_bad_schedule_options_are_refused(options, message):
         ({'device': 'cuda:'}, "auto, cpu, cuda, cuda:N, got 'cuda:'"),
         ({'device': ''}, "auto, cpu, cuda, cuda:N, got ''"),
         ({'backend': 'tensorrt'}, "`backend` must be one of auto, torch, openvino, got 'tens"),
-        ({'precision': 'int8'}, "`precision` must be one of auto, fp32, bf16, fp16, got 'int8'"),
+        ({'precision': 'int4'}, '`precision` must be one of auto, fp32, bf16, fp16, int8, got'),
         ({'execution': 'async'}, "`execution` must be one of sync, amortised, got 'async'"),
         ({'execution_slices': -1}, '`execution_slices` must be a whole number from 0 to 1000,'),
         ({'motion': 'up'}, "`motion` must be one of auto, none, flow, got 'up'"),

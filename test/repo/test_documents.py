@@ -108,6 +108,8 @@ def stage(recordings: Path, tmp_path: Path) -> Iterator[Stage]:
     vspw_and_cityscapes(folder)
     idd_lite(folder)
     (videos.parent / 'idd_lite').symlink_to(folder / 'data' / 'idd_lite')
+    (videos.parent / 'camvid').mkdir()
+    (videos.parent / 'camvid' / 'train').symlink_to(folder / 'folder')
     (videos.parent / 'teacher').mkdir()
     (videos.parent / 'teacher' / 'idd_lite_train').symlink_to(folder / 'data' / 'idd_teacher')
     programs = dict.fromkeys(stand_ins.FOREIGN, stand_ins.foreign)

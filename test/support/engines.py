@@ -129,6 +129,6 @@ def reproducible_openvino(net, num_slices=1):
     from dcfm_ros.backends.prepared_network import prepare
 
     network = OpenVinoNetwork(
-        prepare(net), is_exact=True, num_slices=num_slices, num_threads=1, is_timed=False
+        prepare(net), precision='fp32', num_slices=num_slices, num_threads=1, is_timed=False
     )
     return OpenVinoBackend(network)

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.ablated_network import load_network, read_network_metadata
+from dcfm_ros.backends.choice import Network
+from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.training.ablated_network import load_for_engine, read_network_metadata
 from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.evaluation.jobs import ClipWork, Job, Options, Plan, row_of
 from dcfm_ros.training.evaluation.notes import (
@@ -55,8 +56,9 @@ def evaluate_dataset(
     """
     clips = choice.find()
     paths = (checkpoint, *baselines)
+    how = options.engine if options else EngineOptions()
     figures: dict[str, Any] = evaluate_clips(
-        {str(path): load_network(path) for path in paths},
+        {str(path): load_for_engine(path, how) for path in paths},
         clips,
         settings,
         trained_heights={str(path): read_network_metadata(path).image_height for path in paths},
@@ -80,7 +82,7 @@ def evaluate_dataset(
 
 
 def evaluate_clips(
-    nets: Mapping[str, DCFM],
+    nets: Mapping[str, Network],
     clips: Sequence[Clip],
     settings: Sequence[Setting],
     *,
@@ -173,6 +175,7 @@ def _how(options: Options, *, is_streaming: bool) -> dict[str, object]:
     times = asdict(options.frame_times) if options.frame_times else 'measured'
     return {
         'backend': options.engine.backend,
+        'precision': options.engine.precision,
         'flip': options.flip,
         'motion': options.engine.motion,
         'scales': list(options.scales) or None,
@@ -212,7 +215,7 @@ def _rows(
 
 
 def _check(
-    nets: Mapping[str, DCFM], clips: Sequence[Clip], plans: Iterable[Plan], options: Options
+    nets: Mapping[str, Network], clips: Sequence[Clip], plans: Iterable[Plan], options: Options
 ) -> None:
     """Raise ValueError unless they fit each other."""
     if not any(clip.labelled for clip in clips):

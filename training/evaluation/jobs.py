@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from dcfm_ros.backends.choice import Network
 from dcfm_ros.engine_options import EngineOptions
-from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablated_network import make_engine
 from dcfm_ros.training.evaluation.averaged_views import Engine, FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_passes import score_label_hold, score_pass
@@ -38,7 +38,7 @@ class Options:
     rate_hz: float | None = None
     """Of the camera in the streaming accuracy, frames per second; None: that of each clip."""
 
-    def make_engine(self, net: DCFM, height: int = 0, setting: Setting = PER_FRAME) -> Engine:
+    def make_engine(self, net: Network, height: int = 0, setting: Setting = PER_FRAME) -> Engine:
         """The engine that these options and a setting ask for, for a network at some rows."""
         rows = 0 if self.scales else height
         options = replace(setting.of_engine(self.engine), inference_height=rows)
@@ -92,7 +92,7 @@ class ClipWork:
 
     def __init__(
         self,
-        nets: Mapping[str, DCFM],
+        nets: Mapping[str, Network],
         clips: Sequence[Clip],
         options: Options,
         heights: Mapping[str, int],

@@ -63,7 +63,7 @@ def compare_masks(net: DCFM, case: Case) -> dict[str, Any]:
 def _engines(net: DCFM, case: Case, frames: Sequence[SourceFrame]) -> Iterator[Rival]:
     """Single frames and streams, those below fp32 named '<what> <precision>'."""
     for precision in case.precisions:
-        for rival in engine_rivals(net, case.options(precision), frames, (_INTERVAL,)):
+        for rival in engine_rivals(net, case.options(precision), frames, (_INTERVAL,), net):
             if rival.what == 'image_baseline':
                 continue
             if precision == 'fp32':

@@ -37,7 +37,7 @@ def measure_times(net: DCFM, case: Case) -> dict[str, Any]:
     rivals = plain_rivals(net, case.device, frames)
     for precision in case.precisions:
         options = case.options(precision)
-        rivals += engine_rivals(net, options, frames, bench.intervals)
+        rivals += engine_rivals(net, options, frames, bench.intervals, net)
         if case.is_on_gpu:
             rivals += eager_rivals(net, options, frames)
     records, wrong = without_failures(measure(rivals, frames[:-1], bench.warm_up))
