@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.ablated_network import fuse
+from dcfm_ros.training.pair_motion import PairMotion
 from dcfm_ros.training.segmentation_losses import KINDS, ClassWeighting, segmentation_loss
 
 DISTANCES = ('mse', 'l1')
@@ -81,6 +82,7 @@ def symmetric_loss(
     label: Tensor,
     options: LossOptions,
     weighting: ClassWeighting | None = None,
+    motion: PairMotion | None = None,
 ) -> SymmetricLoss:
     """Both roles of the labelled frame, and the agreement of the pair.
 
@@ -95,6 +97,8 @@ def symmetric_loss(
         label: Class ids of the labelled frame, int64, (B, H, W), as in `segmentation_loss`.
         options: Weights and kinds of the terms.
         weighting: Of the pixels in L_I and L_B.
+        motion: Of the pairs: L_B fuses the reference's common feature where its content is in the
+            labelled frame, and L_con compares the frames there. None: where it was (the paper).
     """
     images = torch.cat([reference_image, labelled_image])
     independent = net.encode_independent(images)
@@ -107,6 +111,8 @@ def symmetric_loss(
     # Three separate passes, in this order: batch norm and dropout see what the paper's code shows.
     fused_labelled = fuse(net, common_labelled, labelled, is_keyframe=True)
     fused_reference = fuse(net, common_reference, reference, is_keyframe=True)
+    if motion is not None:
+        common_reference, fused_reference = map(motion.align, (common_reference, fused_reference))
     fused_nonkey = fuse(net, common_reference, labelled, is_keyframe=False)
     nonkey_logits = net.classify(fused_nonkey)
     keyframe_logits = net.classify(fused_labelled)

@@ -22,6 +22,7 @@ from dcfm_ros.training.initial_weights import load_initial_weights
 from dcfm_ros.training.losses import LossOptions, SymmetricLoss, keyframe_loss, symmetric_loss
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.optimisation import Optimisation
+from dcfm_ros.training.pair_motion import PairMotion
 from dcfm_ros.training.pairs.pair_dataset import TrainingPair
 from dcfm_ros.training.segmentation_losses import ClassWeighting
 
@@ -128,6 +129,7 @@ class SymmetricTraining(LightningModule):
             batch.label.long(),
             self.loss_options,
             self._weighting.like(reference),
+            self._motion(batch),
         )
 
     def on_validation_epoch_start(self) -> None:
@@ -147,10 +149,12 @@ class SymmetricTraining(LightningModule):
         net = self.net
         size = (batch.label.shape[-2], batch.label.shape[-1])
         independent = net.encode_independent(self.to_input(batch.labelled))
-        reference = net.encode_independent(self.to_input(batch.reference))
+        reference = net.encode_common(net.encode_independent(self.to_input(batch.reference)))
+        if motion := self._motion(batch):
+            reference = motion.align(reference)
         fused = {
             'key': fuse(net, net.encode_common(independent), independent, is_keyframe=True),
-            'nonkey': fuse(net, net.encode_common(reference), independent, is_keyframe=False),
+            'nonkey': fuse(net, reference, independent, is_keyframe=False),
         }
         return {role: net.decode(feature, size) for role, feature in fused.items()}
 
@@ -181,6 +185,12 @@ class SymmetricTraining(LightningModule):
         """Images as the data give them, uint8, to what the network takes, float in [0, 1]."""
         dtype = next(self.net.parameters()).dtype
         return image.to(dtype).div_(255).contiguous(memory_format=self._layout)
+
+    def _motion(self, batch: TrainingPair) -> PairMotion | None:
+        """What the engine does about motion, for pairs."""
+        if self.net.config.motion == 'none':
+            return None
+        return PairMotion(batch.reference, batch.labelled)
 
 
 _LOGGED_TERMS = ('keyframe', 'nonkey', 'consistency', 'agreement')

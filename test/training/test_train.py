@@ -264,14 +264,15 @@ def test_a_few_steps_lower_the_loss(camvid, optimizer):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_an_image_network_is_trained_on_the_labelled_frame_alone(tmp_path):
+@pytest.mark.parametrize('motion', ['none', 'flow'])
+def test_an_image_network_is_trained_on_the_labelled_frame_alone(motion, tmp_path):
     labelled = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     label = torch.randint(0, 11, (2, 64, 64), dtype=torch.uint8)
     weights = []
     for reference in (labelled, torch.zeros_like(labelled)):
         torch.manual_seed(0)
         alone = LossOptions(nonkey=0, consistency=0)
-        module = SymmetricTraining(config(), alone, Optimisation(warmup_steps=0))
+        module = SymmetricTraining(config(motion=motion), alone, Optimisation(warmup_steps=0))
         trainer = Trainer(
             max_steps=2,
             accelerator='cpu',
