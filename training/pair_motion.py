@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dcfm_ros.backends.warp import Places, grid_of, sample_with_torch
+from dcfm_ros.backends.torch_warp import sample_on_gpu
+from dcfm_ros.backends.warp import Places
 from dcfm_ros.keyframes.motion import OpticalFlow, Picture
 
 
@@ -29,7 +30,7 @@ class PairMotion:
     def align(self, features: Tensor) -> Tensor:
         """Move features of the reference frames to where their content is in the labelled ones.
 
-        As `OpticalFlow.align`, but differentiable.
+        As `Backend.warp`, but differentiable.
 
         Args:
             features: (B, C, h, w), on any device.
@@ -37,11 +38,10 @@ class PairMotion:
         Returns:
             (B, C, h, w); those of pairs that are too small for the flow are not moved.
         """
+        found = self._places_on((features.shape[-2], features.shape[-1]))
         moved = [
-            sample_with_torch(feature.float(), at).to(feature.dtype) if at else feature
-            for feature, at in zip(
-                features.chunk(len(features)), self._places_on(grid_of(features)), strict=True
-            )
+            sample_on_gpu(feature.float(), at).to(feature.dtype) if at else feature
+            for feature, at in zip(features.chunk(len(features)), found, strict=True)
         ]
         return torch.cat(moved)
 
