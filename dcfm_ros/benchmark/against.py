@@ -108,8 +108,7 @@ def measure_node(path: Path, weights: str, frames: int, interval: int) -> dict[s
     began_s = time.monotonic()
     with (
         tempfile.TemporaryDirectory() as folder,
-        _python_path(path),
-        node_process(parameters, Path(folder, 'log')) as process,
+        node_process(parameters, Path(folder, 'log'), path) as process,
         connect() as player,
     ):
         play(player, played[:1], wait_s=120.0)
@@ -170,20 +169,6 @@ def _step(worker: subprocess.Popen[str], number: int) -> float:
     if not line:
         raise RuntimeError(f'the worker of a build ended with code {worker.wait()}')
     return float(line)
-
-
-@contextmanager
-def _python_path(path: Path) -> Iterator[None]:
-    """Have processes that start meanwhile import a build."""
-    before = os.environ.get('PYTHONPATH')
-    os.environ['PYTHONPATH'] = str(path)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ['PYTHONPATH']
-        else:
-            os.environ['PYTHONPATH'] = before
 
 
 if __name__ == '__main__':

@@ -18,10 +18,17 @@ _STOP_S = 15.0
 
 
 @contextmanager
-def node_process(parameters: Mapping[str, Any], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def node_process(
+    parameters: Mapping[str, Any], log: Path, build: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run the node as its own process, on this host only.
 
     The process ends with the body; its output goes to `log`.
+
+    Args:
+        parameters: Of the node.
+        log: File to write.
+        build: Root of the repository that it is run from; None: the package that this is.
 
     Raises:
         ValueError: If the node would refuse a parameter.
@@ -34,7 +41,14 @@ def node_process(parameters: Mapping[str, Any], log: Path) -> Iterator[subproces
     for name, value in parameters.items():
         arguments += ['-p', f'{name}:={value}']
     with log.open('wb') as file:
-        process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            arguments,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            # `-m` looks into the working folder before anywhere else.
+            cwd=build,
+            env={**os.environ, 'PYTHONPATH': str(build)} if build else None,
+        )
         try:
             yield process
         finally:
