@@ -107,7 +107,7 @@ def test_weights_that_ask_for_motion_are_exported_without_it_and_say_so(tmp_path
     facts = json.loads((tmp_path / 'out' / 'model.json').read_text())
     assert facts['motion'] == 'none'
     assert facts['equal_pixels'] >= 0.995 > facts['engine_pixels']
-    assert 'OpticalFlow' in facts['note']
+    assert 'FlowChain' in facts['note']
     assert f'engine with motion compensation: {facts["engine_pixels"]:.2%}' in done.stdout
 
 
