@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import os
 from pathlib import Path
+import signal
 from typing import TYPE_CHECKING, Any
 
 from domain import domain_of_its_own, in_domain
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from peer import Peer
     from stream import Stream
 
+# What is started in the background ignores SIGINT, and so would the nodes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 TIERS = ('train', 'build', 'dds', 'slow', 'gpu')
 
 

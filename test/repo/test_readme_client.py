@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 import re
+import signal
 
 from documents import blocks_of
 import numpy as np
@@ -58,3 +59,4 @@ def test_the_subscriber_of_the_readme_tells_the_road_of_every_mask(
         assert told() <= {road_line(mask) for mask in stream.masks}
         assert max(int(line.split()[1][:-1]) for line in told()) > 5, 'a street without road'
         assert 'Traceback' not in script.log
+        script.stop(signal.SIGKILL)  # how it ends on Ctrl-C is up to rclpy

@@ -16,6 +16,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 """The repository; an installed package has no tests beside it."""
 _OUTCOME = re.compile(r'^(\S+\.py::.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b', re.MULTILINE)
+_PYTEST = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+sys.exit(pytest.main(sys.argv[1:]))
+"""
 _HANGS_S = 60
 """A test that takes longer leaves the stacks of its threads in the output."""
 _GRACE_S = 10
@@ -43,7 +48,7 @@ def run_gpu_tests(files: Sequence[Path], limit_s: float) -> dict[str, Any]:
         'counts' (tests by outcome, 'passed' and others), 'failing' (names), 'exit_code' (of
         pytest, None if it was interrupted), and 'output' (its end; '' if it ended with 0).
     """
-    command = [sys.executable, '-m', 'pytest', '-m', 'gpu', '-v', '--tb=short']
+    command = [sys.executable, '-c', _PYTEST, '-m', 'gpu', '-v', '--tb=short']
     command += ['-p', 'no:cacheprovider', '-o', f'faulthandler_timeout={_HANGS_S}']
     environment = {**os.environ, 'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1', 'PYTHONUNBUFFERED': '1'}
     # To a file: a pipe that nobody reads would block the tests.
