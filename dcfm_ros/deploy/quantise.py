@@ -161,7 +161,8 @@ def _in_int8(model: Any, inputs: Sequence[NDArray[Any]]) -> Model:
     # convolutions, which NNCF does not do. There is no public name for it.
     from openvino._offline_transformations import apply_moc_transformations
 
-    nncf.set_log_level(logging.ERROR)
+    # Not NNCF's own function: it sets the level of handlers too, whosever they are.
+    logging.getLogger('nncf').setLevel(logging.ERROR)
     folded = model.clone()
     apply_moc_transformations(folded, cf=True)
     # By itself NNCF gives inputs of depthwise convolutions a scale per channel; behind a product
