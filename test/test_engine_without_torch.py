@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
 RUN = """
 import sys
 sys.modules['torch'] = None  # whoever imports it fails

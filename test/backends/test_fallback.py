@@ -20,7 +20,7 @@ from dcfm_ros.backends.torch_on_arrays import TorchOnArrays
 
 for library in ('openvino', 'onnx'):
     pytest.importorskip(library)
-pytestmark = pytest.mark.filterwarnings('ignore:.* failed, PyTorch goes on')
+pytestmark = [pytest.mark.filterwarnings('ignore:.* failed, PyTorch goes on'), pytest.mark.slow]
 
 
 class Breakable:
@@ -69,7 +69,6 @@ def make_on_openvino(net, num_slices=1, **options):
     return make_engine(net, backend=reproducible_openvino(net, num_slices), **options)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('stage', ['shallow', 'deep', 'decode'])
 @pytest.mark.parametrize(('execution', 'num_slices'), [('sync', 1), ('amortised', 3)])
 def test_no_frame_is_lost_and_none_is_worse(execution, num_slices, stage, stages, monkeypatch):

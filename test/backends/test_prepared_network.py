@@ -22,6 +22,7 @@ from dcfm_ros.models.checkpoint_header import CheckpointError, find_checkpoint, 
 
 for library in ('openvino', 'onnx'):
     pytest.importorskip(library)
+pytestmark = pytest.mark.slow
 EXACT = EngineOptions(device='cpu', precision='fp32')
 WITHOUT_TORCH = """
 import sys
@@ -57,7 +58,6 @@ def masks_without_torch(checkpoint: Path | str, images: list[np.ndarray], folder
     return np.load(folder / 'masks.npy') if done.returncode == 0 else done.stderr
 
 
-@pytest.mark.slow
 def test_packaged_weights_need_no_torch(tmp_path: Path) -> None:
     images = make_images(3, (96, 128))
     expected = run(make_engine(load_checkpoint(find_checkpoint())), images)
@@ -81,7 +81,6 @@ def test_packaged_graphs_are_those_that_would_be_made_now() -> None:
         np.testing.assert_array_equal(one.logits, other.logits)
 
 
-@pytest.mark.slow
 def test_graphs_fit_other_weights_of_the_architecture_with_other_classes(tmp_path: Path) -> None:
     config = read_metadata(find_checkpoint()).config
     net = make_net(config.backbone, num_classes=5, fuse_channels=config.fuse_channels)
@@ -93,7 +92,6 @@ def test_graphs_fit_other_weights_of_the_architecture_with_other_classes(tmp_pat
     assert np.mean(masks == np.array(expected)) > 0.995
 
 
-@pytest.mark.slow
 def test_first_start_with_torch_makes_what_later_ones_need(
     checkpoint: Path, cache: Path, tmp_path: Path
 ) -> None:
