@@ -34,7 +34,13 @@ def set_num_threads(count: int) -> None:
     global _given
     _given = count
     cv2.setNumThreads(count or _opencv_default)
-    tell_torch()
+    _tell_torch(count)
+
+
+def tell_torch() -> None:
+    """Give PyTorch the number that was set before it was loaded, if any."""
+    if _given:
+        _tell_torch(_given)
 
 
 @contextmanager
@@ -53,12 +59,11 @@ def using_threads(count: int) -> Iterator[None]:
             torch.set_num_threads(before[2])
 
 
-def tell_torch() -> None:
-    """Set PyTorch's number; to be called again when it is loaded later."""
+def _tell_torch(count: int) -> None:
     global _torch_default
     if torch := _loaded_torch():
         _torch_default = _torch_default or int(torch.get_num_threads())
-        torch.set_num_threads(_given or _torch_default)
+        torch.set_num_threads(count or _torch_default)
 
 
 def _loaded_torch() -> Any:

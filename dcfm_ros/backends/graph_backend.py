@@ -35,7 +35,7 @@ class Runner(Protocol):
     """A library that runs prepared stages."""
 
     name: str
-    """Of the backend: 'openvino', or 'torch' for CUDA graphs."""
+    """Of the backend: 'torch' for CUDA graphs."""
     label: str
     """Of the library, for messages."""
     precision: str

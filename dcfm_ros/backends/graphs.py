@@ -134,7 +134,7 @@ class Graphs:
 
 
 def _in_order(file: bytes) -> bytes:
-    """The same safetensors file with its metadata in the order of names, which is random."""
+    """The same safetensors file with its metadata sorted: as written, their order is random."""
     begin, end = 8, 8 + int.from_bytes(file[:8], 'little')
     header = json.loads(file[begin:end])
     header['__metadata__'] = dict(sorted(header['__metadata__'].items()))

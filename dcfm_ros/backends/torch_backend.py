@@ -21,6 +21,7 @@ from dcfm_ros.backends.split_fusion import SplitFusion, decode, mean, split_fusi
 from dcfm_ros.backends.tensor_backend import TensorBackend
 from dcfm_ros.models.backbone import DeepState, Independent
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.threads import tell_torch
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 """By precision."""
@@ -51,6 +52,7 @@ class TorchBackend(TensorBackend):
         if precision not in ('auto', *DTYPES):
             allowed = ', '.join(('auto', *DTYPES))
             raise ValueError(f'`precision` must be one of {allowed}, got {precision!r}')
+        tell_torch()
         self.device = str(device)
         self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device)
         self._is_split = net.fuses_linearly
