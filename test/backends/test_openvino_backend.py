@@ -187,3 +187,15 @@ def test_it_is_refused_on_a_gpu():
 def test_no_image_is_copied_on_its_way_in():
     backend, image = make_backend(make_small(), 'cpu', 'openvino'), make_images(1)[0]
     assert np.shares_memory(backend.to_input(image), image)
+
+
+def test_a_third_size_runs_at_once_and_has_models_of_its_own_once_it_stays(compiled):
+    engine, other = make_engine(make_small(), **EXACT), make_engine(make_small())
+    a, b, c = (make_images(1, size)[0] for size in ((40, 56), (56, 40), (45, 51)))
+    counts = []
+    for index, image in enumerate([a, b, c, a, *[c] * 30]):
+        assert_same([engine.step(image, index)], [other.step(image, index)])
+        counts.append(len(compiled))
+    stages = counts[0]  # shallow, deep and the decoders
+    assert counts == [stages, 2 * stages, *[3 * stages] * 31, 4 * stages]
+    assert engine.backend.failure == ''
