@@ -21,6 +21,8 @@ class Independent(NamedTuple):
     """Raw independent feature F_in, before normalisation, (B, C_f, h, w)."""
     state: Tensor
     """What the deep encoder continues from; the same tensor wherever the network is a chain."""
+    skips: tuple[Tensor, ...] = ()
+    """Further features that a decoder wants of every frame, (B, C_s, h_s, w_s)."""
 
 
 class DeepState(NamedTuple):

@@ -22,7 +22,68 @@ _ABLATIONS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class DCFMConfig:
+class NetworkConfig:
+    """What every network has that an engine runs.
+
+    Raises:
+        ValueError: If a value is outside what its field says.
+    """
+
+    num_classes: int
+    """Classes of the mask, 2 to 255 (mask value 255 means unlabelled)."""
+    motion: str = 'none'
+    """What the engine does about motion since the keyframe: 'none' (the paper) or 'flow' (its
+    common feature is moved along the optical flow). The network itself is the same."""
+    image_mean: tuple[float, ...] = ()
+    """What the network subtracts from R, G and B in [0, 1]. Empty: as the backbone's weights were
+    trained, by timm's record of a timm network, ImageNet's mean for all others."""
+    image_std: tuple[float, ...] = ()
+    """What it then divides by, each above 0. Empty: as `image_mean`."""
+    class_names: tuple[str, ...] = ()
+    """One name per class; empty: 'class 0', 'class 1', ..."""
+    palette: tuple[tuple[int, int, int], ...] = ()
+    """One RGB colour (0 to 255) per class; empty: generated."""
+
+    @property
+    def size_multiple(self) -> int:
+        """What rows and columns of an image must be multiples of; it is resized to the nearest."""
+        return 1
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.num_classes <= labels.UNLABELLED:
+            raise ValueError(f'`num_classes` must be from 2 to 255, got {self.num_classes}')
+        self.check_choice('motion', MOTIONS)
+        for field, above in (('image_mean', -math.inf), ('image_std', 0.0)):
+            values = tuple(getattr(self, field))
+            is_valid = len(values) in (0, 3) and all(map(math.isfinite, values))
+            if not is_valid or min(values, default=1) <= above:
+                what = 'three numbers' + (' above 0' if field == 'image_std' else '')
+                raise ValueError(f'`{field}` must be {what} or empty, got {values}')
+            object.__setattr__(self, field, tuple(map(float, values)))
+        names = tuple(self.class_names) or labels.generic_names(self.num_classes)
+        palette = tuple((int(r), int(g), int(b)) for r, g, b in self.palette)
+        palette = palette or labels.generic_palette(self.num_classes)
+        for field, value in (('class_names', names), ('palette', palette)):
+            if len(value) != self.num_classes:
+                msg = f'`{field}` must have one entry per class ({self.num_classes}), '
+                raise ValueError(f'{msg}got {len(value)}')
+        if not all(0 <= value <= 255 for colour in palette for value in colour):
+            raise ValueError(f'`palette` must hold values from 0 to 255, got {palette}')
+        object.__setattr__(self, 'class_names', names)
+        object.__setattr__(self, 'palette', palette)
+
+    def check_choice(self, field: str, allowed: tuple[str, ...]) -> None:
+        """Raise ValueError unless a field has one of the values allowed."""
+        if (value := getattr(self, field)) not in allowed:
+            raise ValueError(f'`{field}` must be one of {", ".join(allowed)}, got {value!r}')
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values only, fit for JSON; `from_dict` takes them back."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCFMConfig(NetworkConfig):
     """Architecture, class names and colours of one DCFM network.
 
     Raises:
@@ -32,8 +93,6 @@ class DCFMConfig:
     backbone: str
     """'mit_b0'..'mit_b5', 'resnet18', 'resnet50', 'resnet101', or 'timm:<name>' for any timm
     network that offers `features_only`."""
-    num_classes: int
-    """Classes of the mask, 2 to 255 (mask value 255 means unlabelled)."""
     head: str = 'linear'
     """'linear' (1x1 conv), 'mlp' (1x1 conv, BN, ReLU, 1x1 conv) or 'conv' (3x3 conv to
     `head_channels`, BN, ReLU, 1x1 conv): `head_nums` 0, 1, 2 of the paper's code."""
@@ -59,33 +118,11 @@ class DCFMConfig:
     """While training, resize the independent feature before its normalisation, as the released
     training code does. Otherwise, and always in eval mode, after it, as the paper and the released
     test code do. Differs for ResNet only."""
-    motion: str = 'none'
-    """What the engine does about motion since the keyframe: 'none' (the paper) or 'flow' (its
-    common feature is moved along the optical flow). The network itself is the same."""
-    image_mean: tuple[float, ...] = ()
-    """What the network subtracts from R, G and B in [0, 1]. Empty: as the backbone's weights were
-    trained, by timm's record of a timm network, ImageNet's mean for all others."""
-    image_std: tuple[float, ...] = ()
-    """What it then divides by, each above 0. Empty: as `image_mean`."""
-    class_names: tuple[str, ...] = ()
-    """One name per class; empty: 'class 0', 'class 1', ..."""
-    palette: tuple[tuple[int, int, int], ...] = ()
-    """One RGB colour (0 to 255) per class; empty: generated."""
 
     def __post_init__(self) -> None:
         self._check_backbone()
         self._check_architecture()
-        names = tuple(self.class_names) or labels.generic_names(self.num_classes)
-        palette = tuple((int(r), int(g), int(b)) for r, g, b in self.palette)
-        palette = palette or labels.generic_palette(self.num_classes)
-        for field, value in (('class_names', names), ('palette', palette)):
-            if len(value) != self.num_classes:
-                msg = f'`{field}` must have one entry per class ({self.num_classes}), '
-                raise ValueError(f'{msg}got {len(value)}')
-        if not all(0 <= value <= 255 for colour in palette for value in colour):
-            raise ValueError(f'`palette` must hold values from 0 to 255, got {palette}')
-        object.__setattr__(self, 'class_names', names)
-        object.__setattr__(self, 'palette', palette)
+        super().__post_init__()
 
     def _check_backbone(self) -> None:
         known = MIT_BACKBONES + RESNET_BACKBONES
@@ -95,28 +132,14 @@ class DCFMConfig:
             raise ValueError(f'`backbone` must be {choices}, got {self.backbone!r}')
 
     def _check_architecture(self) -> None:
-        if not 2 <= self.num_classes <= labels.UNLABELLED:
-            raise ValueError(f'`num_classes` must be from 2 to 255, got {self.num_classes}')
-        for field, allowed in (
-            ('head', HEADS),
-            ('independent_stage', INDEPENDENT_STAGES),
-            ('motion', MOTIONS),
-        ):
-            if (value := getattr(self, field)) not in allowed:
-                raise ValueError(f'`{field}` must be one of {", ".join(allowed)}, got {value!r}')
+        self.check_choice('head', HEADS)
+        self.check_choice('independent_stage', INDEPENDENT_STAGES)
         for field, least in (('head_channels', 1), ('fuse_channels', 1), ('common_channels', 0)):
             if (value := getattr(self, field)) < least:
                 raise ValueError(f'`{field}` must be at least {least}, got {value}')
         for field in ('dropout', 'drop_path'):
             if not 0.0 <= getattr(self, field) < 1.0:
                 raise ValueError(f'`{field}` must be in [0, 1), got {getattr(self, field)}')
-        for field, above in (('image_mean', -math.inf), ('image_std', 0.0)):
-            values = tuple(getattr(self, field))
-            is_valid = len(values) in (0, 3) and all(map(math.isfinite, values))
-            if not is_valid or min(values, default=1) <= above:
-                what = 'three numbers' + (' above 0' if field == 'image_std' else '')
-                raise ValueError(f'`{field}` must be {what} or empty, got {values}')
-            object.__setattr__(self, field, tuple(map(float, values)))
 
     @classmethod
     def preset(cls, name: str) -> DCFMConfig:
@@ -129,10 +152,6 @@ class DCFMConfig:
         if name not in PRESETS:
             raise ValueError(f'`name` must be one of {", ".join(PRESETS)}, got {name!r}')
         return cls(backbone=backbone, **_DATASETS[dataset])  # type: ignore[arg-type]
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values only, fit for JSON; `from_dict` takes them back."""
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> DCFMConfig:
