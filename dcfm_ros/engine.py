@@ -67,6 +67,8 @@ class SegmentationEngine:
         )
         """What runs the network: name, device, precision, and failure if it fell back."""
         motion = net.config.motion if how.motion == 'auto' else how.motion
+        given = how.mask_blending
+        self._blending = net.config.mask_blending if given < 0 else given
         self._motion = FlowChain() if motion == 'flow' else None
         self._deep = DeepExecution(num_slices)
         self._selector = KeyframeSelector(schedule, phase)
@@ -130,7 +132,7 @@ class SegmentationEngine:
         frame = selector.new_frame((image.shape[0], image.shape[1]), stamp_ns)
         timer = StageTimer(backend.wait)
         with timer.stage('preprocess'):
-            small = shrink(image, how.inference_height)
+            small = shrink(image, how.inference_height, self.net.config.size_multiple)
             given = backend.to_input(small)
             frame.picture = self._motion.flow.picture(small) if self._motion else None
         with timer.stage('independent'):
@@ -167,11 +169,11 @@ class SegmentationEngine:
                 common = backend.warp(common, at)
         with timer.stage('decode'):
             logits = backend.decode([common], independent)
-        if frame.picture is not None and how.mask_blending:
+        if frame.picture is not None and self._blending:
             with timer.stage('blend'):
                 frame.thumbnail = thumbnail(frame.picture, backend.grid(logits))
                 if before and at:
-                    logits = steadied(backend, logits, frame, before, at, how.mask_blending)
+                    logits = steadied(backend, logits, frame, before, at, self._blending)
                 frame.logits = logits
         with timer.stage('mask'):
             mask = backend.class_mask(logits, frame.size)
@@ -196,7 +198,7 @@ class SegmentationEngine:
             return None
         cache = self._selector.cache
         keyframes = [cache.keyframe, self._selector.begun]
-        if before and self.options.mask_blending:
+        if before and self._blending:
             keyframes.append(before)
         earlier = [keyframe.picture for keyframe in keyframes if keyframe is not frame]
         if not earlier:
@@ -232,6 +234,7 @@ class SegmentationEngine:
             self.backend,
             make_schedule(self.schedule),
             self.options.inference_height,
+            size_multiple=self.net.config.size_multiple,
             start=start,
             mode=mode,
             has_motion=self._motion is not None,

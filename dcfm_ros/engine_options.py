@@ -59,9 +59,12 @@ class EngineOptions:
         choices=('auto', *MOTIONS),
     )
     mask_blending: float = option(
-        0.5,
+        -1.0,
         'Share of the last keyframe, moved along the flow, in the class scores of a frame where '
-        'the image has not changed: steadier masks. 0: every frame stands for itself.',
+        'the image has not changed: steadier masks. 0: every frame stands for itself; -1: 0.5 for '
+        'DCFM, 0 for networks of other libraries, whose keyframes then have the masks of the '
+        'library.',
+        minimum=-1.0,
         maximum=0.95,
     )
     inference_height: int = option(

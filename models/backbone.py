@@ -6,7 +6,7 @@ Shapes: B batch, C channels, H W image, h w feature grid (H/stride, W/stride).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -23,6 +23,19 @@ class Independent(NamedTuple):
     """What the deep encoder continues from; the same tensor wherever the network is a chain."""
     skips: tuple[Tensor, ...] = ()
     """Further features that a decoder wants of every frame, (B, C_s, h_s, w_s)."""
+
+    def by_name(self) -> dict[str, Tensor]:
+        """Its tensors, each once: 'feature', 'skip_0', ..., and 'state' if that is another."""
+        skips = {f'skip_{index}': skip for index, skip in enumerate(self.skips)}
+        state = {} if self.state is self.feature else {'state': self.state}
+        return {'feature': self.feature, **skips, **state}
+
+    @classmethod
+    def from_names(cls, tensors: Mapping[str, Tensor]) -> Independent:
+        """The inverse of `by_name`."""
+        skips = (tensors[name] for name in tensors if name.startswith('skip_'))
+        feature = tensors['feature']
+        return cls(feature, tensors.get('state', feature), tuple(skips))
 
 
 class DeepState(NamedTuple):

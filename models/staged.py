@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from dcfm_ros.models.backbone import Independent
@@ -35,6 +37,16 @@ class StagedNetwork(nn.Module, ABC):
     """Subtracted from R, G and B in [0, 1], (1, 3, 1, 1); a buffer that is not persistent."""
     std: Tensor
     """What the difference is divided by, (1, 3, 1, 1); as `mean`."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in the order of the mask values."""
+        return self.config.class_names
+
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        """One RGB colour per class, in the order of the mask values."""
+        return self.config.palette
 
     @abstractmethod
     def shallow(self, image: Tensor) -> Independent:
@@ -64,7 +76,25 @@ class StagedNetwork(nn.Module, ABC):
             independent: Of the frame itself.
         """
 
+    def decode_all(self, cached: Sequence[Sequence[Tensor]], independent: Independent) -> Tensor:
+        """The mean of the logits with one keyframe or more (Eq. 7)."""
+        return mean([self.decode(one, independent) for one in cached])
+
+    def freeze(self) -> None:  # most have nothing of the kind
+        """Called once before inference: the weights will not change any more."""
+
+    @property
+    def foldable(self) -> nn.Module:
+        """The part whose batch norms may be folded into the convolutions before them."""
+        return self
+
     def encode_independent(self, image: Tensor) -> Independent:
         """Run the shallow encoder on RGB in [0, 1], (B, 3, H, W)."""
         mean, std = self.mean.to(image.dtype), self.std.to(image.dtype)
         return self.shallow((image - mean) / std)
+
+
+def mean(maps: Sequence[Tensor]) -> Tensor:
+    """Of one tensor or several of one shape."""
+    # Not stacked: that would change their memory layout.
+    return maps[0] if len(maps) == 1 else reduce(torch.add, maps) / len(maps)

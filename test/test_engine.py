@@ -130,17 +130,18 @@ def test_all_batch_norms_but_the_merged_one_are_folded(backbone):
     engine = make_engine(make_net(backbone))
     modules = dict(engine.backend.net.named_modules())
     left = [n for n, m in modules.items() if isinstance(m, torch.nn.BatchNorm2d)]
-    # The all-MLP fuse merges its weights at run time.
-    assert left == ['encoder.fuse.norm']
+    # The all-MLP fuse merges its weights at run time, the fusion has been split before.
+    assert left == ['encoder.fuse.norm', 'fusion.norm']
 
 
 @pytest.mark.parametrize(('backbone', 'options'), BACKBONES[:-1])
 def test_whatever_is_computed_lies_channels_last(backbone, options):
     backend = TorchBackend(make_net(backbone, **options), torch.device('cpu'))
     independent = backend.encode_independent(backend.to_input(make_images(1)[0]))
-    common = backend.encode_common(independent)
+    (common,) = backend.encode_common(independent)
     one, two = (
-        backend.decode(cached, independent) for cached in ([common], [common, common.clone()])
+        backend.decode(cached, independent)
+        for cached in ([(common,)], [(common,), (common.clone(),)])
     )
     for tensor in (independent.feature, common, one, two):
         assert tensor.is_contiguous(memory_format=torch.channels_last)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from functools import reduce
 from os import PathLike
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from dcfm_ros import engine
 from dcfm_ros.backends.choice import Network
 from dcfm_ros.backends.deep_task import DeepTask
 from dcfm_ros.backends.device import resolve_device
+from dcfm_ros.backends.tensor_backend import Tensors
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
@@ -161,14 +163,15 @@ class AblatedBackend(TorchBackend):
     def __init__(self, net: AblatedDCFM, device: str, precision: str) -> None:
         """Prepare a copy of the network, see `TorchBackend`."""
         super().__init__(net, device, precision)
+        self._ablated = cast('AblatedDCFM', self.net)
         # Of two keyframes (B mode) of two cameras (an image and its mirror).
-        self._made: deque[tuple[Tensor, Tensor]] = deque(maxlen=4)
+        self._made: deque[tuple[Tensors, Tensor]] = deque(maxlen=4)
 
     def deep_task(self, independent: Independent) -> DeepTask:
         """See `Backend.deep_task`."""
         task = super().deep_task(independent)
 
-        def note(common: Tensor) -> Tensor:
+        def note(common: Tensors) -> Tensors:
             self._made.append((common, independent.feature))
             return common
 
@@ -176,14 +179,15 @@ class AblatedBackend(TorchBackend):
         return task
 
     @torch.inference_mode()
-    def decode(self, cached: Sequence[Tensor], independent: Independent) -> Tensor:
+    def decode(self, cached: Sequence[Tensors], independent: Independent) -> Tensor:
         """See `Backend.decode`."""
         is_keyframe = any(
             common is cached[0] and feature is independent.feature
             for common, feature in self._made
         )
+        net = self._ablated
         logits = [
-            self.net.classify(fuse(self.net, common, independent, is_keyframe=is_keyframe))
-            for common in cached
+            net.classify(fuse(net, common, independent, is_keyframe=is_keyframe))
+            for (common,) in cached
         ]
         return reduce(torch.add, logits) / len(logits)

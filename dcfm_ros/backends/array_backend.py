@@ -13,20 +13,22 @@ from dcfm_ros.backends.warp import Floats, Places, blend_planes, warp_vectors
 from dcfm_ros.masks.class_mask import class_mask, confidence_map
 
 Array = NDArray[Any]
+Arrays = tuple[Array, ...]
 
 
 class ArrayBackend(Backend):
-    """A backend on the CPU. Features are (1, h, w, C), channels last; logits (K, h, w)."""
+    """A backend on the CPU. Logits are (K, h, w), common features tuples of (1, h, w, C)."""
 
     device = 'cpu'
 
-    def grid(self, feature: Array) -> tuple[int, int]:
+    def grid(self, feature: Array | Arrays) -> tuple[int, int]:
         """See `Backend.grid`."""
-        return feature.shape[1], feature.shape[2]
+        shapes = [one.shape for one in feature] if isinstance(feature, tuple) else [feature.shape]
+        return max((shape[1], shape[2]) for shape in shapes)
 
-    def warp(self, feature: Array, at: Places) -> Array:
+    def warp(self, feature: Arrays, at: Places) -> Arrays:
         """See `Backend.warp`."""
-        return warp_vectors(feature[0], at)[None]
+        return tuple(warp_vectors(one[0], at.on(one.shape[1:3]))[None] for one in feature)
 
     def blend(self, logits: Array, earlier: Array, at: Places, weight: Floats) -> Array:
         """See `Backend.blend`."""

@@ -16,8 +16,9 @@ from dcfm_ros.threads import num_threads
 
 if TYPE_CHECKING:
     from dcfm_ros.models.dcfm import DCFM
+    from dcfm_ros.models.staged import StagedNetwork
 
-Network = Union['DCFM', PreparedNetwork]
+Network = Union['DCFM', 'StagedNetwork', PreparedNetwork]
 """In PyTorch, or prepared for OpenVINO; either runs on every backend."""
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 import traceback
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -19,8 +20,8 @@ from torch import Tensor
 
 from dcfm_ros.backends.deep_task import DeepTask
 from dcfm_ros.backends.fallback import FallibleBackend, SizesInUse
-from dcfm_ros.backends.stages import Stage, Tensors, decode_stage, deep_stages, shallow_stage
-from dcfm_ros.backends.tensor_backend import TensorBackend
+from dcfm_ros.backends.stages import Stage, decode_stage, deep_stages, shallow_stage
+from dcfm_ros.backends.tensor_backend import TensorBackend, Tensors
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.models.backbone import Independent
 
@@ -45,7 +46,7 @@ class Runner(Protocol):
         """RGB (H, W, 3) uint8 -> (1, H, W, 3) uint8 on the device."""
         ...
 
-    def prepare(self, stage: Stage, inputs: Tensors) -> tuple[Ready, Tensors]:
+    def prepare(self, stage: Stage, inputs: Sequence[Tensor]) -> tuple[Ready, Sequence[Tensor]]:
         """Make a stage ready to run for inputs like these.
 
         Returns:
@@ -112,8 +113,8 @@ class GraphBackend(FallibleBackend, TensorBackend):
             size = self._sizes.get(image.shape, lambda: self._make_size(image))
             if size is None:
                 return in_torch()
-            outputs = size.shallow(image)
-            return Independent(outputs[0], outputs[-1])
+            named = zip(size.shapes, size.shallow(image), strict=True)
+            return Independent.from_names(dict(named))
 
         return self.run(in_graph, in_torch)
 
@@ -123,14 +124,10 @@ class GraphBackend(FallibleBackend, TensorBackend):
         if size is None:
             return self._torch.deep_task(independent)
         *slices, last = (partial(self._run_slice, independent, run) for run in size.deep)
+        steps: list[Callable[[Any], Any]] = [*slices, lambda state: tuple(last(state))]
+        return DeepTask(steps, [*independent.by_name().values()])
 
-        def end(state: list[Tensor] | Tensor) -> Tensor:
-            given = last(state)
-            return given if isinstance(given, Tensor) else given[0]
-
-        return DeepTask([*slices, end], [independent.state])
-
-    def decode(self, cached: Sequence[Tensor], independent: Independent) -> Tensor:
+    def decode(self, cached: Sequence[Tensors], independent: Independent) -> Tensor:
         """See `Backend.decode`."""
 
         def in_torch() -> Tensor:
@@ -140,24 +137,24 @@ class GraphBackend(FallibleBackend, TensorBackend):
             size = self._size_with(independent)
             if size is None:
                 return in_torch()
-            inputs = [independent.feature, *cached]
+            inputs = [independent.feature, *independent.skips, *chain.from_iterable(cached)]
             if len(cached) not in size.decoders:
-                ready, _ = self._runner.prepare(decode_stage(self._torch), inputs)
+                stage = decode_stage(self._torch, len(independent.skips), len(cached))
+                ready, _ = self._runner.prepare(stage, inputs)
                 size.decoders[len(cached)] = ready
             return size.decoders[len(cached)](*inputs)[0]
 
         return self.run(in_graph, in_torch)
 
     def _run_slice(
-        self, independent: Independent, run: Ready, state: list[Tensor] | Tensor
-    ) -> list[Tensor] | Tensor:
-        """Outputs of a slice; if it fails, the common feature from PyTorch at once."""
-        if isinstance(state, Tensor):
+        self, independent: Independent, run: Ready, state: list[Tensor] | Tensors
+    ) -> list[Tensor] | Tensors:
+        """Outputs of a slice; if it fails, the common feature, a tuple, from PyTorch at once."""
+        if isinstance(state, tuple):
             return state
-        inputs = state
 
-        def in_graph() -> list[Tensor] | Tensor:
-            return run(*inputs)
+        def in_graph() -> list[Tensor] | Tensors:
+            return run(*state)
 
         return self.run(in_graph, lambda: self._torch.encode_common(independent))
 
@@ -179,32 +176,36 @@ class GraphBackend(FallibleBackend, TensorBackend):
         """The graphs that fit these features, possibly of another camera."""
         if self.failure:
             return None
-        shapes = independent.feature.shape, independent.state.shape
+        shapes = _shapes(independent)
         return next((size for size in self._all_sizes.values() if size.shapes == shapes), None)
 
     def _make_size(self, image: Tensor) -> SizeGraphs:
         shallow, outputs = self._runner.prepare(shallow_stage(self._torch), [image])
-        independent = Independent(outputs[0], outputs[-1])
+        names = self._torch.encode_independent(self._torch.from_bytes(image)).by_name()
+        independent = Independent.from_names(dict(zip(names, outputs, strict=True)))
         deep: list[Ready] = []
-        inputs: Tensors = [independent.state]
+        inputs: Sequence[Tensor] = outputs
         time_steps = partial(self._runner.time_steps, self._torch)
         for stage in deep_stages(self._torch, independent, self._num_slices, time_steps):
             ready, inputs = self._runner.prepare(stage, inputs)
             deep.append(ready)
-        shapes = independent.feature.shape, independent.state.shape
-        return SizeGraphs(shapes, shallow, deep)
+        return SizeGraphs(_shapes(independent), shallow, deep)
 
 
 @dataclass(frozen=True, eq=False)
 class SizeGraphs:
     """The prepared stages for one image size."""
 
-    shapes: tuple[torch.Size, torch.Size]
-    """Of the independent feature and the state."""
+    shapes: dict[str, torch.Size]
+    """Of what the shallow encoder finds, by name."""
     shallow: Ready
     deep: list[Ready]
     decoders: dict[int, Ready] = field(default_factory=dict)
     """By number of common features; made on first use."""
+
+
+def _shapes(independent: Independent) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in independent.by_name().items()}
 
 
 def time_steps_on_cpu(backend: TorchBackend, independent: Independent) -> Sequence[float]:

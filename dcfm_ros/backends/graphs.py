@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dcfm_ros.files import new_file
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.config import NetworkConfig
 
-FORMAT = 'dcfm_ros graphs 1'
+FORMAT = 'dcfm_ros graphs 2'
 """To be counted up when the stages of a network, or the names in them, change their meaning."""
 SUFFIX = '.graphs'
 INT8_SUFFIX = '.int8.graphs'
@@ -54,17 +54,18 @@ class Model(NamedTuple):
 class Graphs:
     """The stages of a network. Features have their channels last, (1, h, w, C).
 
-    - `shallow`: image, (1, H, W, 3) uint8 -> independent feature, and the state if another;
-    - `deep`: state -> projected common feature;
-    - `decoders`: independent feature and one or two common features -> logits, (1, K, h, w).
+    - `shallow`: 'image', (1, H, W, 3) uint8 -> what `Independent.by_name` names;
+    - `deep`: these, the feature as 'state' if that is no other -> 'common_0', ... of a keyframe;
+    - `decoders`: 'feature', 'skip_0', ..., and for one keyframe or two 'keyframe_0_0', ... (the
+      first of the first one) -> logits, (1, K, h, w).
     """
 
     shallow: Model
     deep: Model
     decoders: Mapping[int, Model]
     steps: tuple[tuple[str, ...], ...]
-    """Where `deep` may be cut: its outputs that hold all there is after each step; the last one is
-    the common feature."""
+    """Where `deep` may be cut: its outputs that hold, beside its inputs, all there is after each
+    step; those of the last one are the common feature."""
     shapes: Mapping[str, tuple[int, ...]]
     """Of the weights by name; those of the head for as many classes as there were when the graphs
     were made."""
@@ -142,11 +143,11 @@ def _in_order(file: bytes) -> bytes:
     return len(text).to_bytes(8, 'little') + text + file[end:]
 
 
-def graph_key(config: DCFMConfig) -> str:
+def graph_key(config: NetworkConfig) -> str:
     """What the graphs of two networks have in common if one fits the other's weights."""
     values: dict[str, Any] = asdict(config)
     for name in _NOT_IN_THE_GRAPH:
-        del values[name]
+        values.pop(name, None)
     return hashlib.sha256(json.dumps([FORMAT, values], sort_keys=True).encode()).hexdigest()
 
 

@@ -1,6 +1,6 @@
-"""`Backend`: what the engine asks of whatever runs a DCFM.
+"""`Backend`: what the engine asks of whatever runs a network.
 
-Shapes: H W image, K classes, C_F common channels, C_f independent channels, h w grid.
+Shapes: H W image, K classes, C_f independent channels, h w grid.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Backend(ABC):
 
     @abstractmethod
     def deep_task(self, independent: Any) -> DeepTask:
-        """Deep encoder and common half of the fusion, not begun; on keyframes.
+        """Deep encoder and whatever else is done on keyframes only, not begun.
 
         It returns the common feature to cache.
         """
@@ -78,11 +78,11 @@ class Backend(ABC):
 
     @abstractmethod
     def grid(self, feature: Any) -> tuple[int, int]:
-        """(h, w) of a common feature or of logits."""
+        """(h, w) of logits, or of the finest part of a common feature."""
 
     @abstractmethod
     def warp(self, feature: Any, at: Places) -> Any:
-        """Sample every vector of a common feature bilinearly at other places of its grid.
+        """Sample every vector of a common feature bilinearly at other places of its `grid`.
 
         Borders are repeated; see `warp_vectors`.
         """

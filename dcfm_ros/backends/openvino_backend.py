@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.backends.array_backend import Array, ArrayBackend
+from dcfm_ros.backends.array_backend import Array, ArrayBackend, Arrays
 from dcfm_ros.backends.deep_task import DeepTask
 from dcfm_ros.backends.fallback import FallibleBackend, SizesInUse
 from dcfm_ros.backends.openvino_models import CompiledStages, OpenVinoModels, Ready
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 class Encoded(NamedTuple):
     """What the shallow encoder found in one frame."""
 
-    feature: Array
-    """Raw independent feature, (1, h, w, C_f)."""
-    state: Array
-    """What the deep encoder continues from; the same array wherever the network is a chain."""
+    found: dict[str, Array]
+    """Arrays named as by `Independent.by_name`, (1, h, w, C)."""
     stages: CompiledStages | None = None
     """Those that fit it; None: PyTorch made it."""
+
+    @property
+    def feature(self) -> Array:
+        """Raw independent feature, (1, h, w, C_f)."""
+        return self.found['feature']
 
 
 class OpenVinoNetwork:
@@ -119,11 +122,10 @@ class OpenVinoBackend(FallibleBackend, ArrayBackend):
             size = image.shape[1], image.shape[2]
             found = self._sizes.get(size, lambda: self._network.compile(size))
             stages = found or self._network.for_any_size
-            given = stages.shallow({'image': image})
-            return Encoded(given['feature'], given.get('state', given['feature']), stages)
+            return Encoded(stages.shallow({'image': image}), stages)
 
         def in_torch() -> Encoded:
-            return Encoded(*self.in_torch.encode_independent(image))
+            return Encoded(self.in_torch.encode_independent(image))
 
         return self.run(in_openvino, in_torch)
 
@@ -131,20 +133,22 @@ class OpenVinoBackend(FallibleBackend, ArrayBackend):
         """See `Backend.deep_task`."""
         stages = independent.stages
         if stages is None or self.failure:
-            return self.in_torch.deep_task(independent.feature, independent.state)
+            return self.in_torch.deep_task(independent.found)
         steps = [partial(self._run_slice, independent, run) for run in stages.deep]
-        return DeepTask([*steps, _common], {'state': independent.state})
+        known = {'state': independent.feature, **independent.found}
+        return DeepTask([*steps, _common], known)
 
-    def decode(self, cached: Sequence[Array], independent: Encoded) -> Array:
+    def decode(self, cached: Sequence[Arrays], independent: Encoded) -> Array:
         """See `Backend.decode`."""
 
         def in_openvino() -> Array:
             assert independent.stages is not None
-            arrays = {'feature': independent.feature}
-            arrays |= {f'common_{index}': common for index, common in enumerate(cached)}
+            arrays = dict(independent.found)
+            for number, common in enumerate(cached):
+                arrays |= {f'keyframe_{number}_{i}': one for i, one in enumerate(common)}
             return independent.stages.decoders[len(cached)](arrays)['logits'][0]
 
-        return self.run(in_openvino, lambda: self.in_torch.decode(cached, independent.feature))
+        return self.run(in_openvino, lambda: self.in_torch.decode(cached, independent.found))
 
     def give_up(self, error: Exception) -> None:
         """See `FallibleBackend.give_up`."""
@@ -157,17 +161,19 @@ class OpenVinoBackend(FallibleBackend, ArrayBackend):
 
     def _run_slice(self, independent: Encoded, run: Ready, known: _Known) -> _Known:
         """What is known after a slice; if it fails, the common feature from PyTorch at once."""
-        if 'common' in known:
+        if 'common_0' in known:
             return known
-        feature, state = independent.feature, independent.state
-        return self.run(
-            lambda: {**known, **run(known)},
-            lambda: {'common': self.in_torch.encode_common(feature, state)},
-        )
+
+        def in_torch() -> _Known:
+            common = self.in_torch.encode_common(independent.found)
+            return {f'common_{index}': one for index, one in enumerate(common)}
+
+        return self.run(lambda: {**known, **run(known)}, in_torch)
 
 
 _Known = dict[str, Array]
 
 
-def _common(known: _Known) -> Array:
-    return known['common']
+def _common(known: _Known) -> Arrays:
+    num_features = sum(name.startswith('common_') for name in known)
+    return tuple(known[f'common_{index}'] for index in range(num_features))

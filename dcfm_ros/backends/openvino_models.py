@@ -118,19 +118,19 @@ class OpenVinoModels:
         if size:
             grids = {'image': self._openvino.PartialShape([1, *size, 3])}
         shallow = self._of_size(self.shallow, grids)
-        outputs = dict(zip(('feature', 'state'), shallow.outputs, strict=False))
-        grids['feature'] = outputs['feature'].get_partial_shape()
-        grids['state'] = outputs.get('state', outputs['feature']).get_partial_shape()
+        grids |= _shapes(shallow)
+        grids.setdefault('state', grids['feature'])
         deep = self._of_size(self.deep, grids)
-        common = deep.output('common').get_partial_shape()
-        grids |= {'common_0': common, 'common_1': common}
+        for name, shape in _shapes(deep).items():
+            if name.startswith('common_'):
+                grids |= {name.replace('common', f'keyframe_{i}'): shape for i in range(2)}
         costs = [1.0] * len(self._steps)
         if num_slices > 1 and is_timed and size:
             costs = self._time_steps(deep)
         ends = sorted(set(slice_ends(tuple(costs), num_slices)))
         parts = [self._part(deep, *cut) for cut in pairwise([0, *ends])]
         return CompiledStages(
-            shallow=self._compile(shallow, tuple(outputs)),
+            shallow=self._compile(shallow, tuple(_shapes(shallow))),
             deep=[self._compile(part, names) for part, names in parts],
             decoders={
                 count: self._compile(self._of_size(model, grids), ('logits',))
@@ -174,12 +174,9 @@ class OpenVinoModels:
         """Some steps of the deep encoder as a model, and the names of what it gives."""
         model = deep.clone()
         ports = {value.any_name: value.node.input_value(0) for value in model.outputs}
-        (state,) = model.get_parameters()
-        held = ('state',) if begin == 0 else self._steps[begin - 1]
-        parameters = [state] if 'state' in held else []
+        parameters = list(model.get_parameters())
+        held = self._steps[begin - 1] if begin else ()
         for name in held:
-            if name == 'state':
-                continue
             port = ports[name]
             parameter = self._openvino.opset13.parameter(
                 port.get_partial_shape(), port.get_element_type(), name
@@ -193,8 +190,9 @@ class OpenVinoModels:
 
     def _time_steps(self, deep: Any) -> list[float]:
         """Shortest duration of each step in ms."""
-        shape = deep.input().get_shape()
-        known: dict[str, Array] = {'state': np.zeros(shape, np.float32)}
+        known: dict[str, Array] = {
+            given.any_name: np.zeros(given.get_shape(), np.float32) for given in deep.inputs
+        }
         costs = []
         for step in range(len(self._steps)):
             run, times = self._compile(*self._part(deep, step, step + 1)), []
@@ -238,6 +236,11 @@ class _Compiled:
             if name not in given:
                 given[name] = self._request.get_output_tensor(index).data.copy()
         return given
+
+
+def _shapes(model: Any) -> dict[str, Any]:
+    """Shapes of the outputs by name."""
+    return {output.any_name: output.get_partial_shape() for output in model.outputs}
 
 
 def _as_float(array: Array) -> Array:

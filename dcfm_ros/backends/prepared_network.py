@@ -28,10 +28,11 @@ from dcfm_ros.models.checkpoint_header import (
     read_metadata,
     read_weights,
 )
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.config import NetworkConfig
 
 if TYPE_CHECKING:
     from dcfm_ros.models.dcfm import DCFM
+    from dcfm_ros.models.staged import StagedNetwork
 
 _Weights = dict[str, NDArray[np.generic]]
 
@@ -40,11 +41,11 @@ _Weights = dict[str, NDArray[np.generic]]
 class PreparedNetwork:
     """A network for OpenVINO."""
 
-    config: DCFMConfig
+    config: NetworkConfig
     graphs: Graphs
     weights: Mapping[str, NDArray[np.generic]]
     """By name: those of the checkpoint, and `mean` and `std`, (1, 3, 1, 1)."""
-    in_torch: Callable[[], DCFM]
+    in_torch: Callable[[], DCFM | StagedNetwork]
     """Makes the same network in PyTorch; raises ImportError where that is not installed."""
     int8: Graphs | None = None
     """The same stages in int8, if there are any."""
@@ -76,7 +77,7 @@ class PreparedNetwork:
         return self.config.palette
 
 
-def prepare(net: DCFM) -> PreparedNetwork:
+def prepare(net: DCFM | StagedNetwork) -> PreparedNetwork:
     """Prepare a network that is in memory; raises what `make_graphs` does."""
     from dcfm_ros.backends.graph_making import make_graphs
 
@@ -118,7 +119,7 @@ def load_prepared(path: Path) -> PreparedNetwork:
     )
 
 
-def find_graphs(path: Path, config: DCFMConfig) -> Graphs | None:
+def find_graphs(path: Path, config: NetworkConfig) -> Graphs | None:
     """The graphs for a checkpoint of some configuration, or None.
 
     They lie beside it (weights.graphs beside weights.safetensors), or belong to packaged weights
@@ -164,7 +165,7 @@ def _find_int8(path: Path) -> tuple[Graphs | None, str]:
     return None, problem
 
 
-def _make_graphs(path: Path, config: DCFMConfig) -> Graphs:
+def _make_graphs(path: Path, config: NetworkConfig) -> Graphs:
     try:
         from dcfm_ros.backends.graph_making import make_graphs
     except ImportError as error:

@@ -21,19 +21,18 @@ Stage = Callable[..., Tensors]
 
 
 def shallow_stage(backend: TorchBackend) -> Stage:
-    """Image (B, H, W, 3) uint8 -> independent feature, and the state if that is another tensor.
+    """Image (B, H, W, 3) uint8 -> tensors of `Independent.by_name`.
 
     Includes scaling and normalisation, so that no float image is needed.
     """
-    net = backend.net
+    net, staged = backend.net, backend.staged
     scale, shift = (1 / (255 * net.std)).float(), (-net.mean / net.std).float()
     dtype = next(net.parameters()).dtype
 
     def run(image: Tensor) -> list[Tensor]:
         normalised = image.permute(0, 3, 1, 2).float() * scale + shift
-        feature, state = net.encoder.shallow(normalised.to(dtype))
-        last = feature.contiguous(memory_format=torch.channels_last)
-        return [last] if state is feature else [last, state]
+        feature, *others = staged.shallow(normalised.to(dtype)).by_name().values()
+        return [feature.contiguous(memory_format=torch.channels_last), *others]
 
     return run
 
@@ -44,10 +43,10 @@ def deep_stages(
     num_slices: int,
     time_steps: Callable[[Independent], Sequence[float]],
 ) -> Iterator[Stage]:
-    """The deep encoder and the common half of the fusion, in slices of about equal duration.
+    """The deep encoder and what follows on keyframes, in slices of about equal duration.
 
-    The first takes the state, each other the output of the one before it; the last returns the
-    projected common feature. Run each before asking for the next one.
+    The first takes the tensors of `Independent.by_name`, each other the output of the one before
+    it; the last returns the common feature. Run each before asking for the next one.
 
     Args:
         backend: Provides the steps.
@@ -59,20 +58,34 @@ def deep_stages(
     ends = [len(steps)]
     if num_slices > 1:
         ends = sorted(set(slice_ends(tuple(time_steps(independent)), num_slices)))
-    encoder = backend.net.encoder
-    rebuild: _Rebuild = lambda tensors: encoder.start(tensors[0])  # noqa: E731
+    names = tuple(independent.by_name())
+
+    def rebuild_first(tensors: Tensors) -> Any:
+        named = dict(zip(names, tensors, strict=True))
+        return backend.staged.start(Independent.from_names(named))
+
+    rebuild: _Rebuild = rebuild_first
     for begin, end in pairwise([0, *ends]):
         stage = _Slice(steps[begin:end], rebuild)
         yield stage
         rebuild = stage.rebuild_output
 
 
-def decode_stage(backend: TorchBackend) -> Stage:
-    """Independent feature and one or two common features -> logits on the grid."""
+def decode_stage(backend: TorchBackend, num_skips: int, num_common: int) -> Stage:
+    """Independent feature, skips, and common features -> logits on the grid.
 
-    def run(feature: Tensor, *cached: Tensor) -> list[Tensor]:
-        independent = Independent(feature, feature)
-        logits = backend.decode(cached, independent)
+    Args:
+        backend: Decodes.
+        num_skips: Tensors behind the independent feature.
+        num_common: Common features behind these; each may be several tensors.
+    """
+
+    def run(feature: Tensor, *others: Tensor) -> list[Tensor]:
+        independent = Independent(feature, feature, others[:num_skips])
+        cached = others[num_skips:]
+        each = len(cached) // num_common
+        commons = [cached[i * each : (i + 1) * each] for i in range(num_common)]
+        logits = backend.decode(commons, independent)
         return [logits.contiguous()]  # planes: `class_mask` needs them
 
     return run
@@ -81,18 +94,14 @@ def decode_stage(backend: TorchBackend) -> Stage:
 def frame_stage(backend: TorchBackend, *, is_keyframe: bool) -> Stage:
     """A whole frame, from the image to logits on the grid.
 
-    For a keyframe it also returns the projected common feature; for a non-key frame it takes one.
+    For a keyframe it also returns the common feature; for a non-key frame it takes one.
     """
-    shallow = shallow_stage(backend)
-    decode = decode_stage(backend)
 
     def run(image: Tensor, *cached: Tensor) -> list[Tensor]:
-        outputs = shallow(image)
-        independent = Independent(outputs[0], outputs[-1])
-        if not is_keyframe:
-            return [*decode(independent.feature, *cached)]
-        common = backend.encode_common(independent)
-        return [*decode(independent.feature, common), common.contiguous()]
+        independent = backend.encode_independent(backend.from_bytes(image))
+        common = backend.encode_common(independent) if is_keyframe else cached
+        logits = backend.decode([common], independent).contiguous()
+        return [logits, *(one.contiguous() for one in common)] if is_keyframe else [logits]
 
     return run
 
@@ -116,11 +125,20 @@ class _Slice:
         return given
 
 
-def _apart(state: DeepState | Tensor) -> tuple[list[Tensor], _Rebuild]:
+def tensors_of(state: DeepState | Tensors | Tensor) -> list[Tensor]:
+    """What a step has left, as a list."""
+    if isinstance(state, DeepState):
+        return [state.x, *state.stages]
+    return [state] if isinstance(state, Tensor) else list(state)
+
+
+def _apart(state: DeepState | Tensors | Tensor) -> tuple[list[Tensor], _Rebuild]:
     """The distinct tensors of a state between two steps, and how to reassemble it."""
     if isinstance(state, Tensor):
         return [state], lambda tensors: tensors[0]
-    parts = [state.x, *state.stages]
+    parts = tensors_of(state)
+    if not isinstance(state, DeepState):
+        return parts, tuple
     unique = list({id(part): part for part in parts}.values())
     places = [next(i for i, x in enumerate(unique) if x is part) for part in parts]
 

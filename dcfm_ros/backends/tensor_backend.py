@@ -18,16 +18,19 @@ from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.warp import Floats, Places
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.staged import StagedNetwork
+
+Tensors = tuple[Tensor, ...]
 
 
 class TensorBackend(Backend):
-    """A backend whose features and logits are tensors, (1, C, h, w) and (1, K, h, w).
+    """A backend whose logits are tensors, (1, K, h, w), and common features tuples of such.
 
     All of them pass the same tensors between stages, so that one can continue where another
     stopped. On the CPU their memory is worked on as NumPy arrays, without copies.
     """
 
-    net: DCFM
+    net: DCFM | StagedNetwork
     """The network, prepared for inference."""
 
     def wait(self) -> None:
@@ -35,13 +38,14 @@ class TensorBackend(Backend):
         if self.device != 'cpu':
             torch.cuda.synchronize(self.device)
 
-    def grid(self, feature: Tensor) -> tuple[int, int]:
+    def grid(self, feature: Tensor | Tensors) -> tuple[int, int]:
         """See `Backend.grid`."""
-        return feature.shape[-2], feature.shape[-1]
+        tensors = [feature] if isinstance(feature, Tensor) else feature
+        return max((one.shape[-2], one.shape[-1]) for one in tensors)
 
-    def warp(self, feature: Tensor, at: Places) -> Tensor:
+    def warp(self, feature: Tensors, at: Places) -> Tensors:
         """See `Backend.warp`."""
-        return torch_warp.warp(feature, at)
+        return tuple(torch_warp.warp(one, at.on(self.grid(one))) for one in feature)
 
     def blend(self, logits: Tensor, earlier: Tensor, at: Places, weight: Floats) -> Tensor:
         """See `Backend.blend`."""

@@ -24,6 +24,15 @@ class Places(NamedTuple):
     y: Floats
     """Row, (h, w)."""
 
+    def on(self, grid: tuple[int, ...]) -> Places:
+        """The same on another grid, (h, w), of the same image."""
+        if self.x.shape == tuple(grid):
+            return self
+        height, width = self.x.shape
+        columns = self.x - np.arange(width, dtype=np.float32)
+        rows = self.y - np.arange(height, dtype=np.float32)[:, None]
+        return places(np.dstack([columns, rows]), (grid[0], grid[1]))
+
 
 def places(flow: Floats, grid: tuple[int, int]) -> Places:
     """Where the flow points on a feature grid.

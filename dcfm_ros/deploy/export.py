@@ -28,6 +28,7 @@ from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.staged import StagedNetwork
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 
 FORMATS = ('onnx', 'openvino')
@@ -59,7 +60,8 @@ def export_checkpoint(
 
     keyframe: image -> logits, common. nonkey_frame: image, common -> logits. `image` is RGB uint8,
     (1, H, W, 3). `common`, (1, C_F, h, w), is for the frames after the keyframe; neither model
-    moves it with the scene. `logits`, (1, K, h, w), are on the feature grid: resized bilinearly,
+    moves it with the scene. Where a network caches several features, they are `common`,
+    `common_1`, .... `logits`, (1, K, h, w), are on the feature grid: resized bilinearly,
     their argmax is the mask.
 
     Args:
@@ -108,7 +110,7 @@ def export_checkpoint(
     facts: dict[str, Any] = {
         'format': kind,
         'checkpoint': str(checkpoint),
-        'backbone': net.config.backbone,
+        'network': net.config.title,
         'size': size,
         'opset': OPSET,
         'models': {path.stem: path.name for path in written},
@@ -123,21 +125,25 @@ def export_checkpoint(
     return facts
 
 
-def make_models(net: DCFM, size: tuple[int, int]) -> tuple[bytes, bytes]:
+def make_models(net: DCFM | StagedNetwork, size: tuple[int, int]) -> tuple[bytes, bytes]:
     """`keyframe` and `nonkey_frame` of a network in ONNX, for images of `size` = (H, W)."""
     backend = TorchBackend(net, torch.device('cpu'))
     key, nonkey = (frame_stage(backend, is_keyframe=is_keyframe) for is_keyframe in (True, False))
     image = torch.zeros((1, *size, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        _, common = key(image)
+        _, *features = key(image)
+    common = {f'common_{i}' if i else 'common': one for i, one in enumerate(features)}
     return (
-        to_onnx(backend.net, key, {'image': image}, ['logits', 'common']),
-        to_onnx(backend.net, nonkey, {'image': image, 'common': common}, ['logits']),
+        to_onnx(backend.net, key, {'image': image}, ['logits', *common]),
+        to_onnx(backend.net, nonkey, {'image': image, **common}, ['logits']),
     )
 
 
 def compare(
-    net: DCFM, images: Sequence[NDArray[np.uint8]], keyframe: Model, nonkey_frame: Model
+    net: DCFM | StagedNetwork,
+    images: Sequence[NDArray[np.uint8]],
+    keyframe: Model,
+    nonkey_frame: Model,
 ) -> dict[str, Any]:
     """Segment a stream whose first frame is its keyframe, with the models and with PyTorch.
 
@@ -157,7 +163,7 @@ def compare(
     for number, image in enumerate(images):
         expected = engine.step(image, number)
         outputs = (nonkey_frame if common else keyframe)({'image': image[None], **common})
-        common = common or {'common': outputs['common']}
+        common = common or {n: value for n, value in outputs.items() if n.startswith('common')}
         logits = outputs['logits']
         mask = class_mask(logits[0], expected.mask.shape)
         equal.append(np.mean(mask == expected.mask))

@@ -148,12 +148,14 @@ def _quantise(net: PreparedNetwork, images: Sequence[NDArray[np.uint8]]) -> Grap
     half = replace(net.graphs, shallow=shallow, precision='int8')
     stages = OpenVinoModels(half, net.weights).compile(None)
     given = [stages.shallow({'image': image}) for image in inputs]
-    states = [outputs.get('state', outputs['feature']) for outputs in given]
-    return replace(half, deep=_in_int8(models.deep, states))
+    names = [value.any_name for value in models.deep.inputs]
+    found = [{'state': outputs['feature'], **outputs} for outputs in given]
+    samples = [{name: outputs[name] for name in names} for outputs in found]
+    return replace(half, deep=_in_int8(models.deep, samples))
 
 
-def _in_int8(model: Any, inputs: Sequence[NDArray[Any]]) -> Model:
-    """A model of one input in int8, with scales for these inputs."""
+def _in_int8(model: Any, inputs: Sequence[Any]) -> Model:
+    """A model in int8, with scales for these inputs: arrays, or by name if it has several."""
     import nncf
     from nncf.quantization.advanced_parameters import QuantizationParameters
 

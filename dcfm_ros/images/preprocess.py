@@ -21,13 +21,26 @@ def check_image(image: NDArray[np.uint8]) -> None:
         raise ValueError(f'`image` must have at least one pixel, got shape {image.shape}')
 
 
-def shrink(image: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
-    """Shrink an image to `height` rows, aspect kept; unchanged if it has no more or that is 0."""
+def shrink(image: NDArray[np.uint8], height: int, multiple: int = 1) -> NDArray[np.uint8]:
+    """Shrink an image to `height` rows, aspect kept; unchanged if it has no more or that is 0.
+
+    Args:
+        image: RGB, (H, W, 3).
+        height: Rows.
+        multiple: Rows and columns then become the nearest multiple of this, at least one.
+    """
     rows, columns = image.shape[:2]
-    if not 0 < height < rows:
+    target = (columns, rows)
+    if 0 < height < rows:
+        target = (max(1, round(columns * height / rows)), height)
+    target = _nearest(target[0], multiple), _nearest(target[1], multiple)
+    if target == (columns, rows):
         return np.ascontiguousarray(image)
-    target = (max(1, round(columns * height / rows)), height)
     # Up to that factor two pixels cover what the mean of an area covers, in a fifth of the time.
-    is_little = rows <= _LITTLE * height
+    is_little = rows <= _LITTLE * target[1]
     how = cv2.INTER_LINEAR if is_little else cv2.INTER_AREA
     return np.asarray(cv2.resize(image, target, interpolation=how), np.uint8)
+
+
+def _nearest(length: int, multiple: int) -> int:
+    return max(1, round(length / multiple)) * multiple

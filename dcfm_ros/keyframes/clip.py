@@ -95,6 +95,7 @@ def segment_clip(
     backend: Backend,
     schedule: Schedule,
     height: int = 0,
+    size_multiple: int = 1,
     *,
     start: int = 0,
     mode: str = 'both',
@@ -108,7 +109,7 @@ def segment_clip(
     motion = FlowChain() if has_motion else None
 
     def look(index: int) -> Observation:
-        image = shrink(reader.read(index), height)
+        image = shrink(reader.read(index), height, size_multiple)
         if not schedule.uses_feature:
             return Observation(image=image)
         independent = backend.encode_independent(backend.to_input(image))
@@ -125,7 +126,7 @@ def segment_clip(
             image = reader.read(index)
             timer = StageTimer(backend.wait)
             with timer.stage('preprocess'):
-                shrunk = shrink(image, height)
+                shrunk = shrink(image, height, size_multiple)
                 given = backend.to_input(shrunk)
                 picture = motion.flow.picture(shrunk) if motion else None
             with timer.stage('independent'):

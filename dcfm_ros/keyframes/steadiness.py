@@ -51,6 +51,7 @@ def steadied(
     if then.logits is None or backend.grid(then.logits) != backend.grid(logits):
         return logits
     assert now.thumbnail is not None and then.thumbnail is not None
+    at = at.on(backend.grid(logits))
     before = np.asarray(sample(then.thumbnail, at), np.uint8)
     weight = np.float32(blending) * _FADE[cv2.absdiff(now.thumbnail, before)]
     return backend.blend(logits, then.logits, at, weight)

@@ -41,7 +41,7 @@ def load_engines(
     start = time.perf_counter()
     height = options.inference_height or read_metadata(path).image_height
     net = load_network(path, options)
-    log(f'loaded {path} ({net.config.backbone}, {net.config.num_classes} classes)')
+    log(f'loaded {path} ({net.config.title}, {net.config.num_classes} classes)')
     loaded = time.perf_counter()
     engine = SegmentationEngine(
         net, replace(options, inference_height=height), parameters.schedule_options

@@ -108,21 +108,23 @@ def test_pytorch_takes_what_openvino_began_and_gives_the_same():
     net, image = make_small(), make_images(1)[0]
     one, other = make_backend(net, 'cpu', 'openvino', 'fp32'), TorchOnArrays(net)
     given = one.encode_independent(one.to_input(image))
-    for array, expected in zip(other.encode_independent(image[None]), given[:2], strict=True):
-        np.testing.assert_allclose(array, expected, atol=1e-4)
-    common = one.encode_common(given)
-    np.testing.assert_allclose(other.encode_common(given.feature, given.state), common, atol=1e-4)
-    for cached in ([common], [common, common[:, ::-1].copy()]):
+    found = other.encode_independent(image[None])
+    assert found.keys() == given.found.keys()
+    for name, array in found.items():
+        np.testing.assert_allclose(array, given.found[name], atol=1e-4)
+    (common,) = one.encode_common(given)
+    np.testing.assert_allclose(other.encode_common(given.found)[0], common, atol=1e-4)
+    for cached in ([(common,)], [(common,), (common[:, ::-1].copy(),)]):
         expected = one.decode(cached, given)
-        np.testing.assert_allclose(other.decode(cached, given.feature), expected, atol=1e-4)
+        np.testing.assert_allclose(other.decode(cached, given.found), expected, atol=1e-4)
 
 
 def test_later_frames_leave_earlier_features_alone():
     backend = make_backend(make_small(), 'cpu', 'openvino')
     first, second = make_images(2)
     independent = backend.encode_independent(backend.to_input(first))
-    common = backend.encode_common(independent)
-    logits = backend.decode([common], independent)
+    (common,) = backend.encode_common(independent)
+    logits = backend.decode([(common,)], independent)
     kept = [array.copy() for array in (independent.feature, common, logits)]
     later = backend.encode_independent(backend.to_input(second))
     backend.decode([backend.encode_common(later)], later)

@@ -22,8 +22,9 @@ def test_features_of_no_length_give_no_nan(precision):
     net = make_net()
     backend = TorchBackend(net, CPU, precision)
     independent = backend.encode_independent(backend.to_input(make_images(1, (32, 48))[0]))
-    cached = torch.full_like(backend.encode_common(independent), -1e3)  # nothing after the ReLU
-    assert backend.decode([cached], independent).isfinite().all()
+    (common,) = backend.encode_common(independent)
+    cached = torch.full_like(common, -1e3)  # nothing after the ReLU
+    assert backend.decode([(cached,)], independent).isfinite().all()
 
 
 @pytest.mark.parametrize('precision', HALVES)

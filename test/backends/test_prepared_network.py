@@ -160,7 +160,7 @@ def test_broken_graphs_are_refused_beside_the_weights_and_made_anew_in_the_cache
     broken = {
         'cut': whole[: len(whole) // 2],
         'foreign': checkpoint.read_bytes(),
-        'version': whole.replace(b'dcfm_ros graphs 1', b'dcfm_ros graphs 9'),
+        'version': whole.replace(b'dcfm_ros graphs 2', b'dcfm_ros graphs 9'),
     }[damage]
     kept.write_bytes(broken)
     with pytest.warns(UserWarning, match='graphs are made anew: '):

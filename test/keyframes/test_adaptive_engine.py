@@ -145,7 +145,7 @@ def test_clip_keeps_at_most_two_common_features(options):
     class WatchedBackend(RecordingBackend):
         def encode_common(self, independent):
             common = super().encode_common(independent)
-            features.append(weakref.ref(common))
+            features.append(weakref.ref(common[0]))
             return common
 
     engine = make_engine(backend=WatchedBackend(), **options)
