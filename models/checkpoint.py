@@ -19,13 +19,15 @@ from torch import Tensor
 
 from dcfm_ros.files import new_file
 from dcfm_ros.models.checkpoint_header import FORMAT_VERSION, CheckpointError, read_metadata
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.config import DCFMConfig, NetworkConfig
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.image_networks.config import ImageNetworkConfig, network_config
+from dcfm_ros.models.staged import StagedNetwork
 
 
 def save_checkpoint(
     path: str | PathLike[str],
-    net: DCFM,
+    net: DCFM | StagedNetwork,
     training: Mapping[str, object] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
@@ -70,30 +72,47 @@ def storage_problem(value: Tensor, dtype: torch.dtype) -> str:
     return f'values down to {lost.min():.3g}, below {limits.smallest_normal:.3g}'
 
 
+def build_network(config: NetworkConfig) -> DCFM | StagedNetwork:
+    """The network of a configuration of either kind, with random weights.
+
+    Raises:
+        ImportError: If the library that builds it is not installed.
+        ValueError: If the configuration fits no network.
+    """
+    if isinstance(config, ImageNetworkConfig):
+        # Here, because torchvision takes long to load.
+        from dcfm_ros.models.image_networks.image_network import ImageNetwork
+
+        return ImageNetwork(config)
+    assert isinstance(config, DCFMConfig)
+    return DCFM(config)
+
+
 def load_checkpoint(
     path: str | PathLike[str],
     device: str | torch.device = 'cpu',
     *,
-    config_class: type[DCFMConfig] = DCFMConfig,
-    build: Callable[[Any], DCFM] = DCFM,
-) -> DCFM:
+    read_config: Callable[[Mapping[str, object]], Any] = network_config,
+    build: Callable[[Any], Any] = build_network,
+) -> Any:
     """Rebuild the network that a checkpoint holds.
 
     Args:
         path: File written by `save_checkpoint`.
         device: Where to put the weights.
-        config_class: What its configuration is read as.
+        read_config: Makes its configuration from plain values.
         build: Makes the network of such a configuration.
 
     Returns:
-        The network in eval mode, float32.
+        The network in eval mode, float32: a `DCFM`, a `StagedNetwork`, or what `build` makes.
 
     Raises:
         FileNotFoundError: If there is no such file.
         CheckpointError: If the file is not a checkpoint, is truncated, of a newer version, or its
             tensors do not fit its configuration; every mismatch is listed.
+        ImportError: If it needs a library that is not installed.
     """
-    metadata = read_metadata(path, config_class)
+    metadata = read_metadata(path, read_config)
     try:
         net = build(metadata.config)
         with safe_open(path, framework='pt') as file:

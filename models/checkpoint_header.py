@@ -4,25 +4,29 @@ The metadata of the file holds
 
 - `format_version`: '2', or '1' of before normalisation was recorded (then it is ImageNet's, and
   timm networks are cut behind their first stage). Newer versions are refused.
-- `config`: JSON of `DCFMConfig`, with class names and palette.
+- `config`: JSON of `DCFMConfig`, or of `ImageNetworkConfig` if it has the key `library`; with
+  class names and palette.
 - `training`: JSON record of how the weights came to be; free keys. The node reads `image_height`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 import json
 from os import PathLike
 from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, DCFMConfig
+from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig
+from dcfm_ros.models.image_networks.config import network_config
 
 FORMAT_VERSION = 2
+Config = TypeVar('Config', bound=NetworkConfig)
 _PACKAGED = Path(__file__).resolve().parent / 'weights'
 
 
@@ -31,10 +35,10 @@ class CheckpointError(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointMetadata:
+class CheckpointMetadata(Generic[Config]):
     """What a checkpoint says of itself."""
 
-    config: DCFMConfig
+    config: Config
     training: dict[str, object]
     format_version: int
 
@@ -69,14 +73,26 @@ def find_checkpoint(given: str | PathLike[str] | None = None) -> Path:
     return packaged[name]
 
 
+@overload
+def read_metadata(path: str | PathLike[str]) -> CheckpointMetadata[NetworkConfig]: ...
+
+
+@overload
 def read_metadata(
-    path: str | PathLike[str], config_class: type[DCFMConfig] = DCFMConfig
-) -> CheckpointMetadata:
+    path: str | PathLike[str], read_config: Callable[[Mapping[str, object]], Config]
+) -> CheckpointMetadata[Config]: ...
+
+
+def read_metadata(
+    path: str | PathLike[str],
+    read_config: Callable[[Mapping[str, object]], Any] = network_config,
+) -> CheckpointMetadata[Any]:
     """Read what a checkpoint says of itself, without its weights.
 
     Args:
         path: The file.
-        config_class: What its configuration is read as.
+        read_config: Makes the configuration from plain values; by default of every kind of
+            network.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -91,7 +107,7 @@ def read_metadata(
     except SafetensorError as error:
         msg = f'{path} is not a whole safetensors file (truncated or foreign): {error}'
         raise CheckpointError(msg) from None
-    return _parse(path, metadata, config_class)
+    return _parse(path, metadata, read_config)
 
 
 def read_weights(path: str | PathLike[str]) -> dict[str, NDArray[np.generic]]:
@@ -116,8 +132,10 @@ def _version_1(config: Mapping[str, object]) -> dict[str, object]:
 
 
 def _parse(
-    path: Path, metadata: Mapping[str, str], config_class: type[DCFMConfig]
-) -> CheckpointMetadata:
+    path: Path,
+    metadata: Mapping[str, str],
+    read_config: Callable[[Mapping[str, object]], Any],
+) -> CheckpointMetadata[Any]:
     version = metadata.get('format_version')
     if version is None or 'config' not in metadata:
         msg = f'{path} is a safetensors file, but not a dcfm_ros checkpoint: its metadata has '
@@ -127,7 +145,7 @@ def _parse(
         raise CheckpointError(f'{path} has checkpoint format {version!r}; {supported}')
     try:
         values = dict(json.loads(metadata['config']))
-        config = config_class.from_dict(values | (_version_1(values) if version == '1' else {}))
+        config = read_config(values | (_version_1(values) if version == '1' else {}))
         training = dict(json.loads(metadata.get('training', '{}')))
     except (ValueError, TypeError) as error:
         raise CheckpointError(f'{path} has an unreadable header: {error}') from None

@@ -45,7 +45,7 @@ class TimmEncoder(Encoder):
         self.first = next((i for i, r in enumerate(reductions) if r >= 4), 0)
         channels = list(net.feature_info.channels())[self.first :]
         self.channels_last = str(getattr(net, 'output_fmt', 'NCHW')).endswith('NHWC')
-        chain = _chain(net)
+        chain = chain_of(net)
         self.net: Any = net if chain is None else None
         """The whole network, if it is no chain."""
         self.modules_shallow = self.modules_deep = nn.ModuleList()
@@ -91,7 +91,7 @@ class TimmEncoder(Encoder):
             return [self._run_network, *self.fuse.steps()]
         steps: list[DeepStep] = []
         for index, module in enumerate(self.modules_deep):
-            *first, last = _blocks(module)
+            *first, last = blocks_of(module)
             steps += [partial(self._run_block, block, is_output=False) for block in first]
             steps.append(partial(self._run_block, last, is_output=index in self.outputs))
         return [*steps, *self.fuse.steps()]
@@ -151,7 +151,7 @@ def timm_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple(config.mean), tuple(config.std)
 
 
-def _chain(net: Any) -> tuple[list[nn.Module], list[int]] | None:
+def chain_of(net: Any) -> tuple[list[nn.Module], list[int]] | None:
     """A feature network as modules run one after another and the indices of its outputs."""
     if getattr(net, 'feature_hooks', 0) is None and hasattr(net, '_stage_out_idx'):
         # EfficientNet and MobileNet families; in the first, bn1 includes the activation.
@@ -163,11 +163,11 @@ def _chain(net: Any) -> tuple[list[nn.Module], list[int]] | None:
     return None
 
 
-def _blocks(module: nn.Module) -> list[nn.Module]:
+def blocks_of(module: nn.Module) -> list[nn.Module]:
     """What a module runs one after another, as far as it is nothing but a sequence."""
     if not _is_sequence(module):
         return [module]
-    return [block for child in module.children() for block in _blocks(child)]
+    return [block for child in module.children() for block in blocks_of(child)]
 
 
 def _is_sequence(module: nn.Module) -> bool:

@@ -125,7 +125,7 @@ def load_network(path: str | PathLike[str], device: str | torch.device = 'cpu') 
         FileNotFoundError: If there is no such file.
         CheckpointError: If it cannot be used.
     """
-    return load_checkpoint(path, device, config_class=AblatedConfig, build=build_network)
+    return load_checkpoint(path, device, read_config=AblatedConfig.from_dict, build=build_network)
 
 
 def load_for_engine(path: Path | str, options: EngineOptions) -> Network:
@@ -136,9 +136,9 @@ def load_for_engine(path: Path | str, options: EngineOptions) -> Network:
     return engine.load_network(path, options)
 
 
-def read_network_metadata(path: str | PathLike[str]) -> CheckpointMetadata:
+def read_network_metadata(path: str | PathLike[str]) -> CheckpointMetadata[DCFMConfig]:
     """`read_metadata` for ablated networks too."""
-    return read_metadata(path, AblatedConfig)
+    return read_metadata(path, AblatedConfig.from_dict)
 
 
 def make_engine(

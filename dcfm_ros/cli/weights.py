@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from dcfm_ros.cli.options import (
+    OptionalInt,
     OptionalPath,
     OptionalText,
+    parse_numbers,
     print_rows,
+    refuse_unused,
     takes_options,
     with_progress,
 )
@@ -19,12 +22,84 @@ from dcfm_ros.replay.options import RecordingOptions
 
 
 def convert(
-    encoder: Annotated[Path, typer.Option(help='encoder_epoch_<n>.pth of the paper.')],
-    decoder: Annotated[Path, typer.Option(help='decoder_epoch_<n>.pth of the paper.')],
-    preset: Annotated[str, typer.Option(help='For example vspw_mit_b2.')],
-    output: Annotated[Path, typer.Option(help='.safetensors to write.')],
+    source: Annotated[
+        OptionalPath,
+        typer.Argument(
+            help='With --from: folder of save_pretrained, or state dict of torchvision.'
+        ),
+    ] = None,
+    library: Annotated[
+        OptionalText,
+        typer.Option('--from', metavar='segformer|smp|torchvision', help='Its library.'),
+    ] = None,
+    architecture: Annotated[
+        OptionalText, typer.Option(help='With torchvision: for example lraspp_mobilenet_v3_large.')
+    ] = None,
+    labels: Annotated[
+        OptionalText, typer.Option(help='Classes: classes.yaml, or camvid, cityscapes, ...')
+    ] = None,
+    cut: Annotated[
+        OptionalInt,
+        typer.Option(
+            min=1, max=4, help='Stages that run on every frame; default: up to stride 4.'
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option(help='.safetensors to write.')] = ...,  # type: ignore[assignment]
+    mean: Annotated[
+        OptionalText,
+        typer.Option(help="R,G,B in [0, 1] that training subtracted; default: the source's."),
+    ] = None,
+    std: Annotated[OptionalText, typer.Option(help='What it then divided by.')] = None,
+    encoder: Annotated[
+        OptionalPath, typer.Option(help='encoder_epoch_<n>.pth of the paper.')
+    ] = None,
+    decoder: Annotated[
+        OptionalPath, typer.Option(help='decoder_epoch_<n>.pth of the paper.')
+    ] = None,
+    preset: Annotated[OptionalText, typer.Option(help='For example vspw_mit_b2.')] = None,
 ) -> None:
-    """Convert the paper's released weights to a checkpoint of this package."""
+    """Convert a network of another library, or the paper's weights, to a checkpoint.
+
+    Either a path with --from, or all of --encoder, --decoder and --preset.
+    """
+    papers: dict[str, object] = {'encoder': encoder, 'decoder': decoder, 'preset': preset}
+    if source is None and library is None:
+        own = {
+            'architecture': architecture,
+            'labels': labels,
+            'cut': cut,
+            'mean': mean,
+            'std': std,
+        }
+        refuse_unused(dict(own), '--from')
+        if encoder is None or decoder is None or preset is None:
+            missing = ', '.join(f'--{name}' for name, value in papers.items() if value is None)
+            raise ValueError(f'give a path and --from, or the weights of the paper with {missing}')
+        _convert_papers(encoder, decoder, preset, output)
+        return
+    if source is None or library is None:
+        raise ValueError(f'a path and --from go together, got {source} and {library}')
+    refuse_unused(papers, 'a call without --from')
+    from dcfm_ros.deploy.convert import convert_network
+    from dcfm_ros.models.checkpoint import save_checkpoint
+
+    done = convert_network(
+        library,
+        source,
+        architecture=architecture,
+        labels=labels,
+        cut=cut,
+        image_mean=tuple(parse_numbers('mean', mean or '', float)),
+        image_std=tuple(parse_numbers('std', std or '', float)),
+    )
+    save_checkpoint(output, done.net, done.training)
+    for note in done.notes:
+        typer.echo(f'note: {note}')
+    count, config = len(done.net.state_dict()), done.net.config
+    typer.echo(f'{library}: {count} tensors, {config.num_classes} classes in {output}')
+
+
+def _convert_papers(encoder: Path, decoder: Path, preset: str, output: Path) -> None:
     from dcfm_ros.models.checkpoint import save_checkpoint
     from dcfm_ros.models.official import load_official
 

@@ -24,7 +24,9 @@ from PIL import Image
 import pytest
 from repository import ROOT
 from small_net import make_net
+from source_networks import make_segformer, make_smp, make_torchvision, save_folder
 import stand_ins
+import torch
 import typer
 import yaml
 
@@ -107,6 +109,7 @@ def stage(recordings: Path, tmp_path: Path) -> Iterator[Stage]:
         shutil.copy(ROOT / 'models' / 'weights' / 'default.safetensors', best)
     vspw_and_cityscapes(folder)
     idd_lite(folder)
+    foreign_networks(folder)
     (videos.parent / 'idd_lite').symlink_to(folder / 'data' / 'idd_lite')
     (videos.parent / 'camvid').mkdir()
     (videos.parent / 'camvid' / 'train').symlink_to(folder / 'folder')
@@ -176,6 +179,16 @@ def idd_lite(folder: Path) -> None:
             path = folder / 'data' / kind / f'{index}_0.png'
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), pixels)
+
+
+def foreign_networks(folder: Path) -> None:
+    """What `docs/own_network.md` converts."""
+    save_folder(make_segformer().float(), folder / 'my_segformer')
+    save_folder(make_smp('FPN', 'tu-mobilenetv3_small_050').float(), folder / 'my_fpn')
+    state = make_torchvision('lraspp_mobilenet_v3_large').float().state_dict()
+    torch.save(state, folder / 'my_lraspp.pth')
+    classes = ''.join(f'{index}: {{name: class {index}}}\n' for index in range(5))
+    (folder / 'my_classes.yaml').write_text(classes)
 
 
 def run_python(stage: Stage, block: Block) -> None:

@@ -222,6 +222,8 @@ def test_imported_packages_are_declared_in_setup() -> None:
             known |= with_torch
         if module == 'dcfm_ros.deploy.quantise':
             known |= set(setup_keyword('extras_require')['quantise'])
+        if module.startswith('dcfm_ros.models.image_networks.'):
+            known |= {'segmentation_models_pytorch', 'torchvision'}  # extra [smp]
         if module == 'dcfm_ros.backends.triton_kernel':
             known |= {'triton'}  # comes with PyTorch, and `mask` does without it elsewhere
         undeclared[module] = {top(name) for name in found if not is_ros(name)} - known

@@ -1,0 +1,1 @@
+"""Networks that were made for single images, by other libraries, in the stages of an engine."""
