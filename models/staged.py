@@ -29,6 +29,8 @@ class StagedNetwork(nn.Module, ABC):
     and `to_cached` between them. What these return is moved along the optical flow and passed to
     `decode` together with what a later frame's own shallow encoder has found. In eval mode, all
     three for one frame must give the logits of the whole network.
+
+    Backends replace modules in a copy of it, so steps must look theirs up when they run.
     """
 
     config: NetworkConfig

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcfm_ros.models.backbone import DeepState, DeepStep, Independent, run_steps
 from dcfm_ros.models.image_networks.config import ImageNetworkConfig
@@ -17,7 +17,7 @@ from dcfm_ros.models.image_networks.parts import Parts, TensorStep
 from dcfm_ros.models.image_networks.segformer import segformer_parts
 from dcfm_ros.models.image_networks.smp_network import smp_parts
 from dcfm_ros.models.image_networks.torchvision_network import torchvision_parts
-from dcfm_ros.models.split_decoder import split_decoder
+from dcfm_ros.models.split_decoder import SplitDecoder
 from dcfm_ros.models.staged import StagedNetwork
 
 _BUILDERS: dict[str, Callable[[ImageNetworkConfig], Parts]] = {
@@ -64,8 +64,13 @@ class ImageNetwork(StagedNetwork):
         parts.decoder.eval()
         with torch.no_grad():
             features = self._features(torch.zeros(1, 3, _EXAMPLE_SIZE, _EXAMPLE_SIZE))
-        self.decoder = split_decoder(parts.decoder, features, self._num_fresh)
+        self.decoder = SplitDecoder(parts.decoder, features, self._num_fresh)
         self.train()
+
+    @property
+    def foldable(self) -> nn.Module:
+        """See `StagedNetwork.foldable`: the decoder's weights are used in parts as well."""
+        return self.encoder
 
     def shallow(self, image: Tensor) -> Independent:
         """See `StagedNetwork.shallow`; `skips` are what the decoder uses, finest first."""
