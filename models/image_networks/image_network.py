@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dcfm_ros.models.backbone import DeepState, DeepStep, Independent, run_steps
 from dcfm_ros.models.image_networks.config import ImageNetworkConfig
-from dcfm_ros.models.image_networks.parts import Parts, TensorStep
+from dcfm_ros.models.image_networks.parts import Parts, Stage, TensorStep
 from dcfm_ros.models.image_networks.segformer import segformer_parts
 from dcfm_ros.models.image_networks.smp_network import smp_parts
 from dcfm_ros.models.image_networks.torchvision_network import torchvision_parts
@@ -49,7 +50,9 @@ class ImageNetwork(StagedNetwork):
         parts = _BUILDERS[config.library](config)
         self.config = config
         self.encoder = parts.encoder
-        self._stages = parts.stages
+        # By name, because whoever folds batch norms puts other modules in their places.
+        names: dict[Any, str] = {module: name for name, module in parts.encoder.named_modules()}
+        self._steps = [[names.get(step, step) for step in stage] for stage in parts.stages]
         self._used = parts.used
         self._num_shallow = config.cut + parts.num_before
         if self._num_shallow >= len(parts.stages):
@@ -72,10 +75,15 @@ class ImageNetwork(StagedNetwork):
         """See `StagedNetwork.foldable`: the decoder's weights are used in parts as well."""
         return self.encoder
 
+    def _stages(self) -> list[Stage]:
+        """The steps of every stage."""
+        find = self.encoder.get_submodule
+        return [[find(s) if isinstance(s, str) else s for s in stage] for stage in self._steps]
+
     def shallow(self, image: Tensor) -> Independent:
         """See `StagedNetwork.shallow`; `skips` are what the decoder uses, finest first."""
         x, skips = image, []
-        for index, stage in enumerate(self._stages[: self._num_shallow]):
+        for index, stage in enumerate(self._stages()[: self._num_shallow]):
             for step in stage:
                 x = step(x)
             if index in self._used and index < self._num_shallow - 1:
@@ -89,7 +97,7 @@ class ImageNetwork(StagedNetwork):
     def deep_steps(self) -> list[DeepStep]:
         """See `StagedNetwork.deep_steps`: a block each, as far as a stage is a sequence."""
         steps: list[DeepStep] = []
-        for index, stage in enumerate(self._stages):
+        for index, stage in enumerate(self._stages()):
             if index >= self._num_shallow:
                 *first, last = stage
                 steps += [partial(_run, step, is_output=False) for step in first]

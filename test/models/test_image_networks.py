@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 from source_networks import make_segformer, make_smp, make_torchvision, save_folder
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from dcfm_ros.backends.folding import fold_batch_norms
 from dcfm_ros.deploy.convert import convert_network
 from dcfm_ros.models.backbone import run_steps
 from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
@@ -161,6 +163,18 @@ def test_decoder_gets_no_feature_that_it_does_not_read(tmp_path):
     found = net.encode_independent(image)
     assert [skip.shape[-1] for skip in found.skips] == [16]
     assert found.feature.shape[-1] == 8
+
+
+@pytest.mark.parametrize('encoder', ['resnet18', 'tu-mobilenetv3_small_050'])
+def test_folding_batch_norms_changes_nothing(tmp_path, encoder):
+    save_folder(make_smp('FPN', encoder), tmp_path)
+    net = convert_network('smp', tmp_path).net
+    image = torch.rand(1, 3, 64, 96, dtype=torch.float64)
+    with torch.no_grad():
+        before = net(image)
+        fold_batch_norms(net, lambda: net(image))
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in net.encoder.modules())
+        torch.testing.assert_close(net(image), before)
 
 
 def test_checkpoint_rebuilds_the_network(tmp_path):
