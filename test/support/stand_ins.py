@@ -149,6 +149,13 @@ def _launch(call: Call) -> Outcome:
         and getattr(node.func, 'id', '') == 'DeclareLaunchArgument'
         and isinstance(node.args[0], ast.Constant)
     }
+    declared |= {
+        name
+        for launch in _with_included(path)
+        for node in ast.parse(launch.read_text('utf-8')).body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == 'OVERRIDES'
+        for name in ast.literal_eval(node.value)
+    }
     names = {word.partition(':=')[0] for word in arguments if ':=' in word}
     unknown = names - declared
     if unknown:
