@@ -6,15 +6,15 @@ from collections.abc import Iterator
 import re
 import struct
 from typing import Any
-import zlib
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.images.png_chunks import SIGNATURE, read_chunks
 from dcfm_ros.images.raw import ENCODINGS, check_size, demosaic
 
-_JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
+_JPEG = b'\xff\xd8\xff'
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _BASELINE, _START_OF_SCAN, _END_OF_IMAGE = 0xC0, 0xDA, 0xD9
@@ -46,7 +46,7 @@ def compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
     data = bytes(message.data)
     if data.startswith(_JPEG):
         kind, read_header = 'JPEG', _read_jpeg
-    elif data.startswith(_PNG):
+    elif data.startswith(SIGNATURE):
         kind, read_header = 'PNG', _read_png
     else:
         got = f'{len(data)} bytes that begin with {data[:8]!r} and format {message.format!r}'
@@ -138,14 +138,6 @@ def _read_png(data: bytes) -> tuple[int, int, int]:
         struct.error: If the data end too early.
         ValueError: If they are damaged.
     """
-    view, position, name = memoryview(data), len(_PNG), b''
-    while name != b'IEND':
-        length, name = struct.unpack_from('>I4s', data, position)
-        position += 8
-        (checksum,) = struct.unpack_from('>I', data, position + length)
-        if zlib.crc32(view[position - 4 : position + length]) != checksum:
-            got = f'one whose chunk {name!r} at byte {position - 8} has a wrong checksum'
-            raise ValueError(f'`data` must be an intact PNG image, got {got}')
-        position += length + 4
-    width, height, _, colour_type = struct.unpack_from('>4xIIBB', data, len(_PNG) + 4)
+    (_, header), *_ = read_chunks(data)
+    width, height, _, colour_type = struct.unpack_from('>IIBB', header)
     return height, width, 1 if colour_type == 0 else 3

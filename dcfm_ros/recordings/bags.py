@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.images.compressed import compressed_to_rgb
 from dcfm_ros.images.depth import image_to_ids
 from dcfm_ros.images.raw import image_to_rgb
+from dcfm_ros.masks.label_png import read_label_png
 from dcfm_ros.masks.png import mask_to_png, png_to_mask
 from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic, stamp_of
 from dcfm_ros.recordings.bag_storage import Storage, open_storages, promised_counts
@@ -164,9 +164,7 @@ def _to_rgb(content: Any) -> NDArray[np.uint8]:
 def _to_mask(content: Any) -> NDArray[np.uint8]:
     if not hasattr(content, 'format'):
         return image_to_ids(content, 'the label')
-    mask = cv2.imdecode(np.frombuffer(content.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if mask is None:
-        raise ValueError(f'{content.format!r} of {len(content.data)} bytes is not an image')
-    if mask.ndim != 2 or mask.dtype != np.uint8:
-        raise ValueError(f'a mask must be 8-bit grey, got {mask.dtype} {mask.shape}')
-    return np.asarray(mask, np.uint8)
+    mask = read_label_png(bytes(content.data))
+    if mask.ndim != 2:
+        raise ValueError(f'a mask must hold 8-bit ids, got an image in colour, {mask.shape}')
+    return mask

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.files import list_files
+from dcfm_ros.masks.label_png import read_label_png
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 
@@ -165,10 +166,16 @@ def folder_frames(
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
         label = None
         if labels is not None:
-            mask_path = labels / f'{path.stem}.png'
-            label = cv2.imread(str(mask_path), cv2.IMREAD_UNCHANGED)
-            if label is None or label.ndim != 2 or label.shape != image.shape[:2]:
-                found = 'nothing' if label is None else label.shape
-                raise SourceError(f'{mask_path} must be a {image.shape[:2]} mask, got {found}')
+            label = _read_mask(labels / f'{path.stem}.png', image.shape[:2])
         stamp_ns = round((index + 1) * 1e9 / rate_hz)
         yield SourceFrame(image=image, stamp_ns=stamp_ns, label=label)
+
+
+def _read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    try:
+        mask = read_label_png(path.read_bytes())
+    except ValueError as error:
+        raise SourceError(f'{path}: {error}') from error
+    if mask.shape != size:
+        raise SourceError(f'{path} must be a {size} mask, got {mask.shape}')
+    return mask

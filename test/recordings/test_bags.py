@@ -6,11 +6,13 @@ import shutil
 
 from mcap.writer import Writer as McapWriter
 import numpy as np
+from PIL import Image
 import pytest
 from recorded_bags import (
     SIZE,
     STAMP_NS,
     STEP_NS,
+    STORE,
     assert_frames,
     compressed_image,
     header_at,
@@ -28,6 +30,8 @@ from rosbags.typesys import Stores, get_typestore
 from dcfm_ros.recordings.bag_storage import storage_files
 from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.sources import SourceError, is_bag, open_source
+from dcfm_ros.training.footage.decoding import decode_label
+from dcfm_ros.training.footage.label_sets import label_set_of
 
 
 @pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
@@ -231,3 +235,31 @@ def test_hidden_files_are_no_bags(tmp_path):
 def test_missing_bag_is_a_file_not_found_error():
     with pytest.raises(FileNotFoundError, match='nowhere'):
         list(BagReader(Path('nowhere.mcap')).frames())
+
+
+def test_masks_of_one_bit_and_of_a_palette_are_read_as_in_training(tmp_path):
+    ids = (label_at(0) > 4).astype(np.uint8)
+    pictures = [Image.fromarray(ids * 255).convert('1'), Image.fromarray(ids, 'L')]
+    pictures[1].putpalette([0, 0, 0, 255, 255, 255])
+    for index, picture in enumerate(pictures):
+        for kind in ('masks', 'images'):
+            (tmp_path / kind).mkdir(exist_ok=True)
+        picture.save(tmp_path / f'masks/{index}.png')
+        Image.fromarray(image_at(index)).save(tmp_path / f'images/{index}.png')
+
+    def make(index, header):
+        data = np.frombuffer((tmp_path / f'masks/{index}.png').read_bytes(), np.uint8)
+        kind = STORE.types['sensor_msgs/msg/CompressedImage']
+        yield '/image', raw_image(image_at(index), header, 'rgb8')
+        yield '/label', kind(header=header, format='png', data=data)
+
+    bag = record(tmp_path / 'run', 2, make=make)
+    of_bag = open_source(str(bag), topic='/image', label_topic='/label')
+    of_folder = open_source(str(tmp_path / 'images'), labels=tmp_path / 'masks')
+    two_classes = label_set_of('two', ('a', 'b'), ((0, 0, 0), (1, 1, 1)), {0: 0, 1: 1})
+    for index, frames in enumerate(zip(of_bag, of_folder, strict=True)):
+        problems = []
+        label = decode_label(tmp_path / f'masks/{index}.png', two_classes, problems)
+        assert not problems
+        for read in (label, *(frame.label for frame in frames)):
+            np.testing.assert_array_equal(read, ids)

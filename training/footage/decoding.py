@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
+from dcfm_ros.masks.label_png import read_label_png
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.footage.clips import Frame
 from dcfm_ros.training.footage.label_sets import LabelSet
@@ -71,19 +71,16 @@ def decode_label(path: Path, labels: LabelSet, problems: list[str]) -> Image | N
         problems.append(f'{path} is missing')
         return None
     try:
-        # OpenCV would turn the indices of a palette PNG into colours.
-        with PillowImage.open(path) as picture:
-            mode, pixels = picture.mode, np.asarray(picture)
-    except (OSError, SyntaxError, ValueError) as error:
+        pixels = read_label_png(path.read_bytes())
+    except (OSError, ValueError) as error:
         problems.append(f'{path} cannot be read as a label: {error}')
         return None
-    if mode in ('1', 'L', 'P'):
-        values = pixels.astype(np.uint8, copy=False)
-    elif mode in ('RGB', 'RGBA') and labels.colours:
-        values = _values_of_colours(path, pixels[..., :3], labels, problems)
+    if pixels.ndim == 2:
+        values = pixels
+    elif labels.colours:
+        values = _values_of_colours(path, pixels, labels, problems)
     else:
-        kind = '8-bit ids' + (' or the colours of its classes' if labels.colours else '')
-        problems.append(f'{path} must hold {kind} of {labels.name}, got an image of mode {mode}')
+        problems.append(f'{path} must hold 8-bit ids of {labels.name}, got an image in colour')
         return None
     allowed = labels.allowed[values]
     if not allowed.all():

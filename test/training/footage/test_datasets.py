@@ -447,7 +447,7 @@ def test_check_tells_everything_at_once(tmp_path):
         f'{painted} has colours that CamVid has not: #030201 (8 pixels)',
         f'{tmp_path}/broken.png cannot be read as an image',
         f'{tmp_path}/broken.png cannot be read as a label: '
-        f"cannot identify image file '{tmp_path}/broken.png'",
+        "a label must be a PNG file, got 8 bytes from b'no image'",
         f'{tmp_path}/gone.png is missing',
         f'{tmp_path}/gone_too.png is missing',
         f'{tmp_path}/short.png is (3, 6), its image (4, 6) (H, W)',
