@@ -17,7 +17,7 @@ import yaml
 from dcfm_ros.files import list_files
 from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic
 from dcfm_ros.recordings.frame import SourceError
-from dcfm_ros.recordings.mcap_scan import McapScan
+from dcfm_ros.recordings.mcap_scan import McapScan, has_whole_index
 from dcfm_ros.recordings.sources import STORAGE_SUFFIXES
 from dcfm_ros.recordings.sqlite_file import SqliteFile
 
@@ -83,13 +83,16 @@ def _open(file: Path, stack: ExitStack, losses: BagLosses) -> Storage:
         return SqliteFile(file, stack, losses)
     if file.suffix != '.mcap':
         raise SourceError(f'it is none of {", ".join(STORAGE_SUFFIXES)}, .bag')
-    try:
-        return IndexedFile(stack.enter_context(Reader2(file)), file, losses)
-    except Exception as error:
-        scan = McapScan(file, losses)
-        if not scan.topics:
-            raise SourceError(str(error)) from error
-        return scan
+    reason = 'it has no topics'
+    if has_whole_index(file):
+        try:
+            return IndexedFile(stack.enter_context(Reader2(file)), file, losses)
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+    scan = McapScan(file, losses)
+    if not scan.topics:
+        raise SourceError(reason)
+    return scan
 
 
 def _decompressed(file: Path, stack: ExitStack, losses: BagLosses) -> Path:
@@ -120,17 +123,22 @@ class IndexedFile:
         chosen = [c for c in self._reader.connections if c.topic == topic]
         if not chosen:  # the reader would then give the messages of all
             return
-        promised, count, last_ns, reason = sum(c.msgcount for c in chosen), 0, -1, ''
+        promised, count, reason = sum(c.msgcount for c in chosen), 0, ''
+        last_ns, num_last = -1, 0
         try:
-            for _, last_ns, raw in self._reader.messages(chosen):
+            for _, time_ns, raw in self._reader.messages(chosen):
                 count += 1
-                yield last_ns, raw
+                num_last = num_last + 1 if time_ns == last_ns else 1
+                last_ns = time_ns
+                yield time_ns, raw
         except Exception as error:  # of many kinds: the reader trusts what it reads
             reason = f' ({str(error) or type(error).__name__})'
         # The reader stops at damage, at some kinds in silence; there may be more behind it.
         if (reason or count < promised) and self._path.suffix == '.mcap':
             for time_ns, raw in McapScan(self._path, self._losses).messages(topic):
-                if time_ns > last_ns:
+                if time_ns == last_ns and num_last:
+                    num_last -= 1
+                elif time_ns >= last_ns:
                     count += 1
                     yield time_ns, raw
         if count < promised or (reason and not promised):

@@ -1,4 +1,4 @@
-"""MCAP files without a usable index, read from front to back as far as they go."""
+"""MCAP files without a whole index, read from front to back as far as they go."""
 
 from __future__ import annotations
 
@@ -9,14 +9,43 @@ from typing import BinaryIO
 
 from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
-from mcap.records import Channel, Chunk, McapRecord, Message, Schema
+from mcap.reader import SeekingReader
+from mcap.records import Channel, Chunk, ChunkIndex, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 
 from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic
 
 
+def has_whole_index(path: Path) -> bool:
+    """Whether the index at the end of an MCAP file leads to all of its messages.
+
+    Recorders may leave out the index, what counts the messages, or the names of the topics, and
+    may write messages where no index leads.
+    """
+    with path.open('rb') as file, suppress(Exception):  # of many kinds, where it is damaged
+        summary = SeekingReader(file).get_summary()
+        if summary is None or summary.statistics is None:
+            return False
+        counts = summary.statistics.channel_message_counts
+        is_named = all(
+            channel in summary.channels
+            and summary.channels[channel].schema_id in {0, *summary.schemas}
+            for channel in counts
+        )
+        indexed = sum(_num_indexed(chunk) for chunk in summary.chunk_indexes)
+        return is_named and indexed == summary.statistics.message_count == sum(counts.values())
+    return False
+
+
+def _num_indexed(chunk: ChunkIndex) -> int:
+    """Messages of a chunk that have an entry in its indexes, which lie behind it."""
+    starts = len(chunk.message_index_offsets)
+    # Each has 15 bytes beside its entries: opcode, length, channel and the length of the list.
+    return (chunk.message_index_length - 15 * starts) // 16
+
+
 class McapScan:
-    """An MCAP file without index, as a recorder that was killed leaves it."""
+    """An MCAP file without a whole index, as other recorders or a killed one leave it."""
 
     def __init__(self, path: Path, losses: BagLosses) -> None:
         """Read through the file for its topics; what cannot be read is noted in `losses`."""
@@ -24,6 +53,8 @@ class McapScan:
         self._path = path
         self._losses = losses
         self._channels: dict[int, str] = {}
+        self._times: dict[str, list[int]] = {}
+        """When the messages of each topic were recorded, ns, in the order of the file."""
         schemas: dict[int, str] = {}
         for record in self._records():
             if isinstance(record, Schema):
@@ -32,12 +63,29 @@ class McapScan:
                 kind = schemas.get(record.schema_id, '')
                 self._channels[record.id] = record.topic
                 self.topics[record.topic] = BagTopic(kind, record.message_encoding)
+            elif isinstance(record, Message) and record.channel_id in self._channels:
+                topic = self._channels[record.channel_id]
+                self._times.setdefault(topic, []).append(record.log_time)
 
     def messages(self, topic: str) -> Iterator[tuple[int, bytes]]:
-        """Iterate over time of recording in ns and bytes of the messages of a topic."""
+        """Iterate over time of recording in ns and bytes of the messages of a topic.
+
+        Those that lie in the file before earlier ones are held back until their turn.
+        """
+        times = self._times.get(topic, [])
+        order = sorted(range(len(times)), key=times.__getitem__)
+        waiting: dict[int, bytes] = {}
+        turn = 0
+        for place, raw in enumerate(self._in_file_order(topic)):
+            waiting[place] = raw
+            while turn < len(order) and order[turn] in waiting:
+                yield times[order[turn]], waiting.pop(order[turn])
+                turn += 1
+
+    def _in_file_order(self, topic: str) -> Iterator[bytes]:
         for record in self._records():
             if isinstance(record, Message) and self._channels.get(record.channel_id) == topic:
-                yield record.log_time, record.data
+                yield record.data
 
     def _records(self) -> Iterator[McapRecord]:
         size = self._path.stat().st_size

@@ -76,17 +76,17 @@ def record(path, count=8, plugin=StoragePlugin.MCAP, mode=None, size=SIZE, make=
     return path
 
 
-def write_mcap(path, messages, **options):
-    """An MCAP file that does not say that it is of ROS 2."""
+def write_mcap(path, messages, times=None, profile='', **options):
+    """An MCAP file; `times` are those of recording, in steps."""
     with path.open('wb') as file:
         writer = McapWriter(file, **options)
-        writer.start(profile='')
+        writer.start(profile=profile)
         kind = messages[0].__msgtype__
         channel = writer.register_channel(
             '/image', 'cdr', writer.register_schema(kind, 'ros2msg', b'')
         )
         for index, message in enumerate(messages):
-            time_ns = STAMP_NS + index * STEP_NS
+            time_ns = STAMP_NS + (index if times is None else times[index]) * STEP_NS
             writer.add_message(
                 channel, time_ns, bytes(STORE.serialize_cdr(message, kind)), time_ns
             )
