@@ -35,15 +35,27 @@ class BagLosses:
 
     notes: list[str] = field(default_factory=list)
     """Files that are missing or end early, messages that metadata.yaml promises."""
+    remarks: list[str] = field(default_factory=list)
+    """What is odd about messages that are all there."""
     num_undecodable: int = 0
     """Messages that are not valid images."""
     first_undecodable: str = ''
     """What is wrong with the first of them."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is lost; there may be remarks."""
+        return not self.notes and not self.num_undecodable
+
     def note(self, line: str) -> None:
-        """Add a line, once."""
-        if line not in self.notes:
+        """Add a loss, once; '' is none."""
+        if line and line not in self.notes:
             self.notes.append(line)
+
+    def remark(self, line: str) -> None:
+        """Add a remark, once; '' is none."""
+        if line and line not in self.remarks:
+            self.remarks.append(line)
 
     def add_undecodable(self, topic: str, time_ns: int, error: Exception) -> None:
         """Count a message that was recorded at `time_ns`."""
@@ -53,11 +65,12 @@ class BagLosses:
             self.first_undecodable = f'{topic} at {time_ns / 1e9:.3f} s: {reason}'
 
     def lines(self) -> list[str]:
-        """All losses in words; empty if nothing is lost."""
-        if not self.num_undecodable:
-            return self.notes
-        first = f'the first: {self.first_undecodable}'
-        return [*self.notes, f'{self.num_undecodable} messages cannot be decoded, {first}']
+        """All losses and remarks in words; empty if there is nothing to tell."""
+        lines = list(self.notes)
+        if self.num_undecodable:
+            first = f'the first: {self.first_undecodable}'
+            lines.append(f'{self.num_undecodable} messages cannot be decoded, {first}')
+        return lines + self.remarks
 
 
 def stamp_of(content: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,10 +15,10 @@ from dcfm_ros.images.compressed import compressed_to_rgb
 from dcfm_ros.images.depth import image_to_ids
 from dcfm_ros.images.raw import image_to_rgb
 from dcfm_ros.masks.label_png import read_label_png
-from dcfm_ros.masks.png import mask_to_png, png_to_mask
 from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic, stamp_of
 from dcfm_ros.recordings.bag_storage import Storage, open_storages, promised_counts
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
+from dcfm_ros.recordings.stamped_labels import StampedLabels, StampOrder
 
 Item = TypeVar('Item')
 
@@ -62,13 +62,17 @@ class BagReader:
         """
         with self._open() as storages:
             labels = self._read_labels(storages)
-            num_labelled = num_frames = 0
+            order, num_labelled = StampOrder(), 0
             for frame in self._read(storages, self.topic, lambda c: _to_frame(c, labels)):
-                num_frames += 1
+                order.add(frame.stamp_ns)
                 num_labelled += frame.label is not None
                 yield frame
-        if self.label_topic is not None and num_frames and not num_labelled:
-            self.losses.note(f'no mask on {self.label_topic} has the stamp of an image')
+        self.losses.remark(order.note(str(self.topic)))
+        if self.label_topic is not None:
+            ambiguous = labels.note(self.label_topic)
+            self.losses.note(ambiguous)
+            if not num_labelled and order.count and not ambiguous:
+                self.losses.note(f'no mask on {self.label_topic} has the stamp of an image')
 
     def messages(self, convert: Callable[[Any], Item]) -> Iterator[Item]:
         """Iterate over the messages of the image topic; otherwise like `frames`.
@@ -88,15 +92,26 @@ class BagReader:
             self.is_compressed = topics[self.topic].kind == _COMPRESSED
             yield storages
 
-    def _read_labels(self, storages: list[Storage]) -> dict[int, bytes]:
-        """Masks by stamp, as PNG: those of a long bag would not fit into memory otherwise."""
+    def _read_labels(self, storages: list[Storage]) -> StampedLabels:
+        labels = StampedLabels()
         if self.label_topic is None:
-            return {}
+            return labels
 
-        def convert(content: Any) -> tuple[int, bytes]:
-            return stamp_of(content), mask_to_png(_to_mask(content)).tobytes()
+        def add(content: Any) -> None:
+            labels.add(stamp_of(content), _to_mask(content))
 
-        return dict(self._read(storages, self.label_topic, convert))
+        for _ in self._read(storages, self.label_topic, add):
+            pass
+        labels.see_images(self._image_stamps(storages))
+        return labels
+
+    def _image_stamps(self, storages: list[Storage]) -> Iterator[int]:
+        """Stamps of the images; what cannot be decoded is left to `_read`."""
+        assert self.topic is not None
+        for storage in storages:
+            for _, raw in storage.messages(self.topic):
+                with suppress(Exception):
+                    yield stamp_of(storage.topics[self.topic].decode(raw))
 
     def _read(
         self, storages: list[Storage], topic: str | None, convert: Callable[[Any], Item]
@@ -143,14 +158,13 @@ def _pick(
     return candidates[0]
 
 
-def _to_frame(content: Any, labels: Mapping[int, bytes]) -> SourceFrame:
+def _to_frame(content: Any, labels: StampedLabels) -> SourceFrame:
     stamp_ns = stamp_of(content)
-    label = labels.get(stamp_ns)
     return SourceFrame(
         image=_to_rgb(content),
         stamp_ns=stamp_ns,
         frame_id=content.header.frame_id,
-        label=None if label is None else png_to_mask(label),
+        label=labels.of(stamp_ns),
     )
 
 

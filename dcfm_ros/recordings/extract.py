@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import zlib
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from dcfm_ros.recordings.bags import BagReader
 
 DEFAULT_HZ = 15.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +120,11 @@ def extract_bag_once(bag: Path, cache_dir: Path, options: ExtractOptions) -> Pat
 
 
 def _whole(reader: BagReader) -> Iterator[SourceFrame]:
-    yield from takewhile(lambda _: not reader.losses.lines(), reader.frames())
-    if losses := reader.losses.lines():
-        raise SourceError(f'{reader.path} is not whole: {"; ".join(losses)}')
+    yield from takewhile(lambda _: reader.losses.is_whole, reader.frames())
+    if not reader.losses.is_whole:
+        raise SourceError(f'{reader.path} is not whole: {"; ".join(reader.losses.lines())}')
+    for remark in reader.losses.remarks:
+        _log.warning('%s: %s', reader.path, remark)
 
 
 def _list_files(bag: Path) -> list[list[Any]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 import re
 import shutil
@@ -263,3 +264,68 @@ def test_masks_of_one_bit_and_of_a_palette_are_read_as_in_training(tmp_path):
         assert not problems
         for read in (label, *(frame.label for frame in frames)):
             np.testing.assert_array_equal(read, ids)
+
+
+def stamped(stamps, label_stamps=None):
+    """For `record`: images and masks with these stamps; each mask holds the number of its image.
+
+    A mask is recorded behind its image; the stamps of the masks are those of the images, if None.
+    """
+
+    def make(index, header):
+        for topic, stamp_ns in (
+            ('/image', stamps[index]),
+            ('/label', (label_stamps or stamps)[index]),
+        ):
+            sec, nanosec = divmod(stamp_ns, 1_000_000_000)
+            time = STORE.types['builtin_interfaces/msg/Time'](sec=sec, nanosec=nanosec)
+            own = replace(header, stamp=time)
+            plane = image_at(index) if topic == '/image' else np.full(SIZE, index, np.uint8)
+            yield topic, raw_image(plane, own, 'rgb8' if topic == '/image' else 'mono8')
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ('stamps', 'expected', 'lost', 'late'),
+    [
+        ([0, 0, 0, 0], [None] * 4, '4 of 4 masks on /label are not used', '3 of 4 images'),
+        ([5, 7, 7, 9], [0, None, None, 3], '2 of 4 masks on /label are not used', '1 of 4 images'),
+        ([9, 7, 5, 8], [0, 1, 2, 3], '', '2 of 4 images'),
+        ([0, 1, 2, 3], [0, 1, 2, 3], '', ''),
+    ],
+)
+def test_stamp_that_is_not_unique_decides_nothing(tmp_path, stamps, expected, lost, late):
+    bag = record(tmp_path / 'run', 4, make=stamped(stamps))
+    reader = BagReader(bag, topic='/image', label_topic='/label')
+    frames = list(reader.frames())
+    labels = [None if frame.label is None else int(frame.label[0, 0]) for frame in frames]
+    assert labels == expected
+    assert [frame.stamp_ns for frame in frames] == stamps
+    for line, start in zip(reader.losses.lines(), filter(None, (lost, late)), strict=True):
+        assert line.startswith(start)
+    assert reader.losses.is_whole == (not lost)
+
+
+def test_repeated_stamp_of_masks_or_of_images_alone_decides_nothing(tmp_path):
+    for number, (stamps, label_stamps, expected) in enumerate(
+        [
+            ([5, 6, 7], [5, 5, 7], [False, False, True]),
+            ([5, 5, 7], [5, 6, 7], [False, False, True]),
+        ]
+    ):
+        bag = record(tmp_path / f'{number}', 3, make=stamped(stamps, label_stamps))
+        frames = BagReader(bag, topic='/image', label_topic='/label').frames()
+        assert [frame.label is not None for frame in frames] == expected
+
+
+def test_mask_that_was_recorded_twice_is_used(tmp_path):
+    def make(index, header):
+        yield '/image', raw_image(image_at(index), header, 'rgb8')
+        for _ in range(2):
+            yield '/label', raw_image(label_at(index), header, 'mono8')
+
+    reader = BagReader(record(tmp_path / 'run', 3, make=make), label_topic='/label')
+    for index, frame in enumerate(reader.frames()):
+        np.testing.assert_array_equal(frame.label, label_at(index))
+    assert reader.losses.lines() == []

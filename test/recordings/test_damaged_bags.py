@@ -241,3 +241,14 @@ def test_losses_are_logged_by_a_source(tmp_path, caplog):
     assert_frames(open_source(str(bag), topic='/image'), range(4))
     (message,) = caplog.messages
     assert message.startswith(f'{bag}: run.mcap ends early: ')
+
+
+def test_bag_for_training_may_be_stamped_out_of_order_and_says_so(tmp_path, caplog):
+    def make(index, header):
+        yield '/image', raw_image(image_at(index), header_at((0, 2, 1)[index]), 'rgb8')
+
+    bag = record(tmp_path / 'run', 3, make=make)
+    folder = extract_bag_once(bag, tmp_path / 'cache', ExtractOptions())
+    assert len(list((folder / 'images').iterdir())) == 3
+    (message,) = caplog.messages
+    assert message.startswith(f'{bag}: 1 of 3 images on /image are not stamped later')
