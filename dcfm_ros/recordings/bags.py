@@ -52,6 +52,8 @@ class BagReader:
         self.label_topic = label_topic
         self.losses = BagLosses()
         """Those of the last pass over the bag."""
+        self.position = -1
+        """Place of the message that was read last among those of its topic, damaged ones too."""
 
     def frames(self) -> Iterator[SourceFrame]:
         """Iterate over the frames, lazily; every call starts anew.
@@ -117,17 +119,17 @@ class BagReader:
         self, storages: list[Storage], topic: str | None, convert: Callable[[Any], Item]
     ) -> Iterator[Item]:
         assert topic is not None
-        count = 0
+        self.position = -1
         for storage in storages:
             for time_ns, raw in storage.messages(topic):
-                count += 1
+                self.position += 1
                 try:
                     item = convert(storage.topics[topic].decode(raw))
                 except Exception as error:  # of any kind: the decoder trusts what it reads
                     self.losses.add_undecodable(topic, time_ns, error)
                 else:
                     yield item
-        promised = promised_counts(self.path).get(topic, 0)
+        count, promised = self.position + 1, promised_counts(self.path).get(topic, 0)
         if count < promised:
             missing = f'{promised - count} of {promised} messages on {topic}'
             self.losses.note(f'{missing} that metadata.yaml promises are missing')

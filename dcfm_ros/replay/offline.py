@@ -104,7 +104,8 @@ def replay_offline(
     )
     if options.streaming and run.quality.num_labelled and not recording.is_live:
         stamps_ns = [frame.stamp_ns for frame in run.frames]
-        score_streaming(recording, engine, stamps_ns, work.times.of, run.quality)
+        gap = score_streaming(recording, engine, stamps_ns, work.times.of, run.quality)
+        run.losses += [gap] if gap else []
     return run
 
 

@@ -38,6 +38,8 @@ class Recording:
     """Its reader, if it is a bag."""
     is_live: bool = False
     """Whether it is a camera, whose frames come once and without an end."""
+    has_times: bool = True
+    """Whether its stamps rise at all; known after `open`."""
 
     @property
     def topic(self) -> str | None:
@@ -59,6 +61,11 @@ class Recording:
         """How many frames there should be; None if unknown."""
         return promised_counts(self.bag.path).get(self.topic or '') if self.bag else None
 
+    def numbered(self) -> Iterator[tuple[int, SourceFrame]]:
+        """The frames with their places in the recording; damaged messages have one too."""
+        for index, frame in enumerate(self.frames()):
+            yield (self.bag.position if self.bag else index), frame
+
     def open(self) -> tuple[Iterator[SourceFrame], float]:
         """The frames, at least one, and how many there are per second by the stamps.
 
@@ -72,6 +79,7 @@ class Recording:
             reasons = f': {"; ".join(self.losses)}' if self.losses else ''
             raise SourceError(f'{self.source} has no image{reasons}')
         steps = np.diff([frame.stamp_ns for frame in ahead])
+        self.has_times = bool((steps > 0).any()) or len(ahead) == 1
         usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1e9 / _DEFAULT_HZ
         return chain(ahead, frames), min(max(1e9 / usual, 1.0), 120.0)
 

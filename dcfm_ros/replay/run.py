@@ -44,7 +44,7 @@ class ReplayRun:
     quality: RunQuality
     """Its masks against labels and against the per-frame network."""
     losses: list[str]
-    """What of the recording could not be read, in words."""
+    """What of the recording could not be read or used, and what is odd about it, in words."""
     metadata: dict[str, Any]
     """Where the results come from: `provenance.describe_run`."""
     resources: Resources = field(default_factory=Resources)

@@ -23,18 +23,22 @@ def score_streaming(
     stamps_ns: Sequence[int],
     frame_ms: Callable[[FrameResult], float],
     quality: RunQuality,
-) -> None:
+) -> str:
     """Replay a recording again, in simulated time.
 
     Args:
         recording: Read twice more: for the frames that get processed, and for all labels.
         engine: Its stream is reset.
-        stamps_ns: Of all frames; nothing is scored if they do not rise.
+        stamps_ns: Of all frames.
         frame_ms: How long a frame takes.
         quality: Gets the labels and masks.
+
+    Returns:
+        Why nothing is scored: the stamps do not rise, so that they do not tell when frames came;
+        '' if it is.
     """
     if any(later <= earlier for earlier, later in pairwise(stamps_ns)):
-        return
+        return 'no streaming accuracy: the stamps do not rise from frame to frame'
     numbered = enumerate(recording.frames())
 
     def process(index: int) -> tuple[NDArray[np.uint8], int]:
@@ -47,3 +51,4 @@ def score_streaming(
     for frame, newest in zip(recording.frames(), shown, strict=True):
         if frame.label is not None and frame.label.shape == frame.image.shape[:2]:
             quality.add_shown(newest.mask if newest else None, frame.label)
+    return ''

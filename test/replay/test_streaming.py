@@ -17,7 +17,8 @@ def test_streaming_accuracy_needs_rising_stamps(small_bag):
     nothing = SegmentationEngine(make_net(), TORCH)
     quality = RunQuality(11)
     stamps = [frame.stamp_ns for frame in frames]
-    score_streaming(open_bag(small_bag), nothing, stamps, lambda _: 1.0, quality)
+    reason = score_streaming(open_bag(small_bag), nothing, stamps, lambda _: 1.0, quality)
+    assert reason.startswith('no streaming accuracy: the stamps do not rise')
     assert quality.streaming is None
     assert stamp_statistics([frames])['steps_back'] == 1
 
@@ -31,6 +32,6 @@ def test_engine_that_keeps_pace_streams_the_mask_of_the_frame_before(small_bag, 
     for shown, frame in zip([np.full(SIZE, 255, np.uint8), *masks], frames, strict=False):
         expected.update(shown, frame.label)
     quality, stamps = RunQuality(11), [frame.stamp_ns for frame in frames]
-    score_streaming(open_bag(small_bag), engine, stamps, lambda _: 30.0, quality)
+    assert score_streaming(open_bag(small_bag), engine, stamps, lambda _: 30.0, quality) == ''
     np.testing.assert_array_equal(quality.streaming.counts, expected.counts)
     assert quality.streaming.miou('ignore') == expected.miou('ignore')

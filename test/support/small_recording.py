@@ -52,16 +52,20 @@ def replayed(time_s=0.0, latency_ms=1.0, **more):
     return ReplayedFrame(latency_ms=latency_ms, **(values | more))
 
 
-def write_jpeg_bag(path, count=3, size=(24, 32)):
-    """A bag of JPEG files at 10 Hz; gives the files."""
+def write_jpeg_bag(path, count=3, size=(24, 32), step_ns=STEP_NS, damaged=()):
+    """A bag of JPEG files, at 10 Hz by their stamps unless `step_ns` differs; gives the files.
+
+    Those at the places `damaged` end early.
+    """
     store = get_typestore(Stores.ROS2_JAZZY)
     types, kind = store.types, 'sensor_msgs/msg/CompressedImage'
     files = []
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connection = writer.add_connection('/camera/compressed', kind, typestore=store)
         for index, image in enumerate(make_images(count, size)):
-            files.append(cv2.imencode('.jpg', image)[1].tobytes())
-            stamp = types['builtin_interfaces/msg/Time'](sec=0, nanosec=index * STEP_NS + 5)
+            data = cv2.imencode('.jpg', image)[1].tobytes()
+            files.append(data[: len(data) // 2] if index in damaged else data)
+            stamp = types['builtin_interfaces/msg/Time'](sec=0, nanosec=index * step_ns + 5)
             header = types['std_msgs/msg/Header'](stamp=stamp, frame_id='front')
             data = np.frombuffer(files[-1], np.uint8)
             message = types[kind](header=header, format='jpeg', data=data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 from operator import itemgetter
 
 import numpy as np
@@ -23,6 +24,8 @@ class MaskStore:
     def __init__(self) -> None:
         self.is_closed = False
         """Whether further masks are ignored."""
+        self.places: list[int] = []
+        """Of the frames that were played, see `Recording.numbered`."""
         self._masks: dict[int, bytes] = {}
 
     def take(self, index: int, mask: Mask) -> None:
@@ -43,13 +46,14 @@ def record_play(
 
     Labels are also compared with the newest mask at the time their frame was sent.
     """
-    records = {(r.stamp_ns, r.frame_id): r for r in report.records}
+    records = dict(zip(masks.places, report.records, strict=True))
     replayed = replayed_frames(report)
     came = sorted((r.received_s, r.index) for r in report.records if r.received_s is not None)
     with recorder:
-        for frame in recording.frames():
-            record = records[frame.stamp_ns, frame.frame_id]
-            recorder.add(frame, replayed[record.index], masks.get(record.index))
+        for place, frame in recording.numbered():
+            record = records[place]
+            made = replace(replayed[record.index], stamp_ns=frame.stamp_ns)
+            recorder.add(frame, made, masks.get(record.index))
             if frame.label is not None:
                 place = bisect_right(came, record.sent_s, key=itemgetter(0))
                 shown = masks.get(came[place - 1][1]) if place else None

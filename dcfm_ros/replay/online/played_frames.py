@@ -21,19 +21,45 @@ def image_transport(recording: Recording) -> str:
     return 'compressed' if recording.bag and recording.bag.is_compressed else 'raw'
 
 
-def played_frames(recording: Recording) -> Iterator[PlayedFrame]:
-    """The frames of a recording: JPEG and PNG files of a bag as they are, all else as RGB."""
-    if recording.bag and recording.bag.is_compressed:
-        yield from recording.bag.messages(
-            lambda message: PlayedFrame(
-                image=bytes(message.data),
-                stamp_ns=stamp_of(message),
-                frame_id=message.header.frame_id,
+def played_frames(recording: Recording, places: list[int] | None = None) -> Iterator[PlayedFrame]:
+    """The frames of a recording: JPEG and PNG files of a bag as they are, all else as RGB.
+
+    The node's answers are known by their stamps, so a frame with the stamp of an earlier one gets
+    the next that is free.
+
+    Args:
+        recording: What to play.
+        places: Gets the place of every frame, as in `Recording.numbered`.
+    """
+    taken: set[tuple[int, str]] = set()
+    for place, frame in _placed_frames(recording):
+        stamp_ns = frame.stamp_ns
+        while (stamp_ns, frame.frame_id) in taken:
+            stamp_ns += 1
+        taken.add((stamp_ns, frame.frame_id))
+        if places is not None:
+            places.append(place)
+        yield replace(frame, stamp_ns=stamp_ns)
+
+
+def _placed_frames(recording: Recording) -> Iterator[tuple[int, PlayedFrame]]:
+    if (bag := recording.bag) and bag.is_compressed:
+        yield from bag.messages(
+            lambda message: (
+                bag.position,
+                PlayedFrame(
+                    image=bytes(message.data),
+                    stamp_ns=stamp_of(message),
+                    frame_id=message.header.frame_id,
+                ),
             )
         )
         return
-    for frame in recording.frames():
-        yield PlayedFrame(image=frame.image, stamp_ns=frame.stamp_ns, frame_id=frame.frame_id)
+    for place, frame in recording.numbered():
+        yield (
+            place,
+            PlayedFrame(image=frame.image, stamp_ns=frame.stamp_ns, frame_id=frame.frame_id),
+        )
 
 
 def buffered(frames: Iterable[PlayedFrame], count: int) -> list[PlayedFrame]:

@@ -56,20 +56,23 @@ def replay_online(
         parameters: Of the node to start, its checkpoint among them; unused with
             `options.namespace`.
         options: How.
-        rate_hz: Rate of the first play; None: as far apart as the stamps are.
+        rate_hz: Rate of the first play; None: as far apart as the stamps are, where they rise.
         say: Gets a line about each step.
 
     Raises:
         FileNotFoundError: If the recording, the checkpoint or the profile does not exist.
         SourceError: If the recording cannot be read, or its topic is not clear.
         TimeoutError: If the node does not become ready; the message says what it reported.
-        ValueError: If two frames have the same stamp, or no node runs in the namespace.
+        ValueError: If no node runs in the namespace.
     """
     if recording.is_live:
         raise ValueError(f'`recording` must have an end, got {recording.name}')
     if profile := options.fastdds_profile:
         use_profile(packaged_profile() if profile == 'large_images' else Path(profile))
     _, recorded_hz = recording.open()
+    if rate_hz is None and not recording.has_times:
+        rate_hz = recorded_hz
+        say(f'the stamps of {recording.name} do not rise')
     masks = MaskStore()
     log = folder / 'node.log'
     report, found = _play(recording, log, parameters, options, masks, rate_hz, say)
@@ -115,7 +118,7 @@ def _play(
         else:
             say(f'node started, log in {log}')
         say(f'playing at {f"{rate_hz:g} Hz" if rate_hz else "the rate of the recording"}')
-        frames, is_timeline = played_frames(recording), rate_hz is None
+        frames, is_timeline = played_frames(recording, masks.places), rate_hz is None
         report = play(player, frames, rate_hz=rate_hz, timeline=is_timeline, wait_s=WAIT_S)
         masks.is_closed = True
         found: dict[str, Any] = {

@@ -33,7 +33,7 @@ def report_page(run: ReplayRun, report: Mapping[str, Any], video: str) -> str:
         run=run,
         report=report,
         video=video,
-        losses=[f'Not all of the recording could be read: {loss}' for loss in run.losses],
+        losses=run.losses,
     )
 
 

@@ -13,9 +13,11 @@ pytest.importorskip('rclpy')
 from command import dcfm
 from frames import DRIVE
 from running_node import NodeProcess
-from small_recording import write_jpeg_bag
+from small_recording import TORCH, write_jpeg_bag
 
+from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.recordings.bags import BagReader
+from dcfm_ros.replay.offline import OfflineOptions, replay_offline
 from dcfm_ros.replay.online.options import OnlineOptions
 from dcfm_ros.replay.online.replay import replay_online
 from dcfm_ros.replay.options import RecordingOptions
@@ -167,3 +169,26 @@ def test_namespace_without_a_node_fails_and_names_those_with_one(
     assert outcome.returncode == 1
     assert 'no segmentation node in namespace /here' in outcome.stderr
     assert 'namespaces with one: /segmentation' in outcome.stderr
+
+
+def test_masks_find_their_images_where_all_stamps_are_equal(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    write_jpeg_bag(tmp_path / 'bag', 8, step_ns=0, damaged=(2,))
+    recording = open_recording(str(tmp_path / 'bag'))
+    parameters = {**NODE, 'checkpoint': str(checkpoint), 'keyframe_interval': 1}
+    said: list[str] = []
+    made = replay_online(recording, tmp_path, parameters, OnlineOptions(), say=said.append)
+    assert 'the stamps of bag do not rise' in said
+    assert [(frame.is_answered, frame.stamp_ns) for frame in made.frames] == [(True, 5)] * 7
+    schedule = ScheduleOptions(keyframe_interval=1)
+    options = OfflineOptions(checkpoint=checkpoint, engine=TORCH, schedule=schedule)
+    assert (
+        made.masks_sha256
+        == replay_offline(recording, tmp_path / 'offline.mp4', options).masks_sha256
+    )
+    assert [line.split(',')[0] for line in made.losses] == [
+        '1 messages cannot be decoded',
+        '6 of 7 images on /camera/compressed are not stamped later than the one before '
+        '(the first: 0.000 s); they are taken in the order of recording',
+    ]

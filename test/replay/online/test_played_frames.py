@@ -67,3 +67,15 @@ def test_frame_of_a_recording_keeps_its_header(bag: Path) -> None:
     recording = open_recording(str(bag), RAW)
     frame, *_ = played_frames(recording)
     assert (frame.stamp_ns, frame.frame_id) == (1_000_000_000, 'camera_optical_frame')
+
+
+def test_frames_of_one_stamp_are_told_apart(tmp_path: Path) -> None:
+    write_jpeg_bag(tmp_path / 'bag', 5, step_ns=0, damaged=(1,))
+    recording = open_recording(str(tmp_path / 'bag'))
+    recording.open()
+    assert not recording.has_times
+    places: list[int] = []
+    played = list(played_frames(recording, places))
+    assert [frame.stamp_ns for frame in played] == [5, 6, 7, 8, 9]
+    assert places == [0, 1, 2, 3, 4]
+    assert [place for place, _ in recording.numbered()] == [0, 2, 3, 4]
