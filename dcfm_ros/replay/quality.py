@@ -39,6 +39,8 @@ class RunQuality:
         """Frames with a mask of the per-frame network."""
         self.num_unfit_labels = 0
         """Labels of another size than their image; not counted."""
+        self.label_pixels = np.zeros(256, np.int64)
+        """Pixels of every id that the labels hold, classes or not."""
         self._before: dict[str, Mask | None] = {}
         self._held: Mask | None = None
 
@@ -75,6 +77,7 @@ class RunQuality:
         found = {}
         if mask is not None and label is not None:
             self.num_labelled += 1
+            self.label_pixels += np.bincount(label.ravel(), minlength=256)
             assert self._held is not None
             self.mask_hold.update(self._held, label)
             if (known := label < self.num_classes).any():
@@ -117,6 +120,7 @@ class RunQuality:
         self.num_labelled += other.num_labelled
         self.num_compared += other.num_compared
         self.num_unfit_labels += other.num_unfit_labels
+        self.label_pixels += other.label_pixels
         if other.streaming is not None:
             self.streaming = self.streaming or ConfusionMatrix(self.num_classes)
             self.streaming.merge(other.streaming)
@@ -138,6 +142,30 @@ class RunQuality:
         if not self.num_compared:
             return None
         return _statistics(self.fidelity, class_names) | {'compared_frames': self.num_compared}
+
+
+def label_notes(quality: RunQuality, class_names: Sequence[str]) -> list[str]:
+    """What the accuracy leaves out of the labels, or says less of than it seems to, in words."""
+    notes = []
+    if quality.num_unfit_labels:
+        notes.append(f'{quality.num_unfit_labels} labels of another size than their image')
+    pixels = quality.label_pixels
+    if not quality.num_labelled:
+        return notes
+    known = [name for name, count in zip(class_names, pixels, strict=False) if count]
+    unknown = [
+        f'{index} ({count} pixels)'
+        for index, count in enumerate(pixels[:UNLABELLED].tolist())
+        if count and index >= len(class_names)
+    ]
+    if unknown:
+        listed = ', '.join(unknown[:8]) + (', ...' if len(unknown) > 8 else '')
+        notes.append(f'the labels have ids that are no class of the network: {listed}')
+    if not known:
+        notes.append('no pixel of any label has a class (255 means ignored): no accuracy')
+    elif len(known) == 1 < len(class_names) and pixels[UNLABELLED]:
+        notes.append(f'the labels have class {known[0]!r} alone, beside 255, which means ignored')
+    return notes
 
 
 def _statistics(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:

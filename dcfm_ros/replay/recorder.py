@@ -13,7 +13,7 @@ from dcfm_ros.masks.overlay import blend, draw_caption
 from dcfm_ros.recordings.frame import SourceFrame
 from dcfm_ros.recordings.video import VideoWriter
 from dcfm_ros.replay.frames import ReplayedFrame
-from dcfm_ros.replay.quality import RunQuality
+from dcfm_ros.replay.quality import RunQuality, label_notes
 from dcfm_ros.replay.recording import Recording
 from dcfm_ros.replay.run import RGB, ReplayRun
 
@@ -95,7 +95,7 @@ class ReplayRecorder:
             palette=self._palette,
             frames=self.frames,
             quality=self.quality,
-            losses=recording.losses,
+            losses=recording.losses + label_notes(self.quality, self._class_names),
             masks_sha256=self._masks.hexdigest() if is_complete else None,
             snapshots=self._snapshots,
             **more,

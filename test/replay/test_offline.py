@@ -143,3 +143,11 @@ def test_image_folder_is_replayed_like_its_bag(run, weights, tmp_path):
     assert other.quality.accuracy_statistics(other.class_names)['labelled_frames'] == 10
     assert len(other.metadata['data']['files']) == 10
     assert len(list((tmp_path / 'masks').iterdir())) == 10
+
+
+def test_replay_says_that_labels_of_0_and_255_lack_a_class(weights, tmp_path):
+    frames = [replace(f, label=(f.label > 5) * np.uint8(255)) for f in make_frames(3)]
+    write_bag(tmp_path / 'bag', frames)
+    run = replay(tmp_path / 'bag', tmp_path, make_options(weights))
+    (note,) = run.losses
+    assert note == "the labels have class 'class 0' alone, beside 255, which means ignored"
