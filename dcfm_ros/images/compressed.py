@@ -111,24 +111,28 @@ def _check_pixels(data: bytes, start: int, end: int) -> None:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Markers up to the first scan, and where their segments begin (with two bytes of length)."""
+    """Markers up to the first scan, and where their segments begin (with two bytes of length).
+
+    As in libjpeg, bytes between segments that are no marker are passed over: some cameras pad them
+    or give a segment a length that is too short.
+    """
     position = 2
     while True:
-        prefix, marker = struct.unpack_from('>BB', data, position)
-        if prefix != 0xFF:
-            got = f'one with {prefix:#04x} for a marker at byte {position}'
-            raise ValueError(f'`data` must be an intact JPEG image, got {got}')
-        if marker == _END_OF_IMAGE:
-            return
+        position = data.find(b'\xff', position)
+        if position < 0:
+            raise struct.error('no further marker')
+        (marker,) = struct.unpack_from('>B', data, position + 1)
         if marker == 0xFF:  # a fill byte
             position += 1
             continue
         position += 2
-        if marker in _WITHOUT_LENGTH:
+        if marker == _END_OF_IMAGE:
+            return
+        if marker in _WITHOUT_LENGTH or marker == 0:
             continue
         yield marker, position
         (length,) = struct.unpack_from('>H', data, position)
-        position += length
+        position += max(length, 2)
 
 
 def _read_png(data: bytes) -> tuple[int, int, int]:

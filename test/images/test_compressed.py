@@ -142,7 +142,26 @@ def test_end_of_a_thumbnail_is_not_taken_for_the_end() -> None:
 
 
 def test_damaged_header_of_a_jpeg_is_refused() -> None:
-    assert 'one with 0x00 for a marker at byte 20' in refusal(JPEG[:20] + b'\0' + JPEG[21:])
+    damaged = JPEG[:20] + b'\0' + JPEG[21:]  # no quantisation table
+    assert 'must be an intact JPEG image, got one that is not decoded' in refusal(damaged)
+
+
+@pytest.mark.parametrize(
+    'padding', [b'\0', b'\xff' * 3, b'\0\0\0', b'pad', b'\xff\0\x80', b'\x01' * 999]
+)
+@pytest.mark.parametrize(
+    'marker', [b'\xff\xe0', b'\xff\xdb', b'\xff\xc0', b'\xff\xc4', b'\xff\xda']
+)
+def test_padding_between_the_segments_of_a_jpeg_is_passed_over(
+    padding: bytes, marker: bytes
+) -> None:
+    """As libjpeg does; a segment that says it is too short looks the same."""
+    position = JPEG.index(marker)
+    if position == 2 and not padding.startswith(b'\xff'):
+        position = JPEG.index(b'\xff\xdb')  # OpenCV knows a JPEG by its first three bytes
+    np.testing.assert_array_equal(
+        decode(JPEG[:position] + padding + JPEG[position:]), decode(JPEG)
+    )
 
 
 def test_garbage_among_the_pixels_of_a_jpeg_is_refused() -> None:
