@@ -15,6 +15,7 @@ from rclpy.logging import get_logger
 from rclpy.utilities import try_shutdown
 
 from dcfm_ros.ros.parameters.files import misplaced_parameters
+from dcfm_ros.ros.prompt_end import PromptEnd
 
 _SWITCH_S = 1e-4
 """The node's share of a frame (p95) is 2.1 ms; with 5e-4 s it was 2.9 to 3.8, with the default of
@@ -27,7 +28,7 @@ def run_node(
     args: list[str] | None = None,
     begin: Callable[[Any], None] = lambda node: None,
 ) -> int:
-    """Spin a node until it is stopped.
+    """Spin a node until it is stopped; that takes a second or two, whatever it is busy with.
 
     Args:
         name: Name of the logger until there is a node.
@@ -48,12 +49,13 @@ def run_node(
     # shuts the context down for SIGINT as it does for SIGTERM, and then comes to this one.
     interrupts: list[int] = []
     signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
-    node, has_begun = None, False
+    node, has_begun, end = None, False, None
     try:
         rclpy.init(args=args)
         if interrupts:  # before rclpy had a handler
             return 0
         has_begun = True
+        end = PromptEnd(rclpy.ok, lambda: node)
         node = make()
         for warning in misplaced_parameters(
             sys.argv if args is None else args, node.get_fully_qualified_name()
@@ -74,6 +76,8 @@ def run_node(
         if not is_going_down:
             raise
     finally:
+        if end is not None:
+            end.release()
         # The first signal is being served; another one must not interrupt the clean-up.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:

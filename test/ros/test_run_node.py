@@ -50,11 +50,25 @@ def test_signal_while_the_node_is_made_is_no_wrong_parameter(tmp_path: Path, how
 def test_signal_while_the_network_is_loaded_ends_the_node_cleanly(tmp_path: Path) -> None:
     """The diagnostics go on meanwhile, once per second, as long as they can."""
     node = run(
-        tmp_path / 'log', module='engine_loader', function='load_engines', how='SIGTERM', wait_s=2
+        tmp_path / 'log', module='engine_loader', function='load_engines', how='SIGTERM', wait_s=0
     )
     assert node.wait() == 0
     assert 'Traceback' not in node.log
     assert '[ERROR]' not in node.log
+
+
+def test_node_does_not_wait_for_the_network_to_be_loaded(tmp_path: Path) -> None:
+    """What it waits for would take longer than the test waits for the node."""
+    node = run(
+        tmp_path / 'log',
+        module='engine_loader',
+        function='load_engines',
+        how='SIGTERM',
+        wait_s=999,
+    )
+    assert node.wait() == 0
+    assert 'stopped while busy' in node.log
+    assert 'Traceback' not in node.log
 
 
 @pytest.mark.parametrize('module', ['node', 'cloud.node', 'ros.run_length_node'])
