@@ -207,7 +207,7 @@ class SegmentationNode(LifecycleNode):
         clock_ns = self.get_clock().now().nanoseconds
         running_s = self._clock_watch.running_s(clock_ns, time.monotonic())
         for camera in self._cameras.values():
-            statuses += camera.statuses(running_s)
+            statuses += camera.statuses(running_s, self._failure)
         if not self._deadlines.is_running:  # otherwise they are published more often
             statuses += self._deadline_statuses()
         return statuses

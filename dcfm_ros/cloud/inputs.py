@@ -73,6 +73,7 @@ class CloudInputs:
             topic=depth.topic,
             publishers=depth.publishers,
             reliability=depth.reliability,
+            wrong_types=depth.wrong_types,
         )
         return replace(status, task='depth images')
 

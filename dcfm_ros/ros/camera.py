@@ -127,8 +127,8 @@ class Camera:
         """Count a frame that was waiting when the node was paused or stopped."""
         self._statistics.dropped('disabled')
 
-    def statuses(self, clock_running_s: float) -> list[Status]:
-        """Diagnostics of its images and masks."""
+    def statuses(self, clock_running_s: float, failure: str) -> list[Status]:
+        """Diagnostics of its images and masks; `failure` as in `image_status`."""
         values, images = self._values(), self._images
         snapshot = self._statistics.snapshot(time.monotonic())
         image = image_status(
@@ -140,9 +140,11 @@ class Camera:
             publishers=images.publishers if images else 0,
             reliability=images.reliability if images else '',
             camera_info_problem=self._camera_info.problem if self._camera_info else None,
+            failure=failure,
+            wrong_types=images.wrong_types if images else '',
         )
         masks = self._publishers.get('mask')
-        mask = mask_status(snapshot, masks.get_subscription_count() if masks else 0)
+        mask = mask_status(snapshot, masks.get_subscription_count() if masks else 0, image)
         return [self._named(status) for status in (image, mask)]
 
     def deadline_status(self) -> Status:

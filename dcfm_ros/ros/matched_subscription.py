@@ -55,6 +55,7 @@ class MatchedSubscription:
         self.topic = node.resolve_topic_name(name)
         """Fully qualified, remapped."""
         self._node = node
+        self._kind = f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'
         self._name = name
         self._callback = callback
         self._gaps = SequenceGaps() if counts_lost else None
@@ -95,6 +96,18 @@ class MatchedSubscription:
         """'reliable' or 'best_effort', as requested."""
         return str(self._subscription.qos_profile.reliability.name.lower())
 
+    @property
+    def wrong_types(self) -> str:
+        """What is published on the topic in messages of other types, in words; '' if nothing is.
+
+        DDS matches by type as well as by name, and says nothing.
+        """
+        infos = self._node.get_publishers_info_by_topic(self._name)
+        others = sorted({info.topic_type for info in infos} - {self._kind})
+        if not others:
+            return ''
+        return f'{self.topic} carries {", ".join(others)}; {self._kind} is needed'
+
     def destroy(self) -> None:
         """Unsubscribe."""
         self._node.destroy_timer(self._timer)
@@ -104,6 +117,7 @@ class MatchedSubscription:
     def _match(self) -> None:
         """Resubscribe if the publishers offer something else by now."""
         infos = self._node.get_publishers_info_by_topic(self._name)
+        infos = [info for info in infos if info.topic_type == self._kind]
         if not infos:
             return
         now, offers = self._subscription.qos_profile, [info.qos_profile for info in infos]

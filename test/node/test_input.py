@@ -175,6 +175,16 @@ def test_topic_of_the_compressed_images_is_told(packed_health: Diagnostics) -> N
     assert packed_health.values('images')['topic'] == '/camera/image_raw/compressed'
 
 
+def test_topic_of_another_type_is_told(peer: Peer, raw_health: Diagnostics) -> None:
+    """DDS does not match it, so nothing would ever come."""
+    compressed = peer.create_publisher(CompressedImage, '/raw/side/image', 1)
+    expected = '/raw/side/image carries sensor_msgs/msg/CompressedImage; sensor_msgs/msg/Image is'
+    raw_health.wait_for_message('side images', expected)
+    raw_health.wait_for_message('side masks', f'no masks: {expected}')
+    peer.end(compressed)
+    raw_health.wait_for_message('side images', 'no image for')
+
+
 def test_png_is_the_mask(camera: PackedCamera) -> None:
     pngs = camera.peer.listen(CompressedImage, '/packed/mask/compressed')
     camera.ask(camera.image())  # the node must see that somebody listens

@@ -41,6 +41,8 @@ def image_status(
     reliability: str,
     clock_running_s: float = math.inf,
     camera_info_problem: str | None = None,
+    failure: str = '',
+    wrong_types: str = '',
 ) -> Status:
     """Diagnostics of the input.
 
@@ -55,21 +57,29 @@ def image_status(
             stopped: a paused bag is not a silent camera.
         camera_info_problem: Why the last mask got no camera_info; '' if it got one, None if it
             needs none.
+        failure: Why the node is not subscribed, if its last transition failed.
+        wrong_types: What is published on the topic and cannot be received, in words; or ''.
     """
     silent = 0 < no_image_warning_s <= min(snapshot.since_image_s, clock_running_s)
     level, message = Level.OK, f'{snapshot.rate_in_hz:.1f} images per second'
     if snapshot.bad_frame:
         level, message = Level.ERROR, f'bad image: {snapshot.last_error}'
+    elif is_waiting and wrong_types and not publishers:
+        level, message = Level.WARN, wrong_types
     elif is_waiting and silent:
         level = Level.WARN
         message = f'no image for {snapshot.since_image_s:.0f} s on {topic}'
         message += f' ({publishers} publishers connected)'
+    elif not is_waiting and failure:
+        level, message = Level.ERROR, f'not subscribed: {failure}'
     elif not is_waiting:
         message = 'not subscribed'
     elif not clock_running_s:
         message = 'the clock is not running'
     if camera_info_problem and level == Level.OK:
         level, message = Level.WARN, camera_info_problem
+    elif is_waiting and wrong_types and level == Level.OK:
+        level, message = Level.WARN, f'{message}, but {wrong_types}'
     values = {
         'topic': topic,
         'publishers': str(publishers),
@@ -84,16 +94,18 @@ def image_status(
     return Status(task='images', level=level, message=message, values=values)
 
 
-def mask_status(snapshot: StreamSnapshot, subscribers: int) -> Status:
-    """Diagnostics of the output."""
-    message = f'{snapshot.rate_out_hz:.1f} masks per second'
+def mask_status(snapshot: StreamSnapshot, subscribers: int, images: Status) -> Status:
+    """Diagnostics of the output; without masks, what is wrong with the images is the cause."""
+    level, message = Level.OK, f'{snapshot.rate_out_hz:.1f} masks per second'
+    if images.level > Level.OK and not snapshot.rate_out_hz:
+        level, message = images.level, f'no masks: {images.message}'
     values = {
         **snapshot.output_values(),
         'mask_subscribers': str(subscribers),
         'frames_answered': str(snapshot.answered),
         'keyframe_share': f'{snapshot.keyframe_share:.3f}',
     }
-    return Status(task='masks', level=Level.OK, message=message, values=values)
+    return Status(task='masks', level=level, message=message, values=values)
 
 
 def model_status(state: str, failure: str, requested_device: str, model: dict[str, str]) -> Status:

@@ -233,15 +233,8 @@ def test_health_is_read_back_from_the_statuses() -> None:
     facts = {'device': 'cpu', 'checkpoint': '/w.safetensors'}
     statuses = [
         model_status('active', '', 'cpu', facts),
-        image_status(
-            snapshot,
-            is_waiting=True,
-            no_image_warning_s=0.0,
-            topic='/image',
-            publishers=1,
-            reliability='reliable',
-        ),
-        mask_status(snapshot, 4),
+        images(snapshot),
+        mask_status(snapshot, 4, images(snapshot)),
     ]
     values = {status.task: status.values for status in statuses}
     health = NodeHealth.from_values(values, statuses[0].message)
@@ -254,3 +247,38 @@ def test_health_is_read_back_from_the_statuses() -> None:
 
 def test_health_of_a_node_that_says_nothing_is_empty() -> None:
     assert NodeHealth.from_values({}) == NodeHealth()
+
+
+def test_masks_have_the_cause_of_the_images() -> None:
+    silent = stream(0).snapshot(30.0)
+    cause = images(silent)
+    status = mask_status(silent, 1, cause)
+    assert (status.level, status.message) == (Level.WARN, f'no masks: {cause.message}')
+    assert 'no image for 30 s on /segmentation/image' in status.message
+    flowing = stream(10).snapshot(1.0)
+    assert mask_status(flowing, 1, images(flowing)).level == Level.OK
+    warned = images(flowing, camera_info_problem='no camera_info')
+    assert mask_status(flowing, 1, warned).message == '10.0 masks per second'
+
+
+def test_failure_of_the_node_is_the_cause_of_all() -> None:
+    snapshot = stream(0).snapshot(30.0)
+    failure = 'configuring failed: no such file: /w.safetensors'
+    image = images(snapshot, is_waiting=False, failure=failure)
+    mask = mask_status(snapshot, 0, image)
+    assert image.message == f'not subscribed: {failure}'
+    assert mask.message == f'no masks: not subscribed: {failure}'
+    assert {image.level, mask.level} == {Level.ERROR}
+
+
+def test_wrong_type_on_the_topic_is_told_at_once() -> None:
+    wrong = '/image carries sensor_msgs/msg/CompressedImage; sensor_msgs/msg/Image is needed'
+    silent = stream(0).snapshot(0.5)
+    status = images(silent, publishers=0, wrong_types=wrong)
+    assert (status.level, status.message) == (Level.WARN, wrong)
+    beside = images(stream(10).snapshot(1.0), wrong_types=wrong)
+    assert (beside.level, beside.message) == (
+        Level.WARN,
+        f'10.0 images per second, but {wrong}',
+    )
+    assert images(silent, is_waiting=False, wrong_types=wrong).message == 'not subscribed'
