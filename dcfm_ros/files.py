@@ -15,14 +15,15 @@ from typing import Any
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Files of a folder by the end of their names, 'a2' before 'a10'.
 
-    Hidden files are passed over: macOS leaves `._a.png` beside `a.png` on other file systems.
+    Folders are passed over, and hidden files: macOS leaves `._a.png` beside `a.png` on other file
+    systems.
 
     Args:
         folder: Where to look, not below it.
         suffixes: Lower case, with their dot; names may have them in upper case.
     """
     paths = (p for p in folder.iterdir() if not p.name.startswith('.'))
-    found = (p for p in paths if p.name.lower().endswith(suffixes))
+    found = (p for p in paths if p.name.lower().endswith(suffixes) and not p.is_dir())
     return sorted(found, key=lambda path: (_numerical(path.stem), path.name))
 
 

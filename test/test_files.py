@@ -5,9 +5,10 @@ import pytest
 from dcfm_ros.files import list_files, new_file, new_folder
 
 
-def test_files_are_listed_by_number_without_hidden_ones(tmp_path):
+def test_files_are_listed_by_number_without_hidden_ones_and_folders(tmp_path):
     for name in ('a10.png', 'a2.PNG', 'a1.jpg', '._a2.png', '.png', 'Thumbs.db', 'a3.txt'):
         (tmp_path / name).touch()
+    (tmp_path / 'a4.png').mkdir()
     found = [path.name for path in list_files(tmp_path, ('.png', '.jpg'))]
     assert found == ['a1.jpg', 'a2.PNG', 'a10.png']
 

@@ -329,3 +329,14 @@ def test_mask_that_was_recorded_twice_is_used(tmp_path):
     for index, frame in enumerate(reader.frames()):
         np.testing.assert_array_equal(frame.label, label_at(index))
     assert reader.losses.lines() == []
+
+
+@pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_bag_is_read_under_any_path(tmp_path, plugin):
+    bag = record(tmp_path / 'run', 2, plugin=plugin)
+    (tmp_path / 'a b#1?%41 ü').mkdir()
+    odd = bag.rename(tmp_path / 'a b#1?%41 ü/run %03d&mode=rw')
+    for path in (odd, storage(odd)):
+        reader = BagReader(path, topic='/image')
+        assert_frames(reader.frames(), range(2))
+        assert reader.losses.lines() == []
