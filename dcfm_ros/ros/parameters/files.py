@@ -1,4 +1,4 @@
-"""Parameter files on the command line whose sections miss the node; no ROS.
+"""Parameters on the command line, or in files there, that miss the node; no ROS.
 
 ROS ignores them without a word: a section `segmentation_node:` means `/segmentation_node`, not
 the node of that name in the namespace `/segmentation`.
@@ -16,9 +16,10 @@ import yaml
 
 
 def misplaced_parameters(arguments: Sequence[str], node: str) -> list[str]:
-    """One warning for each file on the command line that is meant for the node but misses it.
+    """One warning for each file or value on the command line that misses the node.
 
-    Such a file has a section for another node of that name, or none that applies to this node.
+    Such a file has a section for another node of that name, or none that applies to this node. In
+    `-p segmentation_node:device:=cpu` the name is that of a node without a namespace.
 
     Args:
         arguments: Command line of the process, which has one node.
@@ -26,6 +27,8 @@ def misplaced_parameters(arguments: Sequence[str], node: str) -> list[str]:
     """
     warnings = []
     for option, path in pairwise(arguments):
+        if option in ('-p', '--param'):
+            warnings += _misplaced_value(path, node)
         if option != '--params-file':
             continue
         sections = _sections(path)
@@ -37,6 +40,18 @@ def misplaced_parameters(arguments: Sequence[str], node: str) -> list[str]:
                 f'this node is {node}; write {node} or /** instead'
             )
     return warnings
+
+
+def _misplaced_value(rule: str, node: str) -> list[str]:
+    """A warning if a rule, `name:=value` or `node:name:=value`, is for another node."""
+    names, _, value = rule.partition(':=')
+    other, _, name = names.rpartition(':')
+    if not other or _matches(f'/{other.strip("/")}', node):
+        return []
+    return [
+        f'parameter -p {rule} is ignored: it is for /{other.strip("/")}, and this node is {node}; '
+        f'write -p {name}:={value} instead'
+    ]
 
 
 def _sections(path: str) -> list[str]:

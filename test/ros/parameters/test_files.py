@@ -62,3 +62,19 @@ def test_what_is_no_parameter_file_is_left_to_ros(tmp_path: Path, content: str) 
     assert warnings_for(tmp_path / 'p.yaml', content) == []
     assert misplaced_parameters(['--params-file', '/nowhere.yaml'], NODE) == []
     assert misplaced_parameters(['--params-file'], NODE) == []
+
+
+@pytest.mark.parametrize('option', ['-p', '--param'])
+@pytest.mark.parametrize('name', ['segmentation_node', 'other'])
+def test_value_for_another_node_is_reported(option: str, name: str) -> None:
+    arguments = ['node', '--ros-args', option, f'{name}:device:=cuda:0']
+    assert misplaced_parameters(arguments, NODE) == [
+        f'parameter -p {name}:device:=cuda:0 is ignored: it is for /{name}, and this node is '
+        f'{NODE}; write -p device:=cuda:0 instead'
+    ]
+
+
+def test_value_for_this_node_is_fine() -> None:
+    arguments = ['node', '--ros-args', '-p', 'device:=cuda:0', '-r', '__ns:=/a']
+    assert misplaced_parameters(arguments, NODE) == []
+    assert misplaced_parameters(['-p', 'node:device:=cpu'], '/node') == []
