@@ -122,6 +122,10 @@ def score_pass(
         if keyframe is None:
             continue
         held_mask, held_label = keyframe
+        if held_mask.shape != label.shape:  # a size that changes begins with a keyframe
+            keyframe = None
+            scores.hold.end_clip()
+            continue
         scores.hold.add_frame(held_mask, label, **role)
         if is_dense and held_label is not None:
             scores.hold.add_video_frame(held_mask, label)

@@ -176,6 +176,8 @@ class LabelHold:
         """Count a clip with a label (H, W) for every frame; the newest few are kept."""
         recent: deque[Image] = deque(maxlen=max(HOLD_DISTANCES) + 1)
         for label in labels:
+            if recent and recent[0].shape != label.shape:  # nothing is held over a change of size
+                recent.clear()
             recent.appendleft(label)
             for distance, confusion in self._confusion.items():
                 if distance < len(recent):

@@ -46,11 +46,14 @@ class StreamScores:
         self._ages_ns: list[int] = []
 
     def add_label(self, label: Mask, shown: Mask | None, age_ns: int = 0) -> None:
-        """Count a label (H, W) and the mask shown when its frame came, with the mask's age."""
-        if shown is None:  # every labelled pixel is missed
-            shown = np.full(label.shape, UNLABELLED, np.uint8)
-        else:
+        """Count a label (H, W) and the mask shown when its frame came, with the mask's age.
+
+        Without one, or with one of a size that the camera had before, every pixel is missed.
+        """
+        if shown is not None:
             self._ages_ns.append(age_ns)
+        if shown is None or shown.shape != label.shape:
+            shown = np.full(label.shape, UNLABELLED, np.uint8)
         self._confusion.update(shown, label)
 
     def add_clip(self, num_processed: int, num_dropped: int) -> None:
