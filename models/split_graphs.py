@@ -69,7 +69,7 @@ class SplitGraphs:
                 self.values[node] = Value(node, own=self.frame.placeholder(node.name))
             else:
                 self.values[node] = Value(node, key=self.sizes[node])
-        self._end_of_inputs = next(iter(reversed(self.frame.nodes)))
+        self._end_of_inputs: fx.Node | None = next(iter(reversed(self.frame.nodes)), None)
 
     def finish(self, result: fx.Node) -> None:
         """End them where the decoder ends."""

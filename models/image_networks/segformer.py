@@ -116,9 +116,10 @@ class AllMLPDecoder(nn.Module):
     def _part(self, index: int, feature: Tensor, size: tuple[int, int]) -> Tensor:
         """What a stage adds to the sum."""
         fuse = self.linear_fuse.weight.flatten(1).chunk(len(self.linear_c), dim=1)[-1 - index]
-        linear = self.linear_c[index]
-        weight = fuse @ linear.get_parameter('weight')
-        part = F.conv2d(feature, weight[:, :, None, None], fuse @ linear.get_parameter('bias'))
+        # Not `get_parameter`, which cannot be traced.
+        linear: Any = self.linear_c[index]
+        weight = fuse @ linear.weight
+        part = F.conv2d(feature, weight[:, :, None, None], fuse @ linear.bias)
         return F.interpolate(part, size, mode='bilinear', align_corners=False) if index else part
 
 

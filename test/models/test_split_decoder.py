@@ -122,7 +122,7 @@ def assert_whole(split: SplitDecoder, given: list[Tensor], num_fresh: int) -> tu
     return cached
 
 
-@pytest.mark.parametrize('num_fresh', [1, 2])
+@pytest.mark.parametrize('num_fresh', [0, 1, 2])
 @pytest.mark.parametrize('name', CASES)
 def test_parts_give_what_the_decoder_gives(name: str, num_fresh: int) -> None:
     split = SplitDecoder(randomised(copy.deepcopy(CASES[name])), features(), num_fresh)
