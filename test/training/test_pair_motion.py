@@ -66,7 +66,7 @@ def test_every_pair_of_a_batch_moves_as_in_the_engine() -> None:
     for number, now in enumerate((right, left)):
         before = feature[number : number + 1]
         at = flow.places(flow.picture(then), flow.picture(now), backend.grid(before))
-        expected = backend.warp(before, at)
+        (expected,) = backend.warp((before,), at)
         assert (expected - before).abs().max() > 0.3
         # The engine samples in steps of 1/32 between neighbours, which differ by less than .5.
         torch.testing.assert_close(moved[number : number + 1], expected, atol=1 / 64, rtol=0)
