@@ -92,6 +92,22 @@ class NetworkConfig:
         return asdict(self)
 
 
+class Configured:
+    """What has a configuration has its classes."""
+
+    config: NetworkConfig
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in the order of the mask values."""
+        return self.config.class_names
+
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        """One RGB colour per class, in the order of the mask values."""
+        return self.config.palette
+
+
 @dataclass(frozen=True, kw_only=True)
 class DCFMConfig(NetworkConfig):
     """Architecture, class names and colours of one DCFM network.

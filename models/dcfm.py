@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import torch.nn.functional as F
 
 from dcfm_ros.models.backbone import Encoder, Independent
-from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, DCFMConfig
+from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, Configured, DCFMConfig
 from dcfm_ros.models.fusion import FeatureFusion, align
 from dcfm_ros.models.head import build_head
 from dcfm_ros.models.mit import MiTEncoder
@@ -21,12 +21,13 @@ from dcfm_ros.models.resnet import ResNetEncoder
 from dcfm_ros.models.timm_backbone import TimmEncoder, timm_normalisation
 
 
-class DCFM(nn.Module):
+class DCFM(nn.Module, Configured):
     """Deep Common Feature Mining, the network of the paper's Eq. 1 to 7.
 
     Holds weights only; what is remembered from frame to frame is kept by the engine.
     """
 
+    config: DCFMConfig
     fuses_linearly = True
     """Whether `fuse` is one convolution of both features, which a backend may split and fold; a
     subclass with another `fuse` says False."""
@@ -53,16 +54,6 @@ class DCFM(nn.Module):
         for name, values in (('mean', config.image_mean), ('std', config.image_std)):
             buffer = torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1)
             self.register_buffer(name, buffer, persistent=False)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per class, in the order of the mask values."""
-        return self.config.class_names
-
-    @property
-    def palette(self) -> tuple[tuple[int, int, int], ...]:
-        """One RGB colour per class, in the order of the mask values."""
-        return self.config.palette
 
     def encode_independent(self, image: Tensor) -> Independent:
         """Run the shallow encoder, as on every frame (Eq. 2).

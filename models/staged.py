@@ -8,21 +8,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dcfm_ros.models.backbone import Independent
-
-if TYPE_CHECKING:
-    from dcfm_ros.models.config import NetworkConfig
+from dcfm_ros.models.config import Configured, NetworkConfig
 
 Step = Callable[[Any], Any]
 """Part of the deep encoder: from what the step before it has left to what the next one takes."""
 
 
-class StagedNetwork(nn.Module, ABC):
+class StagedNetwork(nn.Module, Configured, ABC):
     """A segmentation network, cut so that its deep part runs on keyframes only.
 
     Every frame runs `encode_independent` and `decode`; a keyframe also runs `start`, `deep_steps`
@@ -33,22 +31,14 @@ class StagedNetwork(nn.Module, ABC):
     Backends replace modules in a copy of it, so steps must look theirs up when they run.
     """
 
+    least_size = 64
+    """Rows and columns of the smallest image that it can take; one is run before any frame."""
     config: NetworkConfig
     """Class names, colours, normalisation, and all that is needed to build the network again."""
     mean: Tensor
     """Subtracted from R, G and B in [0, 1], (1, 3, 1, 1); a buffer that is not persistent."""
     std: Tensor
     """What the difference is divided by, (1, 3, 1, 1); as `mean`."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per class, in the order of the mask values."""
-        return self.config.class_names
-
-    @property
-    def palette(self) -> tuple[tuple[int, int, int], ...]:
-        """One RGB colour per class, in the order of the mask values."""
-        return self.config.palette
 
     @abstractmethod
     def shallow(self, image: Tensor) -> Independent:

@@ -9,7 +9,7 @@ Shapes: B batch, C_F common channels, h w common grid.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 from os import PathLike
@@ -32,8 +32,9 @@ from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.checkpoint_header import CheckpointMetadata, read_metadata
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.config import DCFMConfig, NetworkConfig
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.image_networks.config import network_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +137,14 @@ def load_for_engine(path: Path | str, options: EngineOptions) -> Network:
     return engine.load_network(path, options)
 
 
-def read_network_metadata(path: str | PathLike[str]) -> CheckpointMetadata[DCFMConfig]:
+def read_network_metadata(path: str | PathLike[str]) -> CheckpointMetadata[NetworkConfig]:
     """`read_metadata` for ablated networks too."""
-    return read_metadata(path, AblatedConfig.from_dict)
+    return read_metadata(path, _read_config)
+
+
+def _read_config(values: Mapping[str, object]) -> NetworkConfig:
+    """The configuration of an ablated network or any other."""
+    return network_config(values) if 'library' in values else AblatedConfig.from_dict(values)
 
 
 def make_engine(

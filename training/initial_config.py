@@ -53,6 +53,8 @@ def completed(config: NetConfig, source: str | None) -> NetConfig:
             mean, std = timm_normalisation(tagged_name(config, source.removeprefix('timm:')))
     elif is_checkpoint(path := find_file(source)):
         known = read_network_metadata(path).config
+        if not isinstance(known, DCFMConfig):
+            raise ValueError(f'`initial_weights` must be of a DCFM, got {known.title} in {path}')
         if not config.backbone:
             config = _built_as(known, config, with_head=not source.startswith('features:'))
         mean, std = known.image_mean, known.image_std

@@ -21,9 +21,6 @@ from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.staged import StagedNetwork
 
-_EXAMPLE = (96, 128)
-"""Rows and columns of the image that the stages are traced with."""
-
 
 @torch.no_grad()
 def make_graphs(net: DCFM | StagedNetwork) -> Graphs:
@@ -48,7 +45,9 @@ def make_graphs(net: DCFM | StagedNetwork) -> Graphs:
         except Exception as error:  # whatever the exporter may raise
             raise UntranslatableError(str(error)) from error
 
-    image = torch.zeros(1, *_EXAMPLE, 3, dtype=torch.uint8)
+    # Larger than the smallest, and no square, so that nothing is taken for the other.
+    rows, columns = staged.least_size + 32, staged.least_size + 64
+    image = torch.zeros(1, rows, columns, 3, dtype=torch.uint8)
     found = _shallow(staged, image)
     seen = {name: _last(tensor) for name, tensor in found.by_name().items()}
     inputs = dict(seen)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dcfm_ros.files import new_file
-from dcfm_ros.models.config import NetworkConfig
+from dcfm_ros.models.config import DCFMConfig, NetworkConfig
 
 FORMAT = 'dcfm_ros graphs 2'
 """To be counted up when the stages of a network, or the names in them, change their meaning."""
@@ -148,6 +148,8 @@ def graph_key(config: NetworkConfig) -> str:
     values: dict[str, Any] = asdict(config)
     for name in _NOT_IN_THE_GRAPH:
         values.pop(name, None)
+    if not isinstance(config, DCFMConfig):  # only its head is known to take any number of classes
+        values['num_classes'] = config.num_classes
     return hashlib.sha256(json.dumps([FORMAT, values], sort_keys=True).encode()).hexdigest()
 
 

@@ -28,7 +28,7 @@ from dcfm_ros.models.checkpoint_header import (
     read_metadata,
     read_weights,
 )
-from dcfm_ros.models.config import NetworkConfig
+from dcfm_ros.models.config import Configured, NetworkConfig
 
 if TYPE_CHECKING:
     from dcfm_ros.models.dcfm import DCFM
@@ -38,7 +38,7 @@ _Weights = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedNetwork:
+class PreparedNetwork(Configured):
     """A network for OpenVINO."""
 
     config: NetworkConfig
@@ -65,16 +65,6 @@ class PreparedNetwork:
         if precision == 'auto' and self.int8 and self.int8.is_for_auto and has_int8_instructions():
             return self.int8
         return self.graphs
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per class, in the order of the mask values."""
-        return self.config.class_names
-
-    @property
-    def palette(self) -> tuple[tuple[int, int, int], ...]:
-        """One RGB colour per class, in the order of the mask values."""
-        return self.config.palette
 
 
 def prepare(net: DCFM | StagedNetwork) -> PreparedNetwork:

@@ -21,18 +21,25 @@ Stage = Callable[..., Tensors]
 
 
 def shallow_stage(backend: TorchBackend) -> Stage:
-    """Image (B, H, W, 3) uint8 -> tensors of `Independent.by_name`.
+    """Image (B, H, W, 3) uint8 -> tensors of `Independent.by_name`."""
+    run = _shallow(backend)
 
-    Includes scaling and normalisation, so that no float image is needed.
-    """
+    def run_flat(image: Tensor) -> list[Tensor]:
+        feature, *others = run(image).by_name().values()
+        return [feature.contiguous(memory_format=torch.channels_last), *others]
+
+    return run_flat
+
+
+def _shallow(backend: TorchBackend) -> Callable[[Tensor], Independent]:
+    """The shallow encoder with scaling and normalisation, so that no float image is needed."""
     net, staged = backend.net, backend.staged
     scale, shift = (1 / (255 * net.std)).float(), (-net.mean / net.std).float()
     dtype = next(net.parameters()).dtype
 
-    def run(image: Tensor) -> list[Tensor]:
+    def run(image: Tensor) -> Independent:
         normalised = image.permute(0, 3, 1, 2).float() * scale + shift
-        feature, *others = staged.shallow(normalised.to(dtype)).by_name().values()
-        return [feature.contiguous(memory_format=torch.channels_last), *others]
+        return staged.shallow(normalised.to(dtype))
 
     return run
 
@@ -96,9 +103,10 @@ def frame_stage(backend: TorchBackend, *, is_keyframe: bool) -> Stage:
 
     For a keyframe it also returns the common feature; for a non-key frame it takes one.
     """
+    shallow = _shallow(backend)
 
     def run(image: Tensor, *cached: Tensor) -> list[Tensor]:
-        independent = backend.encode_independent(backend.from_bytes(image))
+        independent = shallow(image)
         common = backend.encode_common(independent) if is_keyframe else cached
         logits = backend.decode([common], independent).contiguous()
         return [logits, *(one.contiguous() for one in common)] if is_keyframe else [logits]

@@ -55,7 +55,8 @@ class TorchBackend(TensorBackend):
         """The same, in parts."""
         self.staged.freeze()
         dtype = next(net.parameters()).dtype
-        probe = torch.zeros(1, 3, 64, 64, dtype=dtype, device=device)
+        side = self.staged.least_size
+        probe = torch.zeros(1, 3, side, side, dtype=dtype, device=device)
         fold_batch_norms(self.staged.foldable, lambda: self._run_plain(probe))
         self._dtype = DTYPES.get(precision, dtype)
         self.precision = next((p for p, d in DTYPES.items() if d == self._dtype), str(dtype))

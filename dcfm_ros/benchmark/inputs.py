@@ -39,11 +39,15 @@ def load_model(model: str) -> DCFM:
     Raises:
         FileNotFoundError: If it is neither.
         CheckpointError: If the file cannot be used.
+        ValueError: If it is a network of another library.
     """
     if _is_preset(model):
         torch.manual_seed(0)
         return DCFM(DCFMConfig.preset(model)).eval()
-    return load_checkpoint(find_checkpoint(model)).eval()
+    net = load_checkpoint(find_checkpoint(model)).eval()
+    if not isinstance(net, DCFM):
+        raise ValueError(f'`model` must be a DCFM, whose parts are compared, got {model}')
+    return net
 
 
 def load_for_engine(model: str, options: EngineOptions) -> Network:

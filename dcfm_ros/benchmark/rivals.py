@@ -14,7 +14,7 @@ from dcfm_ros.backends.device import resolve_device
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.backends.torch_masks import row_chunks
-from dcfm_ros.benchmark.image_network import ImageNetwork
+from dcfm_ros.benchmark.image_baseline import ImageBaseline
 from dcfm_ros.benchmark.interleave import Answer, Rival
 from dcfm_ros.benchmark.plain_order import PlainOrder
 from dcfm_ros.engine import FrameResult, SegmentationEngine
@@ -63,7 +63,7 @@ def engine_rivals(
     clip = nonkey.segment_clip([frame.image for frame in frames])
     baseline = []
     if nonkey.backend.precision != 'int8':
-        baseline = [_rival('image_baseline', _engine(ImageNetwork(image_network), steady, 1))]
+        baseline = [_rival('image_baseline', _engine(ImageBaseline(image_network), steady, 1))]
     return [
         *baseline,
         _rival('key', _engine(net, steady, 1), 'paper_key'),

@@ -92,8 +92,9 @@ def quantise_checkpoint(
         import nncf  # noqa: F401
     except ImportError as error:
         raise ImportError(f'needs: pip install dcfm_ros[quantise] ({error})') from None
-    height = read_metadata(path).image_height
-    clips = _spread(_clips(frames, height), _MOST_CLIPS)
+    metadata = read_metadata(path)
+    height, multiple = metadata.image_height, metadata.config.size_multiple
+    clips = _spread(_clips(frames, height, multiple), _MOST_CLIPS)
     if len(clips) < 2:
         raise ValueError(f'{source} has too few frames, at least {2 * CLIP} are needed')
     with warnings.catch_warnings():
@@ -120,11 +121,13 @@ def quantise_checkpoint(
     )
 
 
-def _clips(frames: Iterable[SourceFrame], height: int) -> Iterator[list[SourceFrame]]:
+def _clips(
+    frames: Iterable[SourceFrame], height: int, multiple: int
+) -> Iterator[list[SourceFrame]]:
     """Frames in groups of `CLIP`, at the size that the network works at."""
     stream = iter(frames)
     while len(clip := list(islice(stream, CLIP))) == CLIP:
-        yield [replace(frame, image=shrink(frame.image, height)) for frame in clip]
+        yield [replace(frame, image=shrink(frame.image, height, multiple)) for frame in clip]
 
 
 def _spread(items: Iterable[_T], most: int) -> list[_T]:

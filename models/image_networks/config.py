@@ -37,6 +37,13 @@ class ImageNetworkConfig(NetworkConfig):
     is out of place, so it is moved."""
 
     @property
+    def title(self) -> str:
+        """See `NetworkConfig.title`: the library, and what the network is called there."""
+        what = {**self.architecture, **self.architecture.get('parameters', {})}
+        parts = (what.get(key) for key in ('name', 'class', 'encoder_name'))
+        return ' '.join([self.library, *(str(part) for part in parts if part)])
+
+    @property
     def size_multiple(self) -> int:
         """See `NetworkConfig.size_multiple`; SMP refuses other sizes, see its documentation."""
         return int(self.architecture.get('size_multiple', 1))

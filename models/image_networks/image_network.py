@@ -26,8 +26,6 @@ _BUILDERS: dict[str, Callable[[ImageNetworkConfig], Parts]] = {
     'smp': smp_parts,
     'torchvision': torchvision_parts,
 }
-_EXAMPLE_SIZE = 128
-"""Rows and columns of the image that the decoder is split with: enough for PAN's poolings."""
 
 
 class ImageNetwork(StagedNetwork):
@@ -44,6 +42,7 @@ class ImageNetwork(StagedNetwork):
     """
 
     config: ImageNetworkConfig
+    least_size = 128  # for PAN's poolings
 
     def __init__(self, config: ImageNetworkConfig) -> None:
         super().__init__()
@@ -66,7 +65,7 @@ class ImageNetwork(StagedNetwork):
         self.eval()
         parts.decoder.eval()
         with torch.no_grad():
-            features = self._features(torch.zeros(1, 3, _EXAMPLE_SIZE, _EXAMPLE_SIZE))
+            features = self._features(torch.zeros(1, 3, self.least_size, self.least_size))
         self.decoder = SplitDecoder(parts.decoder, features, self._num_fresh)
         self.train()
 
@@ -75,16 +74,16 @@ class ImageNetwork(StagedNetwork):
         """See `StagedNetwork.foldable`: the decoder's weights are used in parts as well."""
         return self.encoder
 
-    def _stages(self) -> list[Stage]:
-        """The steps of every stage."""
+    def _stage(self, index: int) -> Stage:
+        """The steps of a stage."""
         find = self.encoder.get_submodule
-        return [[find(s) if isinstance(s, str) else s for s in stage] for stage in self._steps]
+        return [find(step) if isinstance(step, str) else step for step in self._steps[index]]
 
     def shallow(self, image: Tensor) -> Independent:
         """See `StagedNetwork.shallow`; `skips` are what the decoder uses, finest first."""
         x, skips = image, []
-        for index, stage in enumerate(self._stages()[: self._num_shallow]):
-            for step in stage:
+        for index in range(self._num_shallow):
+            for step in self._stage(index):
                 x = step(x)
             if index in self._used and index < self._num_shallow - 1:
                 skips.append(x)
@@ -97,11 +96,10 @@ class ImageNetwork(StagedNetwork):
     def deep_steps(self) -> list[DeepStep]:
         """See `StagedNetwork.deep_steps`: a block each, as far as a stage is a sequence."""
         steps: list[DeepStep] = []
-        for index, stage in enumerate(self._stages()):
-            if index >= self._num_shallow:
-                *first, last = stage
-                steps += [partial(_run, step, is_output=False) for step in first]
-                steps.append(partial(_run, last, is_output=index in self._used))
+        for index in range(self._num_shallow, len(self._steps)):
+            *first, last = self._stage(index)
+            steps += [partial(_run, step, is_output=False) for step in first]
+            steps.append(partial(_run, last, is_output=index in self._used))
         return steps
 
     def to_cached(self, deep: DeepState) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ import pytest
 from small_net import make_images, make_net, to_tensor
 import torch
 
-from dcfm_ros.benchmark.image_network import ImageNetwork
+from dcfm_ros.benchmark.image_baseline import ImageBaseline
 from dcfm_ros.benchmark.interleave import Record, Rival
 from dcfm_ros.benchmark.memory import growth
 from dcfm_ros.benchmark.ratios import BARS, bar_of, ratios_between, ratios_within
@@ -46,7 +46,7 @@ def test_image_network_runs_in_another_backend():
     results = []
     for backend in ('torch', 'openvino'):
         options = EngineOptions(device='cpu', backend=backend, precision='fp32')
-        engine = SegmentationEngine(ImageNetwork(net), options, EVERY_FRAME)
+        engine = SegmentationEngine(ImageBaseline(net), options, EVERY_FRAME)
         results.append(engine.step(image, 0))
         assert (engine.backend.name, engine.backend.failure) == (backend, '')
     assert (results[0].mask == results[1].mask).mean() > 0.999
@@ -57,7 +57,7 @@ def test_image_network_is_backbone_and_head_without_fusion(head):
     net = make_net('mit_b0', head=head)
     (image,) = make_images(1, size=(64, 96))
     options = EngineOptions(device='cpu', backend='torch')
-    engine = SegmentationEngine(ImageNetwork(net), options, EVERY_FRAME)
+    engine = SegmentationEngine(ImageBaseline(net), options, EVERY_FRAME)
     result = engine.step(image, 0)
     with torch.no_grad():
         state = net.encode_independent(to_tensor(image)).state

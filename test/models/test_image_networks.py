@@ -82,6 +82,7 @@ def test_segformer_is_that_of_hugging_face(tmp_path, sizes, size, cut):
         ('FPN', 'timm-efficientnet-b0', {}, 1),
         ('FPN', 'timm-skresnet18', {}, 2),
         ('FPN', 'mobilenet_v2', {}, 3),
+        ('FPN', 'se_resnet50', {}, 1),
         ('FPN', 'mobileone_s0', {}, 1),
         ('DeepLabV3Plus', 'tu-mobilenetv3_small_050', {}, 2),
         ('DeepLabV3', 'resnet18', {}, 3),
@@ -187,6 +188,7 @@ def test_checkpoint_rebuilds_the_network(tmp_path):
     save_checkpoint(tmp_path / 'net.safetensors', net, done.training)
     metadata = read_metadata(tmp_path / 'net.safetensors')
     assert isinstance(metadata.config, ImageNetworkConfig)
+    assert metadata.config.title == 'segformer'
     assert metadata.config == net.config
     loaded = load_checkpoint(tmp_path / 'net.safetensors')
     assert isinstance(loaded, ImageNetwork)

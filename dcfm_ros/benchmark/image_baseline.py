@@ -13,7 +13,7 @@ from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM, least_norm, normalise
 
 
-class ImageNetwork(DCFM):
+class ImageBaseline(DCFM):
     """A DCFM without the fusion; at keyframe interval 1 an image network."""
 
     fuses_linearly = False
