@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -17,8 +18,11 @@ from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.checkpoint_header import find_checkpoint
 from dcfm_ros.models.config import PRESETS, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.image_networks.image_network import ImageNetwork
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, open_source, synthetic_frames
 from dcfm_ros.synthetic.drive import DriveConfig
+
+Model = DCFM | ImageNetwork
 
 Progress = Callable[[Iterable[SourceFrame], str], Iterable[SourceFrame]]
 """Passes frames on and shows progress under a heading."""
@@ -29,7 +33,7 @@ def silent(frames: Iterable[SourceFrame], text: str) -> Iterable[SourceFrame]:
     return frames
 
 
-def load_model(model: str) -> DCFM:
+def load_model(model: str) -> Model:
     """Build or load a network, in eval mode.
 
     Args:
@@ -39,15 +43,11 @@ def load_model(model: str) -> DCFM:
     Raises:
         FileNotFoundError: If it is neither.
         CheckpointError: If the file cannot be used.
-        ValueError: If it is a network of another library.
     """
     if _is_preset(model):
         torch.manual_seed(0)
         return DCFM(DCFMConfig.preset(model)).eval()
-    net = load_checkpoint(find_checkpoint(model)).eval()
-    if not isinstance(net, DCFM):
-        raise ValueError(f'`model` must be a DCFM, whose parts are compared, got {model}')
-    return net
+    return cast('Model', load_checkpoint(find_checkpoint(model)))
 
 
 def load_for_engine(model: str, options: EngineOptions) -> Network:

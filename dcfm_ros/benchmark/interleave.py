@@ -20,6 +20,9 @@ from dcfm_ros.engine_options import EXECUTIONS
 from dcfm_ros.percentiles import spread
 from dcfm_ros.recordings.sources import SourceFrame
 
+LIBRARY = 'library'
+"""Row of a network of another library as that library runs it, in eager PyTorch."""
+
 
 class Answer(NamedTuple):
     """What a rival made of a frame."""
@@ -49,8 +52,8 @@ class Rival:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is the plain order, which no backend runs."""
-        return self.what.startswith('paper_')
+        """Whether it is the plain order of what a network does, which no backend runs."""
+        return self.what.startswith('paper_') or self.what == LIBRARY
 
     @property
     def is_stream(self) -> bool:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dcfm_ros.benchmark.interleave import Record
+from dcfm_ros.benchmark.interleave import LIBRARY, Record
 
 _PAIRS = (
     ('paper_key', 'key'),
+    (LIBRARY, 'key'),
     ('paper_nonkey_past', 'nonkey_past'),
     ('paper_nonkey_both', 'nonkey_both'),
     ('nonkey_past', 'key'),
@@ -49,11 +50,11 @@ def ratios_between(above: Sequence[Record], below: Sequence[Record]) -> dict[str
     Also of the plain order, if `above` has it, to the rows of `below`.
     """
     others = {record.rival.what: np.array(record.ms) for record in below}
-    plain = {record.rival.what: np.array(record.ms) for record in above}
+    plain = {record.rival.what: np.array(record.ms) for record in above if record.rival.is_plain}
     ratios = {
         f'{what}/{other}': float(np.median(plain[what] / others[other]))
         for what, other in _PAIRS
-        if what.startswith('paper_') and what in plain and other in others
+        if what in plain and other in others
     }
     for record in above:
         what, values = record.rival.what, np.array(record.ms)
@@ -118,7 +119,7 @@ def bar_of(
 
     Args:
         ratio: Its name.
-        network: 'model', 'backbone' and 'num_classes'.
+        network: 'model', 'title' and 'num_classes'.
         size: '480x853', for example.
         device: Where the engine ran, 'cpu' or 'cuda:<n>'.
         gpu: Its name.
@@ -128,7 +129,7 @@ def bar_of(
         if bar.backbone is None:
             is_meant = network['model'] == 'default'
         else:
-            is_meant = is_vspw and network['backbone'] == bar.backbone
+            is_meant = is_vspw and network['title'] == bar.backbone
         is_there = (
             bar.device is None
             or device.startswith(bar.device)

@@ -15,17 +15,25 @@ from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.backends.torch_masks import row_chunks
 from dcfm_ros.benchmark.image_baseline import ImageBaseline
-from dcfm_ros.benchmark.interleave import Answer, Rival
+from dcfm_ros.benchmark.inputs import Model
+from dcfm_ros.benchmark.interleave import LIBRARY, Answer, Rival
+from dcfm_ros.benchmark.library_network import LibraryNetwork, LibraryOrder
 from dcfm_ros.benchmark.plain_order import PlainOrder
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.image_networks.image_network import ImageNetwork
 from dcfm_ros.recordings.sources import SourceFrame
 
 
-def plain_rivals(net: DCFM, device: str, frames: Sequence[SourceFrame]) -> list[Rival]:
-    """The paper's order; the first and the last of the frames are the keyframes of `nonkey_*`."""
+def plain_rivals(net: Model, device: str, frames: Sequence[SourceFrame]) -> list[Rival]:
+    """The paper's order; the first and the last of the frames are the keyframes of `nonkey_*`.
+
+    Of a network of another library, what that library does.
+    """
+    if isinstance(net, ImageNetwork):
+        whole = LibraryOrder(net, resolve_device(device))
+        return [Rival(what=LIBRARY, run=lambda frame: whole.segment(frame.image))]
     plain = PlainOrder(net, resolve_device(device))
     past, future = plain.common(frames[0].image), plain.common(frames[-1].image)
 
@@ -41,7 +49,7 @@ def engine_rivals(
     options: EngineOptions,
     frames: Sequence[SourceFrame],
     intervals: Sequence[int],
-    image_network: DCFM,
+    image_network: Model,
 ) -> list[Rival]:
     """The image baseline and the engine, each row by an engine of its own.
 
@@ -62,11 +70,12 @@ def engine_rivals(
     nonkey = _engine(net, steady, len(frames) - 1)
     clip = nonkey.segment_clip([frame.image for frame in frames])
     baseline = []
+    plain_key = LIBRARY if isinstance(image_network, ImageNetwork) else 'paper_key'
     if nonkey.backend.precision != 'int8':
-        baseline = [_rival('image_baseline', _engine(ImageBaseline(image_network), steady, 1))]
+        baseline = [_rival('image_baseline', _engine(_baseline(image_network), steady, 1))]
     return [
         *baseline,
-        _rival('key', _engine(net, steady, 1), 'paper_key'),
+        _rival('key', _engine(net, steady, 1), plain_key),
         _rival('nonkey_past', nonkey, 'paper_nonkey_past'),
         # Its following keyframe is computed during the warm-up, with the second frame.
         _rival('nonkey_both', nonkey, 'paper_nonkey_both', clip),
@@ -75,7 +84,7 @@ def engine_rivals(
     ]
 
 
-def eager_rivals(net: DCFM, options: EngineOptions, frames: Sequence[SourceFrame]) -> list[Rival]:
+def eager_rivals(net: Model, options: EngineOptions, frames: Sequence[SourceFrame]) -> list[Rival]:
     """The rows `key` and `nonkey_past` in PyTorch, kernel by kernel: what CUDA graphs replace.
 
     Arguments as of `engine_rivals`; the backend of the rows is 'eager'.
@@ -121,6 +130,11 @@ def mask_rivals(logits: Tensor, size: tuple[int, int], precision: str) -> list[R
         rival('mask_in_chunks', in_chunks),
         rival('mask_in_triton', in_triton, same_as='mask_in_chunks'),
     ]
+
+
+def _baseline(net: Model) -> Network:
+    """What runs all of the network on every frame."""
+    return LibraryNetwork(net) if isinstance(net, ImageNetwork) else ImageBaseline(net)
 
 
 def _engine(

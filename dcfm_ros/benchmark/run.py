@@ -110,8 +110,8 @@ def run_bench(options: BenchOptions, progress: Progress = silent) -> dict[str, A
         'notes': [],
     }
     for model, net in nets.items():
-        facts = {name: getattr(net.config, name) for name in ('backbone', 'num_classes', 'head')}
-        network: dict[str, Any] = {'model': model, **facts}
+        config = net.config
+        network = {'model': model, 'title': config.title, 'num_classes': config.num_classes}
         figures['networks'].append(network)
         rivals = plain_rivals(net, device, frames)
         for engine in options.engines():

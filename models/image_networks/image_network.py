@@ -65,7 +65,7 @@ class ImageNetwork(StagedNetwork):
         self.eval()
         parts.decoder.eval()
         with torch.no_grad():
-            features = self._features(torch.zeros(1, 3, self.least_size, self.least_size))
+            features = self.features(torch.zeros(1, 3, self.least_size, self.least_size))
         self.decoder = SplitDecoder(parts.decoder, features, self._num_fresh)
         self.train()
 
@@ -117,10 +117,10 @@ class ImageNetwork(StagedNetwork):
     def forward(self, image: Tensor) -> Tensor:
         """Logits of single images, RGB in [0, 1], (B, 3, H, W), as `decode` gives them."""
         mean, std = self.mean.to(image.dtype), self.std.to(image.dtype)
-        return self.decoder.decoder(self._features((image - mean) / std))
+        return self.decoder.decoder(self.features((image - mean) / std))
 
-    def _features(self, image: Tensor) -> list[Tensor]:
-        """All that the decoder uses of a normalised image."""
+    def features(self, image: Tensor) -> list[Tensor]:
+        """All that the decoder uses of a normalised image, (B, 3, H, W), finest first."""
         independent = self.shallow(image)
         return list(run_steps(self.deep_steps(), self.start(independent)).stages)
 

@@ -20,7 +20,7 @@ from dcfm_ros.models.dcfm import DCFM, normalise
 from dcfm_ros.training.studies.published import published
 
 EVERY_FRAME = ScheduleOptions(keyframe_interval=1)
-B2 = {'model': 'vspw_mit_b2', 'backbone': 'mit_b2', 'num_classes': 124}
+B2 = {'model': 'vspw_mit_b2', 'title': 'mit_b2', 'num_classes': 124}
 
 
 def record(what, ms, backend='torch'):
@@ -103,7 +103,7 @@ def test_bar_is_judged(ratio, value, holds):
 
 
 def test_bars_are_for_their_network_size_and_device():
-    b5 = {**B2, 'backbone': 'mit_b5'}
+    b5 = {**B2, 'title': 'mit_b5'}
     h200 = ('cuda:0', 'NVIDIA H200')
 
     def limit(*arguments):
@@ -118,7 +118,7 @@ def test_bars_are_for_their_network_size_and_device():
     assert limit('key ms', b5, '480x853', *h200) == (8.0, True)
     assert limit('key ms', b5, '480x853', 'cuda:0', 'NVIDIA T4') is None
     assert limit('key ms', b5, '480x853', 'cpu', 'NVIDIA H200') is None
-    default = {'model': 'default', 'backbone': 'mit_b0', 'num_classes': 11}
+    default = {'model': 'default', 'title': 'mit_b0', 'num_classes': 11}
     assert limit('torch/openvino sync_k2', default, '360x480', 'cpu', None) == (2.0, False)
     assert limit('torch/openvino sync_k2', B2, '480x853', 'cpu', None) is None
 

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from dcfm_ros.benchmark.gpu.case import Case
-from dcfm_ros.benchmark.inputs import read_frames
+from dcfm_ros.benchmark.inputs import Model, read_frames
 from dcfm_ros.benchmark.interleave import Rival, measure
 from dcfm_ros.benchmark.rivals import engine_rivals, plain_rivals
 from dcfm_ros.benchmark.run import BenchOptions, without_failures
-from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceFrame
 
 LEAST_EQUAL = 0.995
@@ -23,7 +22,7 @@ _INTERVAL = 6
 """Of the streams, frames."""
 
 
-def compare_masks(net: DCFM, case: Case) -> dict[str, Any]:
+def compare_masks(net: Model, case: Case) -> dict[str, Any]:
     """Compare masks: fp32 with the plain order, other precisions with fp32.
 
     On a GPU fp32 is without TF32 here: its 10 bits would hide an error in the order of operations.
@@ -60,7 +59,7 @@ def compare_masks(net: DCFM, case: Case) -> dict[str, Any]:
     return {'masks': rows, 'wrong': wrong}
 
 
-def _engines(net: DCFM, case: Case, frames: Sequence[SourceFrame]) -> Iterator[Rival]:
+def _engines(net: Model, case: Case, frames: Sequence[SourceFrame]) -> Iterator[Rival]:
     """Single frames and streams, those below fp32 named '<what> <precision>'."""
     for precision in case.precisions:
         for rival in engine_rivals(net, case.options(precision), frames, (_INTERVAL,), net):

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 import torch
 
 from dcfm_ros.benchmark.gpu.case import Case
-from dcfm_ros.benchmark.inputs import read_frames
+from dcfm_ros.benchmark.inputs import Model, read_frames
 from dcfm_ros.benchmark.memory import growth
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.models.dcfm import DCFM
 
 _INTERVAL = 6
 _SAMPLES = 10
@@ -25,7 +24,7 @@ _PLAYED = 24
 """Frames that are played again and again."""
 
 
-def watch_memory(net: DCFM, case: Case) -> dict[str, Any]:
+def watch_memory(net: Model, case: Case) -> dict[str, Any]:
     """Run a stream at keyframe interval 6 in every precision and watch its memory.
 
     Returns:

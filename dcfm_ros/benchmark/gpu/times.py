@@ -10,19 +10,18 @@ import torch
 
 from dcfm_ros.backends.torch_backend import DTYPES
 from dcfm_ros.benchmark.gpu.case import Case
-from dcfm_ros.benchmark.inputs import read_frames
+from dcfm_ros.benchmark.inputs import Model, read_frames
 from dcfm_ros.benchmark.interleave import Record, measure
 from dcfm_ros.benchmark.ratios import bar_of, ratios_between, ratios_within
 from dcfm_ros.benchmark.rivals import eager_rivals, engine_rivals, mask_rivals, plain_rivals
 from dcfm_ros.benchmark.run import BenchOptions, without_failures
 from dcfm_ros.engine import SegmentationEngine
-from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.recordings.sources import SourceFrame
 
 Ratios = Mapping[str, float]
 
 
-def measure_times(net: DCFM, case: Case) -> dict[str, Any]:
+def measure_times(net: Model, case: Case) -> dict[str, Any]:
     """Time the rows of `dcfm bench`, in every precision, in one run.
 
     On a GPU also the engine without CUDA graphs (backend 'eager'), and the mask alone, from logits
@@ -58,7 +57,7 @@ def measure_times(net: DCFM, case: Case) -> dict[str, Any]:
 
 
 def _mask_records(
-    net: DCFM, case: Case, frames: Sequence[SourceFrame], warm_up: int
+    net: Model, case: Case, frames: Sequence[SourceFrame], warm_up: int
 ) -> tuple[list[Record], list[str]]:
     """Of the mask alone, in every precision; or none, and why."""
     records: list[Record] = []
@@ -96,9 +95,9 @@ def _rows(precision: str, ratios: Ratios, before: str = '') -> Iterator[dict[str
         yield {'precision': precision, 'ratio': f'{before}{name}', 'value': value}
 
 
-def _judged(net: DCFM, case: Case, row: Mapping[str, Any]) -> dict[str, Any]:
+def _judged(net: Model, case: Case, row: Mapping[str, Any]) -> dict[str, Any]:
     """The bar of a ratio, if there is one for this network and GPU."""
-    facts = {'model': case.model, 'backbone': net.config.backbone}
+    facts = {'model': case.model, 'title': net.config.title}
     network = {**facts, 'num_classes': net.config.num_classes}
     gpu = torch.cuda.get_device_name(case.device) if case.is_on_gpu else None
     if '/' in row['precision']:
