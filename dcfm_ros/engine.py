@@ -188,6 +188,7 @@ class SegmentationEngine:
             stamp_ns=stamp_ns,
             _logits=logits,
             _backend=backend,
+            _temperature=self.net.config.confidence_temperature,
         )
 
     def _follow(
@@ -238,4 +239,5 @@ class SegmentationEngine:
             start=start,
             mode=mode,
             has_motion=self._motion is not None,
+            temperature=self.net.config.confidence_temperature,
         )

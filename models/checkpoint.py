@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 import torch
 from torch import Tensor
 
@@ -46,13 +46,36 @@ def save_checkpoint(
         if dtype and stored.is_floating_point() and not storage_problem(stored, dtype):
             stored = stored.to(dtype)
         tensors[key] = stored.contiguous()
-    metadata = {
-        'format_version': str(FORMAT_VERSION),
-        'config': json.dumps(net.config.to_dict()),
-        'training': json.dumps(dict(training or {})),
-    }
     with new_file(Path(path)) as part:
-        save_file(tensors, part, metadata)
+        save_file(tensors, part, _metadata(net.config, training or {}))
+
+
+def copy_checkpoint(
+    path: str | PathLike[str],
+    output: str | PathLike[str],
+    config: NetworkConfig,
+    training: Mapping[str, object],
+) -> None:
+    """Write the tensors of a checkpoint, as they are stored, with another configuration.
+
+    Args:
+        path: Checkpoint.
+        output: Target; may be the same file.
+        config: What changes no tensor may differ from that of the file.
+        training: As in `save_checkpoint`.
+    """
+    tensors = load_file(path)
+    with new_file(Path(output)) as part:
+        save_file(tensors, part, _metadata(config, training))
+
+
+def _metadata(config: NetworkConfig, training: Mapping[str, object]) -> dict[str, str]:
+    """What the header of a file says."""
+    return {
+        'format_version': str(FORMAT_VERSION),
+        'config': json.dumps(config.to_dict()),
+        'training': json.dumps(dict(training)),
+    }
 
 
 def storage_problem(value: Tensor, dtype: torch.dtype) -> str:

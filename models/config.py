@@ -39,6 +39,9 @@ class NetworkConfig:
     trained, by timm's record of a timm network, ImageNet's mean for all others."""
     image_std: tuple[float, ...] = ()
     """What it then divides by, each above 0. Empty: as `image_mean`."""
+    confidence_temperature: float = 1.0
+    """What logits are divided by before the softmax that gives the confidence, above 0; the mask
+    is the same. `dcfm calibrate` fits it (Guo et al., 2017)."""
     class_names: tuple[str, ...] = ()
     """One name per class; empty: 'class 0', 'class 1', ..."""
     palette: tuple[tuple[int, int, int], ...] = ()
@@ -70,6 +73,9 @@ class NetworkConfig:
                 what = 'three numbers' + (' above 0' if field == 'image_std' else '')
                 raise ValueError(f'`{field}` must be {what} or empty, got {values}')
             object.__setattr__(self, field, tuple(map(float, values)))
+        if not 0 < self.confidence_temperature < math.inf:
+            got = self.confidence_temperature
+            raise ValueError(f'`confidence_temperature` must be above 0 and finite, got {got}')
         names = tuple(self.class_names) or labels.generic_names(self.num_classes)
         palette = tuple((int(r), int(g), int(b)) for r, g, b in self.palette)
         palette = palette or labels.generic_palette(self.num_classes)

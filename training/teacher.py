@@ -74,12 +74,15 @@ class Teacher:
     def __call__(self, image: Image) -> Tensor:
         """Probability of every class, mean over the views: RGB (H, W, 3) -> (K, H, W)."""
         turns = (False, True) if self._flip else (False,)
-        views = (_look(engine, image, turn) for engine in self._engines for turn in turns)
+        temperature = self.config.confidence_temperature
+        views = (
+            _look(engine, image, turn, temperature) for engine in self._engines for turn in turns
+        )
         return reduce(torch.add, views) / (len(self._engines) * len(turns))
 
 
-def _look(engine: MultiScaleEngine, image: Image, is_mirrored: bool) -> Tensor:
+def _look(engine: MultiScaleEngine, image: Image, is_mirrored: bool, temperature: float) -> Tensor:
     """Probability of every class in one view, (K, H, W)."""
     view = np.ascontiguousarray(image[:, ::-1]) if is_mirrored else image
-    logits = torch.from_numpy(engine.step(view, 0).logits[0])
+    logits = torch.from_numpy(engine.step(view, 0).logits[0]) / temperature
     return (logits.flip(-1) if is_mirrored else logits).softmax(0)

@@ -42,9 +42,11 @@ class ArrayBackend(Backend):
         """See `Backend.class_mask`."""
         return class_mask(logits, size)
 
-    def confidence_map(self, logits: Array, size: tuple[int, int]) -> NDArray[np.float32]:
+    def confidence_map(
+        self, logits: Array, size: tuple[int, int], temperature: float = 1.0
+    ) -> NDArray[np.float32]:
         """See `Backend.confidence_map`."""
-        return confidence_map(logits, size)
+        return confidence_map(logits / temperature, size)
 
     def to_array(self, logits: Array) -> Array:
         """See `Backend.to_array`."""

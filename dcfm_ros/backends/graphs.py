@@ -28,7 +28,7 @@ WEIGHT = 'net.'
 """What inputs that are weights are called, before their name in the checkpoint."""
 _NOT_IN_THE_GRAPH = (
     'num_classes', 'class_names', 'palette', 'motion', 'dropout', 'drop_path',
-    'align_before_norm', 'image_mean', 'image_std',
+    'align_before_norm', 'image_mean', 'image_std', 'confidence_temperature',
 )  # fmt: skip
 """What of a configuration graphs are independent of: it is in the weights, or for training."""
 

@@ -111,8 +111,13 @@ class Backend(ABC):
         """Class of every pixel, (H, W): argmax of the logits, resized bilinearly to `size`."""
 
     @abstractmethod
-    def confidence_map(self, logits: Any, size: tuple[int, int]) -> NDArray[np.float32]:
-        """Softmax probability of the class that `class_mask` chooses, (H, W) in (0, 1]."""
+    def confidence_map(
+        self, logits: Any, size: tuple[int, int], temperature: float = 1.0
+    ) -> NDArray[np.float32]:
+        """Softmax probability of the class that `class_mask` chooses, (H, W) in (0, 1].
+
+        The logits are divided by `temperature` first.
+        """
 
     @abstractmethod
     def to_array(self, logits: Any) -> NDArray[Any]:

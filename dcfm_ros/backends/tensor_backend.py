@@ -66,9 +66,11 @@ class TensorBackend(Backend):
         """See `Backend.class_mask`."""
         return torch_masks.class_mask(logits, size)
 
-    def confidence_map(self, logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
+    def confidence_map(
+        self, logits: Tensor, size: tuple[int, int], temperature: float = 1.0
+    ) -> NDArray[np.float32]:
         """See `Backend.confidence_map`."""
-        return torch_masks.confidence_map(logits, size)
+        return torch_masks.confidence_map(logits / temperature, size)
 
     def to_array(self, logits: Tensor) -> NDArray[Any]:
         """See `Backend.to_array`."""

@@ -27,7 +27,7 @@ from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 TABLE = (
     'checkpoint', 'schedule', 'execution', 'slices', 'interval', 'threshold', 'mode', 'miou',
-    'coarse_miou', 'miou_key', 'miou_nonkey', 'wiou', 'mvc8', 'mvc16', 'keyframe_share',
+    'coarse_miou', 'miou_key', 'miou_nonkey', 'wiou', 'mvc8', 'mvc16', 'ece', 'keyframe_share',
     'streaming_miou', 'ms_key', 'ms_nonkey', 'ms_mean',
 )  # fmt: skip
 """Figures of an evaluation that are printed; the JSON has them all."""

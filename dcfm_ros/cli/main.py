@@ -22,6 +22,7 @@ VERBS = {
     'train': 'train',
     'ablate': 'train',
     'figures': 'figures',
+    'calibrate': 'calibrate',
     'convert': 'weights',
     'pack': 'weights',
     'prepare': 'weights',

@@ -100,10 +100,12 @@ def segment_clip(
     start: int = 0,
     mode: str = 'both',
     has_motion: bool = False,
+    temperature: float = 1.0,
 ) -> Iterator[FrameResult]:
     """Segment a clip at `height` rows (0: its own); see `SegmentationEngine.segment_clip`.
 
-    `schedule` is left as it is; without motion features stay where their keyframes had them.
+    `schedule` is left as it is; without motion features stay where their keyframes had them;
+    `temperature` is that of the confidence.
     """
     reader = ClipReader(images)
     motion = FlowChain() if has_motion else None
@@ -163,4 +165,5 @@ def segment_clip(
             stamp_ns=plan.frame,
             _logits=logits,
             _backend=backend,
+            _temperature=temperature,
         )

@@ -40,6 +40,7 @@ class FrameResult:
     _logits: Any = field(repr=False)
     """What mask and confidence are made of; the backend's own."""
     _backend: Backend = field(repr=False)
+    _temperature: float = field(default=1.0, repr=False)
 
     @cached_property
     def logits(self) -> NDArray[Any]:
@@ -52,6 +53,9 @@ class FrameResult:
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
-        """Probability of the chosen class, (H, W) in (0, 1]; computed on first access."""
+        """Probability of the chosen class, (H, W) in (0, 1]; computed on first access.
+
+        As calibrated as the checkpoint, see `NetworkConfig.confidence_temperature`.
+        """
         height, width = self.mask.shape
-        return self._backend.confidence_map(self._logits, (height, width))
+        return self._backend.confidence_map(self._logits, (height, width), self._temperature)

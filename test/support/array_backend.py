@@ -57,8 +57,8 @@ class ArrayBackend(Backend):
     def class_mask(self, logits, size):
         return class_mask(logits[0], size)
 
-    def confidence_map(self, logits, size):
-        return confidence_map(logits[0], size)
+    def confidence_map(self, logits, size, temperature=1.0):
+        return confidence_map(logits[0] / temperature, size)
 
     def to_array(self, logits):
         return logits

@@ -158,7 +158,8 @@ class _AveragedResult(FrameResult):
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
         """See `FrameResult.confidence`."""
-        return confidence_map(self.logits[0], (self.mask.shape[0], self.mask.shape[1]))
+        planes = self.logits[0] / self._temperature
+        return confidence_map(planes, (self.mask.shape[0], self.mask.shape[1]))
 
 
 class _MirroredImages(Sequence[Image]):

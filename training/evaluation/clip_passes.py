@@ -117,6 +117,8 @@ def score_pass(
             continue
         role = {'age': result.keyframe_age, 'start': start}
         scores.engine.add_frame(result.mask, label, **role)
+        num_classes = clip.labels.num_classes
+        scores.reliability.update(result.mask, result.confidence, label, num_classes)
         if is_dense:
             scores.engine.add_video_frame(result.mask, label)
         if keyframe is None:

@@ -119,9 +119,9 @@ def evaluate_clips(
         Fractions are in [0, 1], None where undefined; `ms_key` and `ms_nonkey` are medians of the
         engine's time per frame. `average_interval` is frames per keyframe of the schedule on all
         clips with a label, of all their frames. `by_age` has frames, mIoU and median time for
-        every age of the feature in use. `hold_miou*` is what the keyframes' masks score when they
-        are repeated, `label_hold_miou*` their hand-made labels. Where labels have sets of classes,
-        all of these count only pixels of one class, and `coarse_*` what `CoarseScores` says.
+        every age of the feature in use, `ece` what `Reliability` says. `hold_miou*` is what the
+        keyframes' masks score when repeated, `label_hold_miou*` their hand-made labels. Where
+        labels have sets of classes, all count pixels of one class; `coarse_*`: `CoarseScores`.
 
     Raises:
         ValueError: If networks, clips, settings and options do not fit each other.

@@ -13,7 +13,7 @@ from dcfm_ros.training.ablated_network import make_engine
 from dcfm_ros.training.evaluation.averaged_views import Engine, FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_passes import score_label_hold, score_pass
 from dcfm_ros.training.evaluation.frame_times import FrameTimes, MeasuredTimes
-from dcfm_ros.training.evaluation.scores import LabelHold, PassScores
+from dcfm_ros.training.evaluation.scores import LabelHold, PassScores, or_none
 from dcfm_ros.training.evaluation.setting import PER_FRAME, Setting
 from dcfm_ros.training.evaluation.streaming import StreamScores, score_stream
 from dcfm_ros.training.footage.clips import Clip
@@ -162,6 +162,7 @@ def row_of(
         **values,
     }
     if not is_hold:
+        row['ece'] = or_none(passes.reliability.error())
         for name, held in (('hold', passes.hold), ('label_hold', passes.label_hold)):
             figures = held.values(class_names)
             row |= {f'{name}_{key}': figures[key] for key in ('miou', 'miou_nonkey')}

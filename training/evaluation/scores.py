@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.evaluation.coarse_scores import CoarseScores
 from dcfm_ros.training.evaluation.frame_times import MeasuredTimes
+from dcfm_ros.training.evaluation.reliability import Reliability
 from dcfm_ros.training.footage.label_sets import LabelSet
 from dcfm_ros.training.metrics import ConfusionMatrix, VideoConsistency
 
@@ -131,6 +132,8 @@ class PassScores:
         """Every keyframe's mask, repeated until the next keyframe."""
         self.label_hold = Scores(num_classes)
         """The same with the keyframe's hand-made label; dense clips only."""
+        self.reliability = Reliability()
+        """Of the engine's confidence."""
         self.times = MeasuredTimes()
         """Of all frames that were run."""
         self.counts: Counter[str] = Counter()
@@ -141,6 +144,7 @@ class PassScores:
         self.engine.merge(other.engine)
         self.hold.merge(other.hold)
         self.label_hold.merge(other.label_hold)
+        self.reliability.merge(other.reliability)
         self.times.merge(other.times)
         self.counts.update(other.counts)
 
