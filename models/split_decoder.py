@@ -1,162 +1,187 @@
-"""`SplitDecoder`: a decoder in two parts, one for keyframes and one for every frame.
+"""Splitting any decoder in two: what a keyframe can do once, and what every frame must.
 
-Shapes: B batch, K classes; features are (B, C, h, w), each on its own grid.
+A decoder mixes the features of an encoder. Where the finest of them are a frame's own and the
+rest a keyframe's, much of the decoder depends on the latter alone. That is done on the keyframe,
+and what is linear after it is shared out: a convolution of a concatenation is the sum of two, one
+of which the keyframe knows, and convolutions on the frame's side with nothing between them are
+merged into one where that is cheaper.
+
+Shapes: B batch, C channels, K classes, h w the grid of a feature, which differs between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-import operator
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx._symbolic_trace import PH
-from torch.fx.passes.shape_prop import ShapeProp
 
-from dcfm_ros.models.linear_split import LinearSplit
+from dcfm_ros.models.split_rules import share
+from dcfm_ros.models.split_trace import Tracer
+from dcfm_ros.models.split_values import Side
 
-_TOLERANCE = 1e-3
-"""Largest difference to the decoder itself, relative to its largest output, on the examples."""
+TOLERANCE = 1e-3
+"""Largest difference to the whole decoder's logits, in parts of the largest logit.
+
+Of half precision, which is coarser than that: 30 of its steps.
+"""
 
 
 class SplitDecoder(nn.Module):
-    """Splits a decoder by what its operations depend on.
+    """A decoder in two parts, from `split_decoder`; for inference, hence in eval mode.
 
-    A decoder joins the features of all stages of an encoder. On a frame after a keyframe only the
-    finest are fresh, the others are the keyframe's. Whatever depends on these alone is computed on
-    the keyframe. Where both meet in sums or concatenations, the linear operations behind are done
-    on either part by itself: a convolution of a concatenation is a sum of two convolutions, of
-    which the keyframe does its own. What then remains for a frame is the way from its fresh
-    features to the first non-linear operation, and all behind it.
-
-    The weights stay those of `decoder`, whichever it has when it runs.
+    It has the weights of the decoder as `decoder.*` and no others; change them at will. It can be
+    copied but not pickled: keep its state dict.
     """
 
-    def __init__(self, decoder: nn.Module, features: Sequence[Tensor], num_fresh: int) -> None:
-        """Trace a decoder.
+    problem: str
+    """Why nothing is split; empty if it is."""
 
-        Args:
-            decoder: In eval mode; takes a list of features, finest first, and returns logits.
-            features: Examples of them.
-            num_fresh: How many of the first are a frame's own.
-        """
+    def __init__(self, decoder: nn.Module, num_fresh: int, num_deep: int) -> None:
         super().__init__()
         self.decoder = decoder
+        self.num_fresh = num_fresh
+        self.num_deep = num_deep
         self.problem = ''
-        """Why the decoder is not split: all of it then runs on every frame; '' if it is."""
-        self._parts: tuple[Callable[..., Any], Callable[..., Any]] | None = None
-        self._num_fresh = num_fresh
-        try:
-            self._parts = self._split(features)
-        except Exception as error:  # whatever a foreign module does while it is traced
-            self.problem = f'{type(error).__name__}: {error}'
-            return
-        with torch.no_grad():
-            expected = decoder(list(features))
-            fresh, deep = features[:num_fresh], features[num_fresh:]
-            found = self.frame(fresh, self.keyframe(fresh, deep))
-        limit = _TOLERANCE * float(expected.abs().max())
-        if found.shape != expected.shape or (found - expected).abs().max() > limit:
-            self._parts, self.problem = None, 'its parts compute something else'
+        self._on_keyframe: Callable[..., tuple[Tensor, ...]] | None = None
+        self._on_frame: Callable[..., Tensor] | None = None
+        self.eval()
 
     def keyframe(self, fresh: Sequence[Tensor], deep: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What can be done on a keyframe: features to cache.
+        """What later frames reuse.
 
         Args:
-            fresh: Its fresh features, of which only the sizes matter.
-            deep: Its other features.
+            fresh: The finest features, (B, C, h, w); only their shapes count.
+            deep: The others, (B, C, h, w), finest first.
         """
-        if self._parts is None:
+        self._check(fresh, 'fresh', self.num_fresh)
+        self._check(deep, 'deep', self.num_deep)
+        if self._on_keyframe is None:
             return tuple(deep)
-        cached: tuple[Tensor, ...] = self._parts[0](self, *fresh, *deep)
-        return cached
+        return self._on_keyframe(self, *fresh, *deep)
 
     def frame(self, fresh: Sequence[Tensor], cached: Sequence[Tensor]) -> Tensor:
-        """Logits, (B, K, h, w), from a frame's fresh features and a keyframe's cached ones."""
-        if self._parts is None:
-            return cast('Tensor', self.decoder([*fresh, *cached]))
-        logits = self._parts[1](self, *fresh, *cached)
-        return cast('Tensor', logits)
+        """Class logits of a frame, (B, K, h, w).
 
-    def _split(self, features: Sequence[Tensor]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        root = _Root(self.decoder).eval()
-        given = {'features': [PH] * len(features)}
-        traced = fx.GraphModule(root, _Tracer(features).trace(root, concrete_args=given))
-        ShapeProp(traced).propagate(list(features))
-        split = LinearSplit(traced, self._num_fresh)
-        return _compiled(split.keyframe), _compiled(split.frame)
+        Args:
+            fresh: The frame's own features, (B, C, h, w).
+            cached: From `keyframe`.
+        """
+        self._check(fresh, 'fresh', self.num_fresh)
+        if self._on_frame is None:
+            return self.forward(*fresh, *cached)
+        return self._on_frame(self, *fresh, *cached)
+
+    def forward(self, *features: Tensor) -> Tensor:
+        """Class logits of a frame all of whose features are its own, finest first."""
+        return self.decoder(list(features))  # a new list, for some decoders write to it
+
+    @staticmethod
+    def _check(features: Sequence[Tensor], name: str, count: int) -> None:
+        if len(features) != count:
+            raise ValueError(f'there must be {count} {name} features, not {len(features)}')
+
+    def split(self, features: Sequence[Tensor], logits: Tensor) -> None:
+        """Trace the decoder, compile the two parts, and check them.
+
+        Args:
+            features: Examples, finest first.
+            logits: What the whole decoder makes of them.
+
+        Raises:
+            Exception: Where the decoder does with a feature what needs numbers, not symbols.
+        """
+        # Decoders write to what they are given: an activation in place, say.
+        features = [feature.clone() for feature in features]
+        tracer = Tracer(features, self.num_fresh)
+        output = share(tracer.trace(self), self, self.num_fresh)
+        cached = cached_of(output)
+        graph = output.graph
+        inputs = [node for node in graph.nodes if node.op == 'placeholder']
+        self._on_keyframe = compiled(inputs, tuple(cached))
+        self._on_frame = compiled([*inputs[: self.num_fresh], *cached], output)
+        fresh, deep = features[: self.num_fresh], features[self.num_fresh :]
+        parts = self.frame(fresh, self.keyframe(fresh, deep))
+        difference, largest = (logits - parts).abs().max(), logits.abs().max()
+        if not difference <= max(TOLERANCE, 30 * torch.finfo(logits.dtype).eps) * largest:
+            raise RuntimeError(f'the two parts give other logits, by up to {difference:.3g}')
 
 
-class _Root(nn.Module):
-    """Gives modules the names that they have in a `SplitDecoder`."""
+def split_decoder(decoder: nn.Module, features: Sequence[Tensor], num_fresh: int) -> SplitDecoder:
+    """Split a decoder into what a keyframe does and what every frame does.
 
-    def __init__(self, decoder: nn.Module) -> None:
-        super().__init__()
-        self.decoder = decoder
+    For one frame, `frame(fresh, keyframe(fresh, deep))` is `decoder([*fresh, *deep])` up to
+    rounding, at any image size. A decoder that cannot be traced is not split: then every frame
+    runs all of it, and `problem` says why.
 
-    def forward(self, features: list[Tensor]) -> Tensor:
-        logits: Tensor = self.decoder(features)
-        return logits
+    Args:
+        decoder: Takes one list of an encoder's features, finest first, and returns class logits,
+            (B, K, h, w). It is put in eval mode and becomes part of the result.
+        features: Examples of these features, (B, C, h, w); of every size but their channels'
+            another will do as well, if maps are larger than 1 x 1.
+        num_fresh: How many of them, from the first on, are new in every frame.
+
+    Raises:
+        ValueError: If there are not as many features.
+        TypeError: If the decoder returns anything but a tensor.
+        Exception: Whatever the decoder raises for the examples.
+    """
+    if not 0 <= num_fresh <= len(features):
+        raise ValueError(f'num_fresh must be 0 to {len(features)}, not {num_fresh}')
+    result = SplitDecoder(decoder, num_fresh, len(features) - num_fresh)
+    with torch.no_grad():
+        logits = result(*(feature.clone() for feature in features))
+    if not isinstance(logits, Tensor):
+        raise TypeError(f'the decoder must return a tensor, not {type(logits).__name__}')
+    try:
+        with torch.no_grad():
+            result.split(features, logits)
+    except Exception as error:  # of any kind: it is the decoder's own code that runs
+        result = SplitDecoder(decoder, num_fresh, len(features) - num_fresh)
+        result.problem = f'{type(error).__name__}: {error}'
+    return result
 
 
-class _Tracer(fx.Tracer):
-    """Knows how many sizes an image has, and how many channels the features have."""
-
-    def __init__(self, features: Sequence[Tensor]) -> None:
-        super().__init__()
-        self._num_channels = [feature.shape[1] for feature in features]
-        self._seen: list[fx.Node] = []
-
-    def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
-        """Remember which placeholder is which feature."""
-        node = super().create_node(kind, *args, **kwargs)
-        if kind == 'placeholder':
-            self._seen.append(node)
-        return node
-
-    def to_bool(self, obj: fx.Proxy) -> bool:
-        """Decide what only asks whether a feature has channels."""
-        node = obj.node
-        is_asked = node.target in (operator.eq, operator.ne) and node.args[1] == 0
-        if is_asked and (num_channels := self._channels(node.args[0])) is not None:
-            return (num_channels == 0) == (node.target is operator.eq)
-        return super().to_bool(obj)
-
-    def _channels(self, node: Any) -> int | None:
-        """The number that a node is, if it is that of the channels of a feature."""
-        if node.target == 'size' and node.args[1:] == (1,):
-            source = node.args[0]
-        elif node.target is operator.getitem and node.args[1] == 1 and _axes(node.args[0]):
-            source = node.args[0].args[0]
+def cached_of(output: fx.Node) -> list[fx.Node]:
+    """Tensors that the keyframe computes and the frame's side takes, in the order written."""
+    found: set[fx.Node] = set()
+    seen: set[fx.Node] = set()
+    waiting = [output]
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        # A number is worked out again, from the size of a tensor that is kept.
+        if node.meta['side'] == Side.KEYFRAME and node.meta['tensor']:
+            found.add(node)
         else:
-            return None
-        return self._num_channels[self._seen.index(source)] if source in self._seen else None
-
-    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        """Take the shape of an image apart, or a slice of it."""
-        if (indices := _axes(obj.node)) is None:
-            return super().iter(obj)
-        shape: Any = obj
-        return iter([shape[index] for index in range(len(indices))])
+            waiting += node.all_input_nodes
+    return [node for node in output.graph.nodes if node in found]
 
 
-def _axes(node: fx.Node) -> range | None:
-    """Axes of an image whose lengths a node is."""
-    if (node.target is getattr and node.args[1] == 'shape') or node.target == 'size':
-        return range(4) if len(node.args) == (2 if node.target is getattr else 1) else None
-    if node.target is operator.getitem and isinstance(node.args[0], fx.Node):
-        axes = _axes(node.args[0])
-        return axes[node.args[1]] if axes and isinstance(node.args[1], slice) else None
-    return None
+def compiled(inputs: Sequence[fx.Node], outputs: Any) -> Callable[..., Any]:
+    """The operations from `inputs` to `outputs` as a function of the root module and the inputs.
 
-
-def _compiled(graph: fx.Graph) -> Callable[..., Any]:
-    """A graph as a method, which finds modules and weights in `self`, so that there is no copy."""
-    graph.eliminate_dead_code(lambda node: node.op in ('placeholder', 'output'))
-    graph.lint()
+    It is not a `GraphModule`, which would hold the decoder's weights under a second name.
+    """
+    graph = fx.Graph()
+    copies = {node: graph.placeholder(node.name) for node in inputs}
+    needed: set[fx.Node] = set()
+    waiting: list[fx.Node] = []
+    fx.node.map_arg(outputs, waiting.append)
+    whole = waiting[0].graph if waiting else fx.Graph()
+    while waiting:
+        node = waiting.pop()
+        if node not in needed and node not in copies:
+            needed.add(node)
+            waiting += node.all_input_nodes
+    for node in whole.nodes:
+        if node in needed:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(fx.node.map_arg(outputs, copies.__getitem__))
     code = graph.python_code('self')
-    names = dict(code.globals)
-    exec(code.src, names)
-    method: Callable[..., Any] = names['forward']
-    return method
+    names: dict[str, Any] = dict(code.globals)
+    exec(compile(code.src, '<split decoder>', 'exec'), names)
+    return names['forward']

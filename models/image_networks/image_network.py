@@ -18,7 +18,7 @@ from dcfm_ros.models.image_networks.parts import Parts, Stage, TensorStep
 from dcfm_ros.models.image_networks.segformer import segformer_parts
 from dcfm_ros.models.image_networks.smp_network import smp_parts
 from dcfm_ros.models.image_networks.torchvision_network import torchvision_parts
-from dcfm_ros.models.split_decoder import SplitDecoder
+from dcfm_ros.models.split_decoder import split_decoder
 from dcfm_ros.models.staged import StagedNetwork
 
 _BUILDERS: dict[str, Callable[[ImageNetworkConfig], Parts]] = {
@@ -66,7 +66,7 @@ class ImageNetwork(StagedNetwork):
         parts.decoder.eval()
         with torch.no_grad():
             features = self.features(torch.zeros(1, 3, self.least_size, self.least_size))
-        self.decoder = SplitDecoder(parts.decoder, features, self._num_fresh)
+        self.decoder = split_decoder(parts.decoder, features, self._num_fresh)
         self.train()
 
     @property
@@ -105,14 +105,14 @@ class ImageNetwork(StagedNetwork):
     def to_cached(self, deep: DeepState) -> tuple[Tensor, ...]:
         """See `StagedNetwork.to_cached`; with what the decoder makes of deep features alone."""
         fresh, rest = deep.stages[: self._num_fresh], deep.stages[self._num_fresh :]
-        return tuple(self.decoder.keyframe(list(fresh), list(rest)))
+        return self.decoder.keyframe(fresh, rest)
 
     def decode(self, cached: Sequence[Tensor], independent: Independent) -> Tensor:
         """See `StagedNetwork.decode`: logits as the library's head gives them.
 
         A last resizing that is plainly bilinear is left to the caller.
         """
-        return self.decoder.frame(self._fresh(independent), list(cached))
+        return self.decoder.frame(self._fresh(independent), cached)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of single images, RGB in [0, 1], (B, 3, H, W), as `decode` gives them."""

@@ -126,12 +126,13 @@ class _Decoder(nn.Module):
     def forward(self, features: list[Tensor]) -> Tensor:
         known = dict(zip(self.levels, features, strict=True))
         finest = self.levels[0]
-        height, width = features[0].shape[-2:]
+        batch, _, height, width = features[0].shape
         every = []
         for level in range(self.num_levels):
             scale = self.strides[finest] // self.strides[level]
             if level not in known and scale > 0:
-                empty = features[0].new_empty((1, 0, height * scale, width * scale))
-                known[level] = empty.expand(features[0].shape[0], -1, -1, -1)
+                # Of a weight's type, not a feature's, so that it depends on no content.
+                size = (batch, 0, height * scale, width * scale)
+                known[level] = self.segmentation_head[0].weight.new_empty(size)
             every.append(known.get(level, features[-1]))
         return self.segmentation_head(self.decoder(every))
