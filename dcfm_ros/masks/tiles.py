@@ -40,7 +40,8 @@ def class_mask_in_tiles(planes: Planes, size: tuple[int, int]) -> Mask:
     """
     mask = np.empty(size, np.uint8)
     rows, columns = _cuts(planes.shape[1], size[0]), _cuts(planes.shape[2], size[1])
-    if not _is_worth_it(planes, rows, columns):
+    # Where nothing is resized, finding out who can win takes longer than comparing all.
+    if planes.shape[1:] == size or not _is_worth_it(planes, rows, columns):
         whole = _whole(planes.shape[1], size[0]), _whole(planes.shape[2], size[1])
         _put_best(planes, range(len(planes)), *whole, mask)
         return mask

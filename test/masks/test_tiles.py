@@ -88,6 +88,15 @@ def test_tiles_of_thin_and_of_shrunk_masks_fit_together(num_classes, grid, size,
     np.testing.assert_array_equal(planes, before)
 
 
+@pytest.mark.parametrize('num_classes', [1, 3, 19])
+def test_logits_of_the_size_of_the_mask_are_not_cut(num_classes, resized):
+    planes = scene(num_classes, (480, 640))
+    planes[-1, ::7] = planes[0, ::7]
+    mask, is_tiled = tiled_mask(planes, (480, 640), resized)
+    assert not is_tiled
+    np.testing.assert_array_equal(mask, planes.argmax(axis=0))
+
+
 @pytest.mark.parametrize('num_classes', [2, 11, 40])
 def test_where_all_classes_can_win_everywhere_nothing_is_cut(num_classes, resized):
     planes = np.random.default_rng(1).normal(size=(num_classes, 90, 120)).astype(np.float32)
