@@ -9,70 +9,8 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-
-class StampMatcher:
-    """Pairs two streams by stamp: exactly, else with the nearest within a tolerance.
-
-    Each message is used once, and pairs are in the order of their stamps. A second without a first
-    of its stamp waits until a first with a later stamp has arrived: only then is it known which is
-    nearest. When stamps go back, as when a bag starts over, earlier messages are given up.
-
-    Args:
-        max_difference_ns: Tolerance; 0: equal stamps only. May be changed at any time.
-        capacity: Number of each stream that may wait; the oldest is given up for a new one.
-    """
-
-    def __init__(self, max_difference_ns: int, capacity: int) -> None:
-        self.max_difference_ns = max_difference_ns
-        self.lone_firsts = self.lone_seconds = 0
-        """Messages since the start that found no partner."""
-        self._capacity = capacity
-        self._firsts: deque[tuple[int, Any]] = deque()
-        self._seconds: deque[tuple[int, Any]] = deque()
-        self._newest_ns: int | None = None  # stamp of the last first, waiting or not
-
-    def add_first(self, stamp_ns: int, item: Any) -> list[tuple[Any, Any]]:
-        """Take a message of the first stream, from which the second is made; returns pairs."""
-        if self._newest_ns is not None and stamp_ns <= self._newest_ns:
-            self.lone_firsts += _drop_from(self._firsts, stamp_ns)
-            self.lone_seconds += _drop_from(self._seconds, stamp_ns + 1)
-        self._newest_ns = stamp_ns
-        self._firsts.append((stamp_ns, item))
-        return self._match()
-
-    def add_second(self, stamp_ns: int, item: Any) -> list[tuple[Any, Any]]:
-        """Take a message of the second stream; returns pairs."""
-        self.lone_seconds += _drop_from(self._seconds, stamp_ns)
-        self._seconds.append((stamp_ns, item))
-        return self._match()
-
-    def _match(self) -> list[tuple[Any, Any]]:
-        pairs = []
-        while self._seconds:
-            stamp_ns, second = self._seconds[0]
-            self._drop_firsts_before(stamp_ns - self.max_difference_ns)
-            is_decided = bool(self._firsts) and self._firsts[-1][0] >= stamp_ns
-            if not is_decided:
-                break
-            self._seconds.popleft()
-            nearest_ns = min((s for s, _ in self._firsts), key=lambda s: abs(s - stamp_ns))
-            if abs(nearest_ns - stamp_ns) > self.max_difference_ns:
-                self.lone_seconds += 1
-                continue
-            self._drop_firsts_before(nearest_ns)
-            pairs.append((self._firsts.popleft()[1], second))
-        if len(self._firsts) > self._capacity:
-            self._firsts.popleft()
-            self.lone_firsts += 1
-        if len(self._seconds) > self._capacity:
-            self._seconds.popleft()
-            self.lone_seconds += 1
-        return pairs
-
-    def _drop_firsts_before(self, stamp_ns: int) -> None:
-        while self._firsts and self._firsts[0][0] < stamp_ns:
-            self._firsts.popleft()
-            self.lone_firsts += 1
+from dcfm_ros.cloud.pairing import StampMatcher
+from dcfm_ros.cloud.stamps import Stamp, StampGate
 
 
 class Match(NamedTuple):
@@ -89,6 +27,9 @@ class Match(NamedTuple):
 class CloudMatcher:
     """Joins a mask with the other images of its stamp, and the depth image with both.
 
+    Messages whose stamps are 0, or occur twice in their stream, are given up: which ones belong
+    together is not known.
+
     Args:
         companions: What a mask needs of its own stamp: 'confidence', 'image', both or nothing.
         max_difference_ns: Largest difference between the stamps of depth image and mask.
@@ -100,10 +41,15 @@ class CloudMatcher:
     ) -> None:
         self.pairs = StampMatcher(max_difference_ns, capacity)
         """Of depth images and what else a cloud needs."""
+        self.bad_stamps: Counter[str] = Counter()
+        """Messages since the start that were given up for their stamps, by stream."""
+        self.complaints: dict[str, str] = {}
+        """What is wrong with the newest stamp, by stream; only of those where something is."""
         self._needed = {'mask', *companions}
         self._capacity = capacity
+        self._gates = {name: StampGate(capacity) for name in ('depth', *self._needed)}
         self._waiting: dict[int, dict[str, Any]] = {}  # by stamp, then stream
-        self._newest: dict[str, int] = {}
+        self._spoilt: deque[int] = deque(maxlen=capacity)  # stamps of masks and companions
         self._given_up: Counter[str] = Counter()
 
     @property
@@ -116,32 +62,55 @@ class CloudMatcher:
 
     def add(self, stream: str, stamp_ns: int, message: Any) -> list[Match]:
         """Take a message of 'depth', 'mask', 'confidence' or 'image'; returns what is complete."""
+        verdict = self._gates[stream].judge(stamp_ns)
+        self.complaints.pop(stream, None)
+        if verdict in (Stamp.ZERO, Stamp.REPEATED):
+            self.complaints[stream] = verdict.value
+            self.bad_stamps[stream] += 1
+            self._spoil(stream, stamp_ns)
+            return []
+        if verdict is Stamp.RESTARTED:
+            self._restart(stream, stamp_ns)
         if stream == 'depth':
             pairs = self.pairs.add_first(stamp_ns, message)
-            return [match._replace(depth=depth) for depth, match in pairs]
-        if stamp_ns < self._newest.get(stream, stamp_ns):  # a bag starts over
-            self._give_up(s for s, parts in self._waiting.items() if stream in parts)
-        self._newest[stream] = stamp_ns
+        else:
+            pairs = self._join(stream, stamp_ns, message)
+        return [match._replace(depth=depth) for depth, match in pairs]
+
+    def _join(self, stream: str, stamp_ns: int, message: Any) -> list[tuple[Any, Any]]:
+        """Add a mask or a companion to the others of its stamp; returns pairs with depth."""
+        if stamp_ns in self._spoilt:
+            self.bad_stamps[stream] += 1
+            return []
         parts = self._waiting.setdefault(stamp_ns, {})
-        self._given_up[stream] += stream in parts
         parts[stream] = message
         if parts.keys() == self._needed:
             match = Match(stamp_ns, **self._waiting.pop(stamp_ns))
             self._give_up(s for s in self._waiting if s < stamp_ns)
-            pairs = self.pairs.add_second(stamp_ns, match)
-            return [match._replace(depth=depth) for depth, match in pairs]
-        with_stream = [s for s, parts in self._waiting.items() if stream in parts]
+            return self.pairs.add_second(stamp_ns, match)
+        with_stream = sorted(s for s, parts in self._waiting.items() if stream in parts)
         self._give_up(with_stream[: -self._capacity])
         return []
+
+    def _spoil(self, stream: str, stamp_ns: int) -> None:
+        """Give up all that waits and belongs to the same stamp."""
+        if stream == 'depth':
+            self.bad_stamps[stream] += self.pairs.spoil_first(stamp_ns)
+            return
+        self._spoilt.append(stamp_ns)
+        self.bad_stamps.update(self._waiting.pop(stamp_ns, {}).keys())
+        if self.pairs.spoil_second(stamp_ns):
+            self.bad_stamps.update(self._needed)
+
+    def _restart(self, stream: str, stamp_ns: int) -> None:
+        if stream == 'depth':
+            self.pairs.restart_firsts(stamp_ns)
+            return
+        self._spoilt.clear()
+        self._give_up(s for s, parts in self._waiting.items() if stream in parts)
+        if stream == 'mask':
+            self.pairs.restart_seconds(stamp_ns)
 
     def _give_up(self, stamps: Iterable[int]) -> None:
         for stamp_ns in list(stamps):
             self._given_up.update(self._waiting.pop(stamp_ns).keys())
-
-
-def _drop_from(waiting: deque[tuple[int, Any]], stamp_ns: int) -> int:
-    """Give up what has this stamp or a later one; returns how many there were."""
-    before = len(waiting)
-    while waiting and waiting[-1][0] >= stamp_ns:
-        waiting.pop()
-    return before - len(waiting)

@@ -1,120 +1,29 @@
-"""Which depth image goes with which mask, and what becomes of the others."""
+"""Which images make a cloud together, and what becomes of the others."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from dcfm_ros.cloud.matching import CloudMatcher, StampMatcher
+from dcfm_ros.cloud.matching import CloudMatcher, Match
 
 MS = 1_000_000
 
 
-def matcher(difference_ms: int = 20, capacity: int = 10) -> StampMatcher:
-    return StampMatcher(difference_ms * MS, capacity)
+def clouds(*companions: str, capacity: int = 10) -> CloudMatcher:
+    return CloudMatcher(companions, max_difference_ns=20 * MS, capacity=capacity)
 
 
-def clouds(*companions: str) -> CloudMatcher:
-    return CloudMatcher(companions, max_difference_ns=20 * MS, capacity=10)
-
-
-def test_equal_stamps_are_paired_at_once() -> None:
-    pairing = matcher()
-    for stamp in (100, 133, 166):
-        assert not pairing.add_first(stamp * MS, f'd{stamp}')
-    assert pairing.add_second(133 * MS, 'm133') == [('d133', 'm133')]
-    assert pairing.lone_firsts == 1
-
-
-def test_equal_stamp_wins_over_what_comes_first() -> None:
-    pairing = matcher()
-    assert not pairing.add_second(110 * MS, 'm110')
-    assert not pairing.add_first(105 * MS, 'd105')
-    assert pairing.add_first(110 * MS, 'd110') == [('d110', 'm110')]
-
-
-def test_mask_waits_until_the_nearest_is_known() -> None:
-    pairing = matcher()
-    pairing.add_first(100 * MS, 'd100')
-    assert not pairing.add_second(110 * MS, 'm110')
-    assert pairing.add_first(113 * MS, 'd113') == [('d113', 'm110')]
-
-
-def test_earlier_one_is_taken_if_it_is_nearer() -> None:
-    pairing = matcher()
-    pairing.add_first(100 * MS, 'd100')
-    pairing.add_second(105 * MS, 'm105')
-    assert pairing.add_first(120 * MS, 'd120') == [('d100', 'm105')]
-
-
-@pytest.mark.parametrize(('difference', 'pairs'), [(20, [('d120', 'm100')]), (21, [])])
-def test_tolerance_is_included(difference: int, pairs: list[tuple[str, str]]) -> None:
-    pairing = matcher(difference_ms=20)
-    pairing.add_second(100 * MS, 'm100')
-    stamp = (100 + difference) * MS
-    assert pairing.add_first(stamp, 'd120') == pairs
-    assert pairing.lone_seconds == (0 if pairs else 1)
-
-
-def test_without_tolerance_only_equal_stamps_are_paired() -> None:
-    pairing = matcher(difference_ms=0)
-    pairing.add_first(100, 'd100')
-    assert not pairing.add_second(101, 'm101')
-    assert not pairing.add_first(102, 'd102')
-    assert pairing.lone_seconds == 1
-
-
-def test_each_is_used_once() -> None:
-    pairing = matcher()
-    pairing.add_first(100 * MS, 'd100')
-    pairing.add_first(110 * MS, 'd110')
-    assert pairing.add_second(101 * MS, 'm101') == [('d100', 'm101')]
-    assert pairing.add_second(102 * MS, 'm102') == [('d110', 'm102')]
-    assert pairing.add_second(103 * MS, 'm103') == []
-
-
-def test_several_masks_that_waited_are_decided_by_one_depth_image() -> None:
-    pairing = matcher()
-    pairing.add_first(100 * MS, 'd100')
-    pairing.add_first(133 * MS, 'd133')
-    pairing.add_second(135 * MS, 'm135')
-    pairing.add_second(168 * MS, 'm168')
-    assert pairing.add_first(170 * MS, 'd170') == [('d133', 'm135'), ('d170', 'm168')]
-
-
-@pytest.mark.parametrize('stream', ['first', 'second'])
-def test_what_waits_is_bounded(stream: str) -> None:
-    pairing = matcher(capacity=3)
-    add = pairing.add_first if stream == 'first' else pairing.add_second
-    for stamp in range(1000, 1010):
-        add(stamp * 1000 * MS, str(stamp))
-    assert pairing.lone_firsts + pairing.lone_seconds == 7
-
-
-def test_bag_that_starts_again_gives_up_what_waits_and_goes_on() -> None:
-    pairing = matcher()
-    pairing.add_first(900 * MS, 'd900')
-    pairing.add_second(910 * MS, 'm910')
-    assert not pairing.add_first(100 * MS, 'd100')
-    assert (pairing.lone_firsts, pairing.lone_seconds) == (1, 1)
-    assert pairing.add_second(100 * MS, 'm100') == [('d100', 'm100')]
-
-
-def test_depth_of_a_bag_that_starts_again_waits_although_none_waited_before() -> None:
-    pairing = matcher()
-    pairing.add_first(900 * MS, 'd900')
-    assert pairing.add_second(900 * MS, 'm900') == [('d900', 'm900')]
-    pairing.add_second(950 * MS, 'm950')  # waits for a depth image that the bag has not
-    assert not pairing.add_first(100 * MS, 'd100')
-    assert (pairing.lone_firsts, pairing.lone_seconds) == (0, 1)
-    assert pairing.add_second(100 * MS, 'm100') == [('d100', 'm100')]
-
-
-def test_repeated_stamp_replaces_what_waits() -> None:
-    pairing = matcher()
-    pairing.add_first(100 * MS, 'old')
-    pairing.add_first(100 * MS, 'new')
-    assert pairing.lone_firsts == 1
-    assert pairing.add_second(100 * MS, 'm') == [('new', 'm')]
+def feed(matching: CloudMatcher, *messages: str) -> list[str]:
+    """Add messages like 'd100' or 'm100b': stream, stamp in ms, which; returns 'd100+m100b'."""
+    streams = {'d': 'depth', 'm': 'mask', 'c': 'confidence', 'i': 'image'}
+    found: list[Match] = []
+    for message in messages:
+        stamp = int(message[1:].rstrip('ab'))
+        found += matching.add(streams[message[0]], stamp * MS, message)
+    order = ('depth', 'mask', 'confidence', 'image')
+    return ['+'.join(filter(None, (getattr(m, name) for name in order))) for m in found]
 
 
 def test_late_mask_finds_its_depth_image_among_newer_ones() -> None:
@@ -164,7 +73,7 @@ def test_image_of_the_same_stamp_is_joined() -> None:
 
 def test_companions_that_wait_are_bounded() -> None:
     matching = clouds('image')
-    for stamp in range(100):
+    for stamp in range(1, 101):
         assert matching.add('image', stamp * MS, stamp) == []
     assert matching.lone['image'] == 90
 
@@ -184,11 +93,131 @@ def test_stale_companions_of_a_bag_that_starts_over_are_given_up() -> None:
 def test_every_depth_image_is_paired_lone_or_waiting() -> None:
     matching = clouds()
     matches = []
-    for i in range(1000):
+    for i in range(1, 1001):
         matches += matching.add('depth', (i * 33 + i % 7) * MS, i)
-        if i % 5 == 4:
+        if i % 5 == 0:
             matches += matching.add('mask', ((i - 4) * 33 + 5) * MS, i)
     waiting = 1000 - len(matches) - matching.lone['depth']
     assert len(matches) == 200
     assert [match.depth for match in matches] == sorted(match.depth for match in matches)
     assert 0 <= waiting <= 10
+
+
+def test_bag_that_starts_over_gives_up_what_waits_and_goes_on() -> None:
+    matching = clouds()
+    assert feed(matching, 'd900', 'm910', 'd100') == []
+    assert matching.lone['depth'] == matching.lone['mask'] == 1
+    assert feed(matching, 'm100') == ['d100+m100']
+
+
+def test_masks_from_before_a_restart_take_no_depth_image() -> None:
+    """They are late, as always: those of the end come when depth images of the start are here."""
+    matching = clouds()
+    before = feed(matching, *(f'd{stamp}' for stamp in range(1000, 1300, 33)), 'm1000')
+    assert before == ['d1000+m1000']
+    new = [f'd{stamp}' for stamp in range(100, 230, 16)]
+    assert feed(matching, *new[:3], 'm1033', new[3], 'm1066', *new[4:]) == []
+    masks = [f'm{stamp}' for stamp in range(100, 230, 16)]
+    assert feed(matching, *masks) == [f'd{name[1:]}+{name}' for name in masks]
+
+
+@pytest.mark.parametrize(
+    'messages',
+    [
+        ('d0', 'm0'),
+        ('m0', 'd0', 'd0', 'm0'),
+        ('d100a', 'd100b', 'm100'),
+        ('d100a', 'd100b', 'm100a', 'm100b', 'd133'),
+        ('d100a', 'd100b', 'd110', 'm100', 'd140'),  # 110 is near, but not its own
+        ('m100a', 'm100b', 'd100', 'd133'),
+        ('m100a', 'm110', 'm100b', 'd100', 'd133'),
+    ],
+)
+def test_stamps_that_tell_nothing_apart_make_no_cloud(messages: tuple[str, ...]) -> None:
+    matching = clouds()
+    found = feed(matching, *messages)
+    assert not [match for match in found if '100' in match or '+m0' in match]
+    assert matching.bad_stamps.total() >= 2
+    assert feed(matching, 'd200', 'm200') == ['d200+m200']
+
+
+def test_bad_stamps_are_counted_and_told() -> None:
+    matching = clouds()
+    feed(matching, 'd0', 'm100a', 'm100b')
+    assert matching.bad_stamps == {'depth': 1, 'mask': 2}
+    assert matching.complaints == {
+        'depth': 'is 0: it was never set',
+        'mask': 'is that of a message before',
+    }
+    feed(matching, 'd133', 'm133')
+    assert not matching.complaints
+
+
+def test_stamp_that_never_changes_makes_the_first_cloud_only() -> None:
+    matching = clouds()
+    assert feed(matching, 'd100a', 'm100a') == ['d100a+m100a']
+    assert feed(matching, *['d100', 'd100', 'm100', 'd100', 'm100'] * 20) == []
+    assert matching.lone['depth'] + matching.bad_stamps['depth'] == 60
+
+
+@pytest.mark.parametrize(
+    'messages',
+    [
+        ('m100a', 'm100b', 'c100a', 'c100b'),
+        ('c100a', 'm100', 'c100b'),
+        ('m100', 'c100a', 'c100b'),
+        ('m100a', 'c100', 'm100b'),
+        ('m100a', 'c100a', 'm100b', 'c100b'),
+        ('c100a', 'c100b', 'm100'),
+    ],
+)
+def test_mask_or_confidence_that_comes_twice_spoils_its_stamp(messages: tuple[str, ...]) -> None:
+    matching = clouds('confidence')
+    assert feed(matching, *messages, 'd100', 'd133') == []
+    assert matching.bad_stamps['mask'] + matching.bad_stamps['confidence'] == len(messages)
+    assert feed(matching, 'm133', 'c133') == ['d133+m133+c133']
+
+
+def test_spoilt_stamp_is_good_again_after_a_restart() -> None:
+    matching = clouds('confidence')
+    feed(matching, 'd100', 'm100a', 'm100b', 'd900', 'm900', 'c900')
+    assert feed(matching, 'd100', 'm100', 'c100') == ['d100+m100+c100']
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_images_out_of_order_or_lost_are_never_mixed_up(seed: int) -> None:
+    """Frames are 33 ms apart, the tolerance is 20 ms: whatever is paired must be one frame's."""
+    rng = random.Random(seed)
+    arrivals = []
+    for stamp in range(1000, 20_000, 33):
+        for stream, lag in (('d', 0), ('m', 120), ('c', 125)):
+            if rng.random() < 0.9:
+                arrivals.append((stamp + lag + rng.uniform(0, 80), f'{stream}{stamp}'))
+    messages = [message for _, message in sorted(arrivals)]
+    matching = clouds('confidence', capacity=30)
+    found = feed(matching, *messages)
+    assert len(found) > 150
+    assert {name[1:] for match in found for name in match.split('+')[1:]} != set()
+    for match in found:
+        assert len({name[1:] for name in match.split('+')}) == 1, match
+    stamps = [int(match.split('+')[0][1:]) for match in found]
+    assert stamps == sorted(set(stamps))
+    num_depths = sum(message.startswith('d') for message in messages)
+    assert 0 <= num_depths - len(found) - matching.lone['depth'] <= 30
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_images_with_equal_stamps_are_never_mixed_up(seed: int) -> None:
+    """A camera that stamps now and then two images alike; masks come late, none is lost."""
+    rng = random.Random(seed)
+    stamp, arrivals = 1000, []
+    for frame in range(500):
+        stamp += 33 if rng.random() < 0.8 else 0
+        start = 33 * frame
+        arrivals += [(start, 'depth', stamp, frame), (start + 100, 'mask', stamp, frame)]
+        arrivals += [(start + 101, 'confidence', stamp, frame)]
+    matching, found = clouds('confidence', capacity=30), []
+    for _, stream, stamp, frame in sorted(arrivals):
+        found += matching.add(stream, stamp * MS, frame)
+    assert len(found) > 250
+    assert all(match.depth == match.mask == match.confidence for match in found)
