@@ -42,6 +42,17 @@ def generate_launch_description() -> LaunchDescription:
                 description='Classes that the obstacle layer marks.',
             ),
             DeclareLaunchArgument(
+                'drop_labels',
+                default_value="['sky']",
+                description='Classes that have no points: what depth there is at their edges is '
+                'that of something else.',
+            ),
+            DeclareLaunchArgument(
+                'min_confidence',
+                default_value='0.4',
+                description='Lowest confidence of a point; the class of the others is a guess.',
+            ),
+            DeclareLaunchArgument(
                 'stride',
                 default_value='2',
                 description='Step between the rows and columns of the depth that become points; '
@@ -64,6 +75,8 @@ def generate_launch_description() -> LaunchDescription:
                 'depth_topic',
                 'camera_info_topic',
                 'keep_labels',
+                'drop_labels',
+                'min_confidence',
                 'stride',
                 'use_sim_time',
             ),

@@ -18,6 +18,8 @@ OVERRIDES = (
     'color',
     'stride',
     'max_range',
+    'min_confidence',
+    'drop_labels',
     'keep_labels',
 )
 DEFAULT_PARAMS_FILE = PathJoinSubstitution(

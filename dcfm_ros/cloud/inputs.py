@@ -23,10 +23,13 @@ from dcfm_ros.ros.matched_subscription import MatchedSubscription
 from dcfm_ros.ros.messages import stamp_to_ns
 from dcfm_ros.ros.parameters.cloud import CloudParameters
 
-DROP_CAUSES = ('lost', 'no_mask', 'no_camera_info', 'unheard', 'replaced', 'refused')
-"""Why a depth image has no cloud: it never arrived, no mask (with its confidence and image) has a
-stamp near its own, there was no camera_info yet, the clouds have no subscribers, a newer one
-replaced it, it was invalid or did not fit mask or camera_info."""
+DROP_CAUSES = (
+    'lost', 'bad_stamp', 'no_mask', 'no_camera_info', 'unheard', 'replaced', 'refused',
+)  # fmt: skip
+"""Why a depth image has no cloud: it never arrived, its stamp is 0 or another one has it, too, no
+mask (with its confidence and image) has a stamp near its own, there was no camera_info yet, the
+clouds have no subscribers, a newer one replaced it, it was invalid or did not fit mask or
+camera_info."""
 _DEPTH, _INFO = 'depth/image', 'depth/camera_info'
 
 
@@ -81,11 +84,14 @@ class CloudInputs:
         """Diagnostics of the output, by what its inputs lack; `subscribers` by topic."""
         values, silent = self._values(), self._silent_topics()
         depth_frame, mask_frame = self._frames['depth'], self._frames['mask']
-        _, unknown_labels = self._labels.keep(values.keep_labels)
+        unknown_labels = self._unknown_labels(values)
+        complaints = [f'the stamp of {n} {why}' for n, why in self._matcher.complaints.items()]
         is_stuck = snapshot.rate_in_hz and any(subscribers.values()) and not snapshot.rate_out_hz
         level, message = Level.WARN, f'{snapshot.rate_out_hz:.1f} clouds per second'
         if is_stuck and silent:
             message = f'no clouds: nothing comes on {", ".join(silent)}'
+        elif is_stuck and complaints:
+            message = f'no clouds: {", ".join(complaints)}'
         elif is_stuck:
             message = (
                 f'no clouds: no mask has a stamp within {values.max_time_difference_ms:g} ms of '
@@ -97,12 +103,14 @@ class CloudInputs:
                 'is the depth registered to the camera of the mask?'
             )
         elif unknown_labels:
-            message = f'`keep_labels` has no such class: {", ".join(unknown_labels)}'
+            message = '; '.join(unknown_labels)
         else:
             level = Level.OK
         texts = {**snapshot.output_values(), 'clouds': str(snapshot.answered)}
         texts |= {f'{topic} subscribers': str(count) for topic, count in subscribers.items()}
         texts |= {f'unmatched_{name}': str(count) for name, count in self._matcher.lone.items()}
+        bad_stamps = self._matcher.bad_stamps
+        texts |= {f'bad_stamps_{name}': str(bad_stamps[name]) for name in self._matcher.lone}
         texts |= {'depth_frame': depth_frame, 'mask_frame': mask_frame}
         return Status(task='clouds', level=level, message=message, values=texts)
 
@@ -146,14 +154,23 @@ class CloudInputs:
         if stream in self._frames:
             self._frames[stream] = message.header.frame_id
         self._matcher.pairs.max_difference_ns = round(self._values().max_time_difference_ms * 1e6)
-        lone = self._matcher.pairs.lone_firsts
+        lone, bad = self._matcher.pairs.lone_firsts, self._matcher.bad_stamps['depth']
         matches = self._matcher.add(stream, stamp_to_ns(message.header.stamp), item)
         self._statistics.dropped('no_mask', self._matcher.pairs.lone_firsts - lone)
+        self._statistics.dropped('bad_stamp', self._matcher.bad_stamps['depth'] - bad)
         for match in matches:
             if self._info is None:
                 self._statistics.dropped('no_camera_info')
             else:
                 self._hand_on(CloudJob(match, self._info, self._labels))
+
+    def _unknown_labels(self, values: CloudParameters) -> list[str]:
+        """A line for each list of classes that has entries without a class."""
+        lists = {'drop_labels': values.drop_labels, 'keep_labels': values.keep_labels}
+        unknown = {name: self._labels.keep(entries)[1] for name, entries in lists.items()}
+        return [
+            f'`{n}` has no such class: {", ".join(texts)}' for n, texts in unknown.items() if texts
+        ]
 
     def _silent_topics(self) -> list[str]:
         """Topics that are needed and have been silent lately."""

@@ -15,15 +15,29 @@ from dcfm_ros.ros.messages import as_array
 _DATATYPES = {np.dtype('f4'): PointField.FLOAT32, np.dtype('u4'): PointField.UINT32}
 
 
-def points_to_cloud(points: NDArray[np.void], header: Header, is_dense: bool) -> PointCloud2:
-    """Put points into a message.
+def organised_cloud(
+    height: int, width: int, header: Header
+) -> tuple[PointCloud2, NDArray[np.void]]:
+    """A cloud in the order of an image, and its points, (height, width), all of them 0.
 
-    Args:
-        points: `POINT`s: (H, W) makes an organised cloud, (N,) one row.
-        header: Becomes the header of the message as it is.
-        is_dense: Whether all points have a place in space.
+    The points are the memory of the message: what is written to them need not be copied.
     """
-    height, width = points.shape if points.ndim == 2 else (1, points.size)
+    cloud = _cloud(height, width, header, is_dense=False)
+    data = cloud.data  # grown in place, since without checks a message copies what it is given
+    data.append(0)
+    data *= height * width * POINT.itemsize
+    points: NDArray[np.void] = np.frombuffer(data, POINT).reshape(height, width)
+    return cloud, points
+
+
+def dense_cloud(points: NDArray[np.void], header: Header) -> PointCloud2:
+    """Put points, (N,), that all have a place in space into a message of one row."""
+    cloud = _cloud(1, points.size, header, is_dense=True)
+    cloud.data = as_array(points)
+    return cloud
+
+
+def _cloud(height: int, width: int, header: Header, *, is_dense: bool) -> PointCloud2:
     cloud = PointCloud2(header=header, height=height, width=width, is_dense=is_dense)
     cloud.fields = [
         PointField(name=name, offset=offset, datatype=_DATATYPES[kind], count=1)
@@ -31,5 +45,4 @@ def points_to_cloud(points: NDArray[np.void], header: Header, is_dense: bool) ->
     ]
     cloud.is_bigendian = sys.byteorder == 'big'
     cloud.point_step, cloud.row_step = POINT.itemsize, POINT.itemsize * width
-    cloud.data = as_array(points)
     return cloud

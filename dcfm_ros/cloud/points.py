@@ -5,6 +5,7 @@ The depth image must be rectified and registered to the camera of the mask: same
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -50,51 +51,60 @@ def pack_rgb(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (red << 16 | green << 8 | blue).view(np.float32)
 
 
-def build_points(
+def believe(
+    mask: NDArray[np.uint8],
+    confidence: NDArray[np.uint8] | None,
+    is_wanted: NDArray[np.bool_],
+    min_confidence: float,
+) -> NDArray[np.bool_]:
+    """Which pixels may make a point: those of wanted classes that the network is sure enough of.
+
+    Args:
+        mask: Class ids, (H, W).
+        confidence: 0 to 255, (H, W). None: all are sure.
+        is_wanted: Which ids are, (256,).
+        min_confidence: Lowest confidence of a point, in [0, 1].
+    """
+    is_believed = is_wanted[mask]
+    lowest = math.ceil(min_confidence * 255 - 1e-6)  # .2 is 51, not 52
+    if confidence is not None and lowest > 0:
+        is_believed &= confidence >= lowest
+    return is_believed
+
+
+def fill_points(
+    points: NDArray[np.void],
     depth: NDArray[np.float32],
     intrinsics: Intrinsics,
     mask: NDArray[np.uint8],
-    confidence: NDArray[np.uint8] | None,
+    confidence: NDArray[np.uint8],
     rgb: NDArray[np.float32],
     stride: int = 1,
-) -> NDArray[np.void]:
+) -> None:
     """Project each pixel into space.
 
     Args:
-        depth: Distance along the optical axis in m, (H, W); nan where there is none.
-        intrinsics: Of an image of that size.
+        points: `POINT`s to fill, (H, W).
+        depth: Distance along the optical axis in m, (H, W); nan makes x, y and z nan.
+        intrinsics: Of the image that the arrays are from.
         mask: Class ids, (H, W).
-        confidence: 0 to 255, (H, W). None: 1.0 everywhere, as Nav2's layer assumes.
+        confidence: 0 to 255, (H, W).
         rgb: Packed colours, (H, W).
-        stride: Step between the rows and columns taken, from the first on.
-
-    Returns:
-        `POINT`s of shape (ceil(H / stride), ceil(W / stride)). Where there is no depth, x, y and z
-        are nan.
+        stride: Step between those rows and columns of the image that the arrays have, from the
+            first on.
     """
-    step = slice(None, None, stride)
-    columns = (np.arange(depth.shape[1])[step] - intrinsics.cx) / intrinsics.fx
-    rows = (np.arange(depth.shape[0])[step] - intrinsics.cy) / intrinsics.fy
-    z = depth[step, step]
-    points = np.zeros(z.shape, POINT)  # not np.empty: the gap between z and rgb is sent too
-    points['x'] = columns.astype(np.float32) * z
-    points['y'] = rows.astype(np.float32)[:, None] * z
-    points['z'] = z
-    points['rgb'] = rgb[step, step]
-    points['label'] = mask[step, step]
-    points['confidence'] = 1.0
-    if confidence is not None:
-        points['confidence'] = confidence[step, step] * np.float32(1 / 255)
-    return points
+    height, width = depth.shape
+    columns = (np.arange(width) * stride - intrinsics.cx) / intrinsics.fx
+    rows = (np.arange(height) * stride - intrinsics.cy) / intrinsics.fy
+    np.multiply(depth, columns.astype(np.float32), out=points['x'])
+    np.multiply(depth, rows.astype(np.float32)[:, None], out=points['y'])
+    points['z'] = depth
+    points['rgb'] = rgb
+    points['label'] = mask
+    np.multiply(confidence, np.float32(1 / 255), out=points['confidence'])
 
 
-def keep_points(
-    points: NDArray[np.void], is_kept: NDArray[np.bool_], min_confidence: float
-) -> NDArray[np.void]:
-    """Only the points that have a place in space, a wanted class and enough confidence, (N,).
-
-    `is_kept` says which class ids are wanted, (256,).
-    """
-    kept = is_kept[points['label']] & ~np.isnan(points['z'])
-    kept &= points['confidence'] >= np.float32(min_confidence)
-    return points[kept]
+def select_points(points: NDArray[np.void], is_selected: NDArray[np.bool_]) -> NDArray[np.void]:
+    """The points of some pixels, (N,); both arguments are (H, W)."""
+    selected: NDArray[np.void] = points.reshape(-1).take(np.flatnonzero(is_selected))
+    return selected

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from std_msgs.msg import Float64
 
 from dcfm_ros.cloud.matching import Match
-from dcfm_ros.cloud.messages import points_to_cloud
-from dcfm_ros.cloud.points import build_points, keep_points, on_depth_grid, pack_rgb
-from dcfm_ros.images.calibration import intrinsics_of
+from dcfm_ros.cloud.messages import dense_cloud, organised_cloud
+from dcfm_ros.cloud.points import believe, fill_points, on_depth_grid, pack_rgb, select_points
+from dcfm_ros.images.calibration import Intrinsics, intrinsics_of
 from dcfm_ros.images.depth import image_to_depth, image_to_ids
 from dcfm_ros.images.raw import image_to_rgb
 from dcfm_ros.masks.class_labels import ClassLabels
@@ -53,57 +53,79 @@ class CloudProcessor:
         start_s = time.monotonic()
         frame, values = job.match.depth, self._values()
         try:
-            depth = image_to_depth(frame.message, values.min_range, values.max_range)
-            points = build_points(
-                depth,
-                intrinsics_of(job.info, depth.shape[1], depth.shape[0]),
-                *_layers(job, (depth.shape[1], depth.shape[0])),
-                values.stride,
-            )
+            pixels = _read(job, values)
         except ValueError as error:
             self._statistics.refused(str(error))
             self._logger.error(f'no cloud: {error}', throttle_duration_sec=1.0)
             return
-        self._publish(points, job.labels, values, frame.message.header)
+        self._publish(pixels, job.labels, values, frame.message.header)
         now_s = time.monotonic()
         self._statistics.answered(now_s, (now_s - frame.received_s) * 1e3, is_keyframe=False)
         if self._is_wanted('processing_time_ms'):
             self._outputs['processing_time_ms'].publish(Float64(data=(now_s - start_s) * 1e3))
 
     def _publish(
-        self, points: NDArray[np.void], labels: ClassLabels, values: CloudParameters, header: Any
+        self, pixels: _Pixels, labels: ClassLabels, values: CloudParameters, header: Any
     ) -> None:
         """Publish what has subscribers."""
-        if self._is_wanted('points/mask'):
-            mask = points['label'].astype(np.uint8)
-            message = messages.array_to_image(mask, 'mono8', header)
-            self._outputs['points/mask'].publish(message)
-        if self._is_wanted('points/confidence'):
-            message = messages.confidence_to_image(points['confidence'], header)
-            self._outputs['points/confidence'].publish(message)
-        if self._is_wanted('points/filtered'):
+        images = {'points/mask': pixels.mask, 'points/confidence': pixels.confidence}
+        for topic, image in images.items():
+            if self._is_wanted(topic):
+                message = messages.array_to_image(image, 'mono8', header)
+                self._outputs[topic].publish(message)
+        is_wanted = {topic: self._is_wanted(topic) for topic in ('points', 'points/filtered')}
+        if not any(is_wanted.values()):
+            return
+        height, width = pixels.depth.shape
+        cloud, points = organised_cloud(height, width, header)
+        fill_points(points, *pixels, values.stride)
+        if is_wanted['points/filtered']:
             is_kept, _ = labels.keep(values.keep_labels)
-            kept = keep_points(points, is_kept, values.min_confidence)
-            self._outputs['points/filtered'].publish(points_to_cloud(kept, header, is_dense=True))
-        if self._is_wanted('points'):
-            self._outputs['points'].publish(points_to_cloud(points, header, is_dense=False))
+            kept = select_points(points, is_kept[pixels.mask] & ~np.isnan(pixels.depth))
+            self._outputs['points/filtered'].publish(dense_cloud(kept, header))
+        if is_wanted['points']:
+            self._outputs['points'].publish(cloud)
 
     def _is_wanted(self, topic: str) -> bool:
         return bool(self._outputs[topic].get_subscription_count() > 0)
 
 
-def _layers(
-    job: CloudJob, size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, NDArray[np.float32]]:
-    """Mask, confidence and packed colours on the grid of the depth image."""
-    match = job.match
-    mask = on_depth_grid('mask', image_to_ids(match.mask, 'mask'), size)
+class _Pixels(NamedTuple):
+    """The images of one cloud, all of its height and width, in the order of `fill_points`."""
+
+    depth: NDArray[np.float32]
+    """nan where there is no point."""
+    intrinsics: Intrinsics
+    """Of the whole depth image."""
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    """0 where the class is not to be believed."""
+    rgb: NDArray[np.float32]
+
+
+def _read(job: CloudJob, values: CloudParameters) -> _Pixels:
+    """Take each `stride`-th pixel of all images and leave out what is not to be believed.
+
+    Raises:
+        ValueError: If an image is bad or does not fit the depth image.
+    """
+    match, step = job.match, slice(None, None, values.stride)
+    depth = image_to_depth(match.depth.message, values.min_range, values.max_range)
+    height, width = depth.shape
+    intrinsics = intrinsics_of(job.info, width, height)
+    depth = depth[step, step]
+    mask = on_depth_grid('mask', image_to_ids(match.mask, 'mask'), (width, height))[step, step]
     confidence = None
     if match.confidence is not None:
-        pixels = image_to_ids(match.confidence, 'confidence')
-        confidence = on_depth_grid('confidence', pixels, size)
+        image = image_to_ids(match.confidence, 'confidence')
+        confidence = on_depth_grid('confidence', image, (width, height))[step, step]
     if match.image is not None:
-        rgb = pack_rgb(on_depth_grid('image', image_to_rgb(match.image), size))
+        image = on_depth_grid('image', image_to_rgb(match.image), (width, height))
+        rgb = pack_rgb(image[step, step])
     else:
         rgb = pack_rgb(job.labels.palette())[mask]
-    return mask, confidence, rgb
+    is_wanted, _ = job.labels.without(values.drop_labels, drops_unlabelled=values.drop_unlabelled)
+    is_believed = believe(mask, confidence, is_wanted, values.min_confidence)
+    np.copyto(depth, np.nan, where=~is_believed)
+    sure = np.uint8(255) if confidence is None else confidence
+    return _Pixels(depth, intrinsics, mask, sure * is_believed, rgb)

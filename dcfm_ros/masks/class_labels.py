@@ -65,19 +65,43 @@ class ClassLabels:
         Returns:
             Which ids are meant, (256,), and the entries of `wanted` that match no class.
         """
-        is_kept = np.zeros(256, np.bool_)
         if not wanted:
-            is_kept[list(self.names) or slice(255)] = True
-            return is_kept, []
+            return self._labelled(), []
+        return self._find(wanted)
+
+    def without(
+        self, unwanted: Sequence[str], *, drops_unlabelled: bool
+    ) -> tuple[NDArray[np.bool_], list[str]]:
+        """All ids but those of some classes.
+
+        Args:
+            unwanted: Names or ids of the classes.
+            drops_unlabelled: Leave out 255 (unlabelled), too, and ids that have no name while
+                names are known.
+
+        Returns:
+            Which ids remain, (256,), and the entries of `unwanted` that match no class.
+        """
+        remains = self._labelled() if drops_unlabelled else np.ones(256, np.bool_)
+        is_unwanted, unknown = self._find(unwanted)
+        return remains & ~is_unwanted, unknown
+
+    def _labelled(self) -> NDArray[np.bool_]:
+        is_labelled = np.zeros(256, np.bool_)
+        is_labelled[list(self.names) or slice(255)] = True
+        return is_labelled
+
+    def _find(self, entries: Sequence[str]) -> tuple[NDArray[np.bool_], list[str]]:
+        is_found = np.zeros(256, np.bool_)
         unknown = []
-        for text in wanted:
+        for text in entries:
             found = [index for index, name in self.names.items() if name == text]
             if not found and text.isascii() and text.isdigit() and int(text) <= 255:
                 found = [int(text)]
             if not found:
                 unknown.append(text)
-            is_kept[found] = True
-        return is_kept, unknown
+            is_found[found] = True
+        return is_found, unknown
 
 
 def _colour(value: object) -> RGB:

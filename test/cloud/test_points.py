@@ -13,10 +13,11 @@ import pytest
 
 from dcfm_ros.cloud.points import (
     POINT,
-    build_points,
-    keep_points,
+    believe,
+    fill_points,
     on_depth_grid,
     pack_rgb,
+    select_points,
 )
 from dcfm_ros.images.calibration import Intrinsics
 from dcfm_ros.images.depth import image_to_depth, image_to_ids
@@ -34,10 +35,15 @@ def image(pixels: NDArray[Any], encoding: str, **fields: Any) -> SimpleNamespace
 
 
 def cloud(depth: NDArray[np.float32], **arguments: Any) -> NDArray[np.void]:
-    mask = np.arange(depth.size, dtype=np.uint8).reshape(depth.shape)
-    rgb = np.zeros(depth.shape, np.float32)
-    given = {'intrinsics': CAMERA, 'mask': mask, 'confidence': None, 'rgb': rgb} | arguments
-    return build_points(depth, **given)
+    given = {
+        'intrinsics': CAMERA,
+        'mask': np.arange(depth.size, dtype=np.uint8).reshape(depth.shape),
+        'confidence': np.full(depth.shape, 255, np.uint8),
+        'rgb': np.zeros(depth.shape, np.float32),
+    }
+    points = np.zeros(depth.shape, POINT)
+    fill_points(points, depth, **(given | arguments))
+    return points
 
 
 def test_each_pixel_is_projected_along_its_ray() -> None:
@@ -65,21 +71,10 @@ def test_confidence_becomes_a_fraction() -> None:
     assert points[0, 1]['confidence'] == pytest.approx(0.2)
 
 
-def test_without_confidence_it_is_one() -> None:
-    assert (cloud(np.ones((3, 4), np.float32))['confidence'] == 1.0).all()
-
-
-def test_stride_takes_rows_and_columns_from_the_first() -> None:
-    points = cloud(np.full((3, 4), 2.0, np.float32), stride=2)
-    assert points['label'].tolist() == [[0, 2], [8, 10]]
+def test_stride_is_the_distance_of_the_rays() -> None:
+    points = cloud(np.full((2, 2), 2.0, np.float32), stride=2)
+    assert points[0, 0].tolist()[:3] == (-1.0, -0.25, 2.0)
     assert points[1, 1].tolist()[:3] == (1.0, 0.75, 2.0)
-
-
-def test_gap_between_the_fields_is_zero() -> None:
-    points = cloud(np.ones((3, 4), np.float32))
-    assert POINT.itemsize == 28
-    raw = np.frombuffer(points.tobytes(), np.uint8).reshape(-1, 28)
-    assert not raw[:, 12:16].any()
 
 
 def test_colour_lies_in_the_bits_of_a_float() -> None:
@@ -87,16 +82,29 @@ def test_colour_lies_in_the_bits_of_a_float() -> None:
     assert packed.view(np.uint32).tolist() == [0xFF8001]
 
 
-def test_points_are_kept_by_class_confidence_and_depth() -> None:
-    depth = np.ones((3, 4), np.float32)
-    depth[0, 1] = np.nan
-    confidence = np.full((3, 4), 255, np.uint8)
-    confidence[0, 2] = 127
-    points = cloud(depth, confidence=confidence)
-    is_kept = np.zeros(256, np.bool_)
-    is_kept[:4] = True
-    kept = keep_points(points, is_kept, min_confidence=0.5)
-    assert kept['label'].tolist() == [0, 3]
+def test_classes_are_believed_if_wanted_and_sure() -> None:
+    mask = np.array([[0, 1, 255], [0, 1, 255]], np.uint8)
+    confidence = np.array([[127, 255, 255], [128, 0, 255]], np.uint8)
+    is_wanted = np.ones(256, np.bool_)
+    is_wanted[255] = False
+    found = believe(mask, confidence, is_wanted, 0.5)
+    assert found.tolist() == [[False, True, False], [True, False, False]]
+    assert believe(mask, None, is_wanted, 1.0).tolist() == [[True, True, False]] * 2
+
+
+@pytest.mark.parametrize('value', [0, 1, 51, 128, 254, 255])
+def test_confidence_of_the_limit_is_enough(value: int) -> None:
+    confidence = np.array([[value, max(value - 1, 0)]], np.uint8)
+    mask, all_ids = np.zeros((1, 2), np.uint8), np.ones(256, np.bool_)
+    found = believe(mask, confidence, all_ids, value / 255)
+    assert found.tolist() == [[True, value == 0]]
+
+
+def test_selected_points_are_one_row() -> None:
+    points = cloud(np.ones((3, 4), np.float32))
+    is_selected = np.zeros((3, 4), np.bool_)
+    is_selected[0, 3] = is_selected[2, 1] = True
+    assert select_points(points, is_selected)['label'].tolist() == [3, 9]
 
 
 def test_millimetres_become_metres_and_zero_nothing() -> None:
@@ -174,20 +182,23 @@ def test_mask_of_another_view_is_refused() -> None:
         on_depth_grid('mask', np.zeros((720, 1280), np.uint8), (640, 480))
 
 
-def test_message_holds_the_points() -> None:
+def test_message_is_filled_in_place() -> None:
     pytest.importorskip('sensor_msgs')
     from sensor_msgs.msg import PointField
     from std_msgs.msg import Header
 
-    from dcfm_ros.cloud.messages import points_to_cloud
+    from dcfm_ros.cloud.messages import organised_cloud
 
-    points = cloud(np.full((3, 4), 2.0, np.float32))
     header = Header(frame_id='optical')
-    message = points_to_cloud(points, header, is_dense=False)
+    message, points = organised_cloud(3, 4, header)
+    assert points.shape == (3, 4)
+    points[...] = cloud(np.full((3, 4), 2.0, np.float32))
     assert message.header == header
     assert (message.height, message.width, message.is_dense) == (3, 4, False)
     assert (message.point_step, message.row_step) == (28, 112)
     assert message.data.tobytes() == points.tobytes()
+    gap = np.frombuffer(message.data, np.uint8).reshape(-1, 28)[:, 12:16]
+    assert not gap.any()
     described = [(field.name, field.offset, field.datatype) for field in message.fields]
     FLOAT32, UINT32 = PointField.FLOAT32, PointField.UINT32
     assert described == [
@@ -200,16 +211,16 @@ def test_message_holds_the_points() -> None:
     ]
 
 
-@pytest.mark.parametrize(('count', 'width'), [(12, 12), (0, 0)])
-def test_points_without_a_grid_are_one_row(count: int, width: int) -> None:
+@pytest.mark.parametrize('count', [12, 0])
+def test_dense_cloud_is_one_row(count: int) -> None:
     pytest.importorskip('sensor_msgs')
     from std_msgs.msg import Header
 
-    from dcfm_ros.cloud.messages import points_to_cloud
+    from dcfm_ros.cloud.messages import dense_cloud
 
     points = cloud(np.full((3, 4), 2.0, np.float32)).ravel()[:count]
-    message = points_to_cloud(points, Header(), is_dense=True)
-    assert (message.height, message.width, message.is_dense) == (1, width, True)
+    message = dense_cloud(points, Header())
+    assert (message.height, message.width, message.is_dense) == (1, count, True)
     assert message.data.tobytes() == points.tobytes()
 
 
@@ -217,8 +228,8 @@ def test_sensor_msgs_py_reads_the_points() -> None:
     point_cloud2 = pytest.importorskip('sensor_msgs_py.point_cloud2', reason='not installed')
     from std_msgs.msg import Header
 
-    from dcfm_ros.cloud.messages import points_to_cloud
+    from dcfm_ros.cloud.messages import dense_cloud
 
-    points = cloud(np.full((3, 4), 2.0, np.float32))
-    read = point_cloud2.read_points(points_to_cloud(points, Header(), is_dense=True))
-    assert read['label'].tolist() == points['label'].ravel().tolist()
+    points = cloud(np.full((3, 4), 2.0, np.float32)).ravel()
+    read = point_cloud2.read_points(dense_cloud(points, Header()))
+    assert read['label'].tolist() == points['label'].tolist()

@@ -81,6 +81,13 @@ class Scene:
         self.publish('mask', MASK, 'mono8')
         return self.cloud_of(header)
 
+    def see_with(self, mask: NDArray[np.uint8]) -> PointCloud2:
+        """The cloud of a depth image and some mask."""
+        self.stamp_ns += STEP_NS
+        header = self.publish('depth/image', DEPTH, '16UC1')
+        self.publish('mask', mask, 'mono8')
+        return self.cloud_of(header)
+
     def cloud_of(self, header: Header) -> PointCloud2:
         cloud: PointCloud2 = answer_to(self.clouds, header)
         return cloud
@@ -307,6 +314,77 @@ def test_mask_and_confidence_come_in_the_size_of_the_cloud(scene: Scene) -> None
         assert (image.height, image.width, image.step, image.encoding) == (3, 4, 4, 'mono8')
     assert bytes(masks[-1].data) == MASK[::2, ::2].tobytes()
     assert bytes(confidences[-1].data) == b'\xff' * 12
+
+
+@pytest.fixture
+def triples(scene: Scene) -> list[list[Any]]:
+    """Mask, confidence and cloud as they come; the node publishes all of them from now on."""
+    kinds = {'points/mask': Image, 'points/confidence': Image, 'points': PointCloud2}
+    return [scene.peer.listen(kind, f'/segmentation/{topic}') for topic, kind in kinds.items()]
+
+
+def test_what_is_not_believed_has_no_place_and_no_confidence(
+    scene: Scene, set_cloud: Callable[..., None], triples: list[list[Any]]
+) -> None:
+    set_cloud(drop_labels=['sky', 'cat'], stride=2)
+    pixels = MASK.copy()
+    pixels[:, 6:] = [255, 7]  # unlabelled, and an id without a name
+    header = scene.see_with(pixels).header
+    mask, confidence, cloud = (answer_to(received, header) for received in triples)
+    points = points_of(cloud)
+    taken = pixels[::2, ::2]
+    assert (mask.height, mask.width, len(mask.data)) == (3, 4, 12)
+    assert (confidence.height, confidence.width, len(confidence.data)) == (3, 4, 12)
+    assert (cloud.height, cloud.width, cloud.is_dense) == (3, 4, False)
+    assert bytes(mask.data) == taken.tobytes()
+    assert points['label'].tolist() == taken.tolist()
+    is_car = taken == 1
+    assert np.array_equal(np.isfinite([points[axis] for axis in 'xyz']).all(0), is_car)
+    assert np.array_equal(points['confidence'], is_car.astype(np.float32))
+    assert bytes(confidence.data) == np.where(is_car, 255, 0).astype(np.uint8).tobytes()
+    scene.diagnostics.wait_for_message('clouds', '`drop_labels` has no such class: cat')
+    set_cloud(drop_unlabelled=False, drop_labels=[''])
+    points = points_of(scene.see_with(pixels))
+    assert np.isfinite(points['z']).all()
+
+
+@pytest.mark.parametrize('size', [(480, 640), (12, 16)])
+def test_mask_of_another_size_is_taken_as_that_of_the_depth_image(
+    scene: Scene, triples: list[list[Any]], size: tuple[int, int]
+) -> None:
+    pixels = np.zeros(size, np.uint8)
+    pixels[:, size[1] // 2 :] = 1
+    header = scene.see_with(pixels).header
+    mask, confidence, cloud = (answer_to(received, header) for received in triples)
+    assert bytes(mask.data) == MASK.tobytes()
+    assert len(confidence.data) == cloud.width * cloud.height == 48
+
+
+def test_mask_of_another_view_is_refused_and_counted(scene: Scene) -> None:
+    before = scene.count('dropped_refused')
+    scene.stamp_ns += STEP_NS
+    scene.publish('depth/image', DEPTH, '16UC1')
+    scene.publish('mask', np.zeros((2, 3), np.uint8), 'mono8')
+    told = '`mask` must have the aspect ratio of the depth image, 8 x 6, got 3 x 2'
+    scene.diagnostics.wait_for_message('depth images', told)
+    assert int(scene.diagnostics.values('depth images')['dropped_refused']) == before + 1
+    assert scene.see().width == 8
+
+
+def test_stamps_of_zero_make_no_cloud_and_are_told(scene: Scene) -> None:
+    before = scene.count('dropped_bad_stamp')
+    unset = Header(frame_id='optical')
+
+    def is_told() -> bool:
+        scene.publish('depth/image', DEPTH, '16UC1', header=unset)
+        scene.publish('mask', MASK, 'mono8', header=unset)
+        return 'the stamp of depth is 0' in scene.diagnostics.newest('clouds').message
+
+    wait_for(is_told, 'the reason', pause_s=0.2)
+    assert not scene.is_answered(unset)
+    assert scene.count('dropped_bad_stamp') > before
+    assert int(scene.diagnostics.values('clouds')['bad_stamps_mask']) > 0
+    assert scene.see().width == 8
 
 
 def test_other_frames_are_told(scene: Scene) -> None:

@@ -78,6 +78,8 @@ def test_example_starts_segmentation_clouds_and_a_costmap(
     clouds = reports['semantic_cloud_node']
     assert clouds['topics']['depth/image'] == '/depth'
     assert clouds['parameters']['keep_labels'] == ['car', 'pedestrian', 'bicyclist']
+    assert clouds['parameters']['drop_labels'] == ['sky']
+    assert clouds['parameters']['min_confidence'] == 0.4
     assert clouds['parameters']['stride'] == 2
     manager = reports['lifecycle_manager']['parameters']
     assert (manager['node_names'], manager['autostart']) == (['costmap'], True)

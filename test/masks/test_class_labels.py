@@ -33,6 +33,21 @@ def test_without_a_wish_all_named_classes_are_kept() -> None:
     assert np.flatnonzero(ClassLabels().keep([])[0]).tolist() == list(range(255))
 
 
+def test_classes_are_left_out_by_name_or_id() -> None:
+    labels = ClassLabels.from_json(LABELS)
+    remains, unknown = labels.without(['car', '3', 'cat'], drops_unlabelled=False)
+    assert np.flatnonzero(~remains).tolist() == [3, 7]
+    assert unknown == ['cat']
+    assert labels.without([], drops_unlabelled=False)[0].all()
+
+
+def test_unlabelled_is_255_and_what_has_no_name_among_names() -> None:
+    remains, _ = ClassLabels.from_json(LABELS).without(['sky'], drops_unlabelled=True)
+    assert np.flatnonzero(remains).tolist() == [7]
+    remains, _ = ClassLabels().without(['sky', '4'], drops_unlabelled=True)
+    assert np.flatnonzero(~remains).tolist() == [4, 255]
+
+
 @pytest.mark.parametrize(
     'text',
     [

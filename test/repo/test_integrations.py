@@ -64,6 +64,7 @@ def test_nav2_layers_have_known_parameters_only() -> None:
     camera, moving = semantic['camera'], obstacle['moving']
     assert keys_of(semantic, 'camera') <= SEMANTIC_LAYER
     assert keys_of(camera, *camera['class_types']) <= SEMANTIC_SOURCE
+    assert {name for name in SEMANTIC_SOURCE if 'fov' in name} <= camera.keys()
     for name in camera['class_types']:
         assert keys_of(camera[name], 'dominant_priority') == CLASS_TYPE
     assert keys_of(obstacle, 'moving') <= OBSTACLE_LAYER
@@ -97,8 +98,7 @@ def test_nav2_classes_are_those_of_the_packaged_weights() -> None:
     camera = costmap()['semantic_layer']['camera']
     named = [name for kind in camera['class_types'] for name in camera[kind]['classes']]
     assert len(named) == len(set(named))
-    assert class_names() - set(named) == {'sky'}
-    assert set(named) <= class_names()
+    assert set(named) == class_names()  # one that is missing is an error of the layer
 
 
 def test_run_lengths_map_the_classes_of_the_packaged_weights() -> None:
@@ -109,11 +109,15 @@ def test_run_lengths_map_the_classes_of_the_packaged_weights() -> None:
     assert mapped == class_names()
 
 
-def test_example_keeps_classes_of_the_packaged_weights() -> None:
+def test_example_keeps_and_drops_classes_of_the_packaged_weights() -> None:
     tree = ast.parse((ROOT / 'launch' / 'nav2_example.launch.py').read_text(encoding='utf-8'))
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    (kept,) = (text for text in texts if isinstance(text, str) and text.startswith("['"))
-    assert set(yaml.safe_load(kept)) < class_names()
+    lists = [text for text in texts if isinstance(text, str) and text.startswith("['")]
+    kept, dropped = (set(yaml.safe_load(text)) for text in lists)
+    assert kept | dropped < class_names()
+    camera = costmap()['semantic_layer']['camera']
+    assert dropped == set(camera['unseen']['classes'])
+    assert kept <= set(camera['lethal']['classes'])
 
 
 def panels_of(layout: Any) -> Iterator[str]:

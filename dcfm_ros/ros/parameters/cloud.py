@@ -58,15 +58,31 @@ class CloudParameters:
     max_range: float = option(
         0.0, 'Largest valid depth; 0: no limit.', changeable=LIVE, maximum=1000.0, unit='m'
     )
+    min_confidence: float = option(
+        0.0,
+        'Lowest confidence of a point; without a point x, y and z are NaN and confidence is 0.',
+        changeable=LIVE,
+        maximum=1.0,
+    )
+    drop_unlabelled: bool = option(
+        True,
+        'No points where the class is 255 (unlabelled) or, once labels have come, an id without '
+        'a name.',
+        changeable=LIVE,
+    )
+    drop_labels: tuple[str, ...] = option(
+        (),
+        "Classes, by name or id, that make no points; ['']: none.",
+        changeable=LIVE,
+        pattern=r'.+',
+        pattern_text='class names or ids',
+    )
     keep_labels: tuple[str, ...] = option(
         (),
         "Classes, by name or id, that points/filtered keeps; ['']: all that have a name.",
         changeable=LIVE,
         pattern=r'.+',
         pattern_text='class names or ids',
-    )
-    min_confidence: float = option(
-        0.0, 'Lowest confidence of a point in points/filtered.', changeable=LIVE, maximum=1.0
     )
     no_image_warning_s: float = option(
         5.0,
