@@ -48,8 +48,8 @@ def autoware_ids(names: Mapping[int, str], class_map: Sequence[str]) -> NDArray[
     """
     ids = np.zeros(256, np.uint8)
     for entry in class_map:
-        name, _, target = entry.partition(':')
-        if target not in AUTOWARE_CLASSES:
+        name, _, target = entry.rpartition(':')
+        if not name or target not in AUTOWARE_CLASSES:
             allowed = f'name:class with a class of {", ".join(AUTOWARE_CLASSES)}'
             raise ValueError(f'`class_map` must have entries {allowed}, got {entry!r}')
         for index in (index for index, known in names.items() if known == name):

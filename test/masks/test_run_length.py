@@ -48,3 +48,8 @@ def test_classes_become_those_of_autoware() -> None:
 def test_entry_without_a_class_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match=f'`class_map` must have entries .*got {entry!r}'):
         autoware_ids({0: 'road'}, [entry])
+
+
+def test_names_of_classes_may_have_colons() -> None:
+    ids = autoware_ids({2: 'static:wall'}, ['static:wall:wall'])
+    assert np.flatnonzero(ids).tolist() == [2]

@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from peer import LATCHED, running_peer
+from diagnostic_msgs.msg import DiagnosticStatus
+from peer import LATCHED, Diagnostics, running_peer
 from running_node import running_node, wait_for
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
@@ -53,3 +54,46 @@ def test_masks_are_encoded_with_the_ids_of_autoware(tmp_path: Path) -> None:
     # Its input is the only topic that has overrides.
     assert f'`{OVERRIDES}.publisher.depth` is ignored' in process.log
     assert f'`{OVERRIDES}.subscription.depth`' not in process.log
+
+
+def test_every_mask_is_answered_or_counted_and_what_is_wrong_is_told(tmp_path: Path) -> None:
+    class_map = "['road:road', 'car:vehicle', 'tram:vehicle']"
+    program = ('-m', 'dcfm_ros.ros.run_length_node')
+    with (
+        running_node(tmp_path / 'log', program=program, class_map=class_map) as process,
+        running_peer() as peer,
+    ):
+        diagnostics = Diagnostics(peer, '/segmentation/run_length_node')
+        diagnostics.wait_for_message('masks', 'no labels received')
+        labels = peer.create_publisher(String, '/segmentation/labels', LATCHED)
+        labels.publish(String(data='{'))
+        diagnostics.wait_for_message('masks', '`labels` must be ')
+        masks = peer.connect('/segmentation/mask')
+        encoded = peer.listen(Image, '/segmentation/mask/rle')
+        unset = array_to_image(MASK, 'mono8', Header())  # a stamp of 0
+        masks.publish(unset)
+        diagnostics.wait_for_value('masks', 'masks_without_labels', '1')
+        labels.publish(String(data=json.dumps(NAMES)))
+        status = diagnostics.wait_for_message('masks', 'tram:vehicle')
+        assert status.level == DiagnosticStatus.WARN
+        masks.publish(Image(encoding='rgb8'))
+        diagnostics.wait_for_message('masks', 'bad mask: `encoding` of mask must be mono8')
+        for _ in range(3):  # equal stamps
+            masks.publish(unset)
+        wait_for(lambda: len(encoded) == 3, 'runs of each mask')
+        status = diagnostics.wait_for_message('masks', 'tram:vehicle')  # not bad for ever
+        values = diagnostics.values('masks')
+        counts = {key: int(value) for key, value in values.items() if key.startswith('masks_')}
+        assert counts == {
+            'masks_received': 5,
+            'masks_encoded': 3,
+            'masks_refused': 1,
+            'masks_without_labels': 1,
+            'masks_lost': 0,
+        }
+        labels.publish(String(data='[]'))  # what the ids mean from now on is not known
+        diagnostics.wait_for_message('masks', '`labels` must be ')
+        masks.publish(unset)
+        diagnostics.wait_for_value('masks', 'masks_without_labels', '2')
+        assert len(encoded) == 3
+        assert process.stop() == 0
