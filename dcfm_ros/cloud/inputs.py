@@ -24,12 +24,13 @@ from dcfm_ros.ros.messages import stamp_to_ns
 from dcfm_ros.ros.parameters.cloud import CloudParameters
 
 DROP_CAUSES = (
-    'lost', 'bad_stamp', 'no_mask', 'no_camera_info', 'unheard', 'replaced', 'refused',
+    'lost', 'bad_stamp', 'no_mask', 'no_camera_info', 'no_labels', 'unheard', 'replaced',
+    'refused',
 )  # fmt: skip
 """Why a depth image has no cloud: it never arrived, its stamp is 0 or another one has it, too, no
-mask (with its confidence and image) has a stamp near its own, there was no camera_info yet, the
-clouds have no subscribers, a newer one replaced it, it was invalid or did not fit mask or
-camera_info."""
+mask (with its confidence and image) has a stamp near its own, there was no camera_info yet, nor
+labels that `drop_labels` can name, the clouds have no subscribers, a newer one replaced it, it was
+invalid or did not fit mask or camera_info."""
 _DEPTH, _INFO = 'depth/image', 'depth/camera_info'
 
 
@@ -57,6 +58,7 @@ class CloudInputs:
         )
         self._info: CameraInfo | None = None
         self._labels = ClassLabels()
+        self._labels_problem = ''
         self._frames = {'depth': '', 'mask': ''}
         self._heard_s: dict[str, float] = {}
         self._subscriptions = self._subscribe()
@@ -90,6 +92,8 @@ class CloudInputs:
         level, message = Level.WARN, f'{snapshot.rate_out_hz:.1f} clouds per second'
         if is_stuck and silent:
             message = f'no clouds: nothing comes on {", ".join(silent)}'
+        elif is_stuck and self._lacks_labels(values):
+            message = 'no clouds: `drop_labels` has names, and no labels have come'
         elif is_stuck and complaints:
             message = f'no clouds: {", ".join(complaints)}'
         elif is_stuck:
@@ -102,6 +106,8 @@ class CloudInputs:
                 f'depth is in frame {depth_frame}, the mask in {mask_frame}: '
                 'is the depth registered to the camera of the mask?'
             )
+        elif self._labels_problem:
+            message = self._labels_problem
         elif unknown_labels:
             message = '; '.join(unknown_labels)
         else:
@@ -146,7 +152,9 @@ class CloudInputs:
     def _on_labels(self, message: String) -> None:
         try:
             self._labels = ClassLabels.from_json(message.data)
-        except ValueError as error:
+            self._labels_problem = ''
+        except ValueError as error:  # points have ids, not names: the former labels go on
+            self._labels_problem = str(error)
             self._node.get_logger().error(str(error))
 
     def _match(self, stream: str, message: Image, item: Any) -> None:
@@ -161,8 +169,14 @@ class CloudInputs:
         for match in matches:
             if self._info is None:
                 self._statistics.dropped('no_camera_info')
+            elif self._lacks_labels(self._values()):
+                self._statistics.dropped('no_labels')
             else:
                 self._hand_on(CloudJob(match, self._info, self._labels))
+
+    def _lacks_labels(self, values: CloudParameters) -> bool:
+        """Whether unwanted classes are given by names, and none are known yet."""
+        return not self._labels.names and not all(map(str.isdigit, values.drop_labels))
 
     def _unknown_labels(self, values: CloudParameters) -> list[str]:
         """A line for each list of classes that has entries without a class."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import insort
 from typing import Any, NamedTuple
 
+from dcfm_ros.cloud.stamps import MAX_REORDERING_NS
+
 
 class _Waiting(NamedTuple):
     stamp_ns: int
@@ -55,15 +57,17 @@ class StampMatcher:
         return self._match()
 
     def restart_firsts(self, stamp_ns: int) -> None:
-        """The firsts go on from an earlier stamp; gives up what waits with later ones."""
+        """The firsts go on from an earlier stamp; gives up what waits from before."""
         self.lone_firsts += _drop_from(self._firsts, stamp_ns)
-        self.lone_seconds += _drop_from(self._seconds, stamp_ns + 1)
+        # The seconds may have gone back already, and be ahead of the firsts.
+        self.lone_seconds += _drop_from(self._seconds, stamp_ns + MAX_REORDERING_NS)
         self._newest_ns, self._last_pair = -1, (-1, -1)
 
     def restart_seconds(self, stamp_ns: int) -> None:
-        """The seconds go on from an earlier stamp; gives up those that wait with later ones."""
+        """The seconds go on from an earlier stamp; gives up those that wait from before."""
         self.lone_seconds += _drop_from(self._seconds, stamp_ns)
-        self._last_pair = (-1, -1)
+        # If the firsts have not gone back yet, the newest of them decides nothing any more.
+        self._newest_ns, self._last_pair = -1, (-1, -1)
 
     def spoil_first(self, stamp_ns: int) -> bool:
         """Keep a first that waits from being paired; so is a second of its stamp, if one comes.

@@ -110,6 +110,24 @@ def test_bag_that_starts_over_gives_up_what_waits_and_goes_on() -> None:
     assert feed(matching, 'm100') == ['d100+m100']
 
 
+@pytest.mark.parametrize('waiting', [(), ('d900',), ('m900',), ('d900', 'm900')])
+@pytest.mark.parametrize(
+    'messages',
+    [
+        ('d100', 'm100', 'd133', 'm133'),
+        ('m100', 'd100', 'm133', 'd133'),
+        ('m100', 'm133', 'd100', 'd133'),
+        ('d100', 'd133', 'm100', 'm133'),
+    ],
+)
+def test_either_stream_may_start_over_first(
+    waiting: tuple[str, ...], messages: tuple[str, ...]
+) -> None:
+    matching = clouds()
+    feed(matching, 'd800', 'm800', *waiting)
+    assert feed(matching, *messages) == ['d100+m100', 'd133+m133']
+
+
 def test_masks_from_before_a_restart_take_no_depth_image() -> None:
     """They are late, as always: those of the end come when depth images of the start are here."""
     matching = clouds()
@@ -221,3 +239,21 @@ def test_images_with_equal_stamps_are_never_mixed_up(seed: int) -> None:
         found += matching.add(stream, stamp * MS, frame)
     assert len(found) > 250
     assert all(match.depth == match.mask == match.confidence for match in found)
+
+
+@pytest.mark.parametrize('seed', range(10))
+def test_bag_that_starts_over_again_and_again_is_never_mixed_up(seed: int) -> None:
+    """Three passes of 3 s; images of the end of one come among those of the next."""
+    rng = random.Random(seed)
+    arrivals = []
+    for lap in range(3):
+        for frame in range(90):
+            start = 33 * (90 * lap + frame)
+            for stream, lag in (('depth', 0), ('mask', 100), ('confidence', 101)):
+                arrival = start + lag + rng.uniform(0, 30)
+                arrivals.append((arrival, stream, 1000 + 33 * frame, (lap, frame)))
+    matching, found = clouds('confidence', capacity=30), []
+    for _, stream, stamp, frame in sorted(arrivals):
+        found += matching.add(stream, stamp * MS, frame)
+    assert all(match.depth == match.mask == match.confidence for match in found)
+    assert len(found) > 250

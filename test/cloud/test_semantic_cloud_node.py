@@ -398,7 +398,8 @@ def test_other_frames_are_told(scene: Scene) -> None:
 def test_what_is_missing_is_told_and_confidence_is_waited_for(peer: Peer, tmp_path: Path) -> None:
     names = ('-r', '__ns:=/other', '-r', '__node:=cloud')
     topics = ('depth/image', 'mask', 'confidence', 'image')
-    with running_node(tmp_path / 'log', *names, program=CLOUD, color='image') as other:
+    values = {'color': 'image', 'drop_labels': "['sky']"}
+    with running_node(tmp_path / 'log', *names, program=CLOUD, **values) as other:
         publishers = {topic: peer.connect(f'/other/{topic}') for topic in topics}
         clouds = peer.listen(PointCloud2, '/other/points')
         diagnostics = Diagnostics(peer, '/other/cloud')
@@ -423,13 +424,26 @@ def test_what_is_missing_is_told_and_confidence_is_waited_for(peer: Peer, tmp_pa
         info = peer.connect('/other/depth/camera_info', kind=CameraInfo)
         info.publish(CameraInfo(width=8, height=6, k=K))
         wait_for(lambda: missing not in diagnostics.newest('clouds').message, 'the calibration')
-        publish(2, 'depth/image', 'mask', 'image')
-        publish(3, *topics)
+        publish(2, *topics)
+        diagnostics.wait_for_message('clouds', 'no clouds: `drop_labels` has names')
+        diagnostics.wait_for_value('depth images', 'dropped_no_labels', '1')
+        labels = peer.create_publisher(String, '/other/labels', LATCHED)
+        labels.publish(String(data='['))
+        diagnostics.wait_for_message('clouds', 'no clouds: `drop_labels` has names')
+        labels.publish(String(data=json.dumps(LABELS)))
+        missing = 'no labels have come'
+        wait_for(lambda: missing not in diagnostics.newest('clouds').message, 'the labels')
+        publish(3, 'depth/image', 'mask', 'image')
+        publish(4, *topics)
         wait_for(lambda: clouds, 'a cloud')
-        assert clouds[0].header.stamp == ns_to_stamp(3 * STEP_NS)
+        assert clouds[0].header.stamp == ns_to_stamp(4 * STEP_NS)
         points = points_of(clouds[0])
-        assert points['confidence'] == pytest.approx(0.2)
+        assert points['confidence'] == pytest.approx(np.where(MASK == 1, 0.2, 0.0))
         assert (points['rgb'].view(np.uint32) == 0x070707).all()
+        labels.publish(String(data='['))
+        diagnostics.wait_for_message('clouds', '`labels` must be ')
+        publish(5, *topics)
+        wait_for(lambda: len(clouds) == 2, 'a cloud by the former labels')
         assert other.stop() == 0
 
 
