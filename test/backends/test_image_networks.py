@@ -12,7 +12,6 @@ from torch import nn
 import torch.nn.functional as F
 
 from dcfm_ros.backends.torch_backend import TorchBackend
-from dcfm_ros.benchmark.inputs import load_model
 from dcfm_ros.deploy.convert import convert_network
 from dcfm_ros.deploy.quantise import quantise_checkpoint
 from dcfm_ros.engine import EngineOptions, ScheduleOptions, SegmentationEngine, load_network
@@ -125,9 +124,3 @@ def test_batch_norms_of_the_encoder_alone_are_folded(tmp_path: Path) -> None:
     before = {name for name, part in net.named_modules() if isinstance(part, nn.BatchNorm2d)}
     assert left == {name for name in before if name.startswith('decoder.')}
     assert len(before) > len(left)
-
-
-def test_benchmark_of_the_parts_of_a_dcfm_refuses_them(tmp_path: Path) -> None:
-    path = convert(tmp_path, 'segformer')
-    with pytest.raises(ValueError, match='must be a DCFM, whose parts are compared'):
-        load_model(str(path))
