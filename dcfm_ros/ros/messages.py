@@ -41,9 +41,10 @@ def array_to_image(pixels: NDArray[np.uint8], encoding: str, header: Header) -> 
 
 
 def as_array(values: NDArray[Any]) -> array.array[int]:
-    """The bytes of an array in the only type that a message takes unchecked and uncopied.
+    """The bytes of an array in the only type that a message never looks into.
 
-    It checks bytes or an ndarray element by element, 0.4 s for a 1080p image.
+    Where its checks are on, it goes through bytes or an ndarray element by element, 0.4 s for a
+    1080p image; where they are off, it copies whatever it is given.
     """
     data = array.array('B')
     data.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
