@@ -29,12 +29,13 @@ from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
+from dcfm_ros.models import checkpoint
 from dcfm_ros.models.backbone import Independent
-from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.checkpoint_header import CheckpointMetadata, read_metadata
 from dcfm_ros.models.config import DCFMConfig, NetworkConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.image_networks.config import network_config
+from dcfm_ros.models.staged import StagedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,23 +111,34 @@ def fuse(net: DCFM, common: Tensor, independent: Independent, *, is_keyframe: bo
     return net.fuse(common, independent)
 
 
-def build_network(config: DCFMConfig) -> DCFM:
-    """The network of a configuration: a plain one if nothing is left out."""
+def build_network(config: NetworkConfig) -> DCFM | StagedNetwork:
+    """The network of a configuration: a plain one if nothing is left out.
+
+    Raises:
+        ImportError: If the library that builds it is not installed.
+        ValueError: If the configuration fits no network.
+    """
     if isinstance(config, AblatedConfig):
         if config.is_ablated:
             return AblatedDCFM(config)
         config = DCFMConfig(**{f.name: getattr(config, f.name) for f in fields(DCFMConfig)})
-    return DCFM(config)
+    return checkpoint.build_network(config)
 
 
-def load_network(path: str | PathLike[str], device: str | torch.device = 'cpu') -> DCFM:
+def load_network(
+    path: str | PathLike[str], device: str | torch.device = 'cpu'
+) -> DCFM | StagedNetwork:
     """`load_checkpoint` for ablated networks too.
 
     Raises:
         FileNotFoundError: If there is no such file.
         CheckpointError: If it cannot be used.
+        ImportError: If it needs a library that is not installed.
     """
-    return load_checkpoint(path, device, read_config=AblatedConfig.from_dict, build=build_network)
+    net: DCFM | StagedNetwork = checkpoint.load_checkpoint(
+        path, device, read_config=_read_config, build=build_network
+    )
+    return net
 
 
 def load_for_engine(path: Path | str, options: EngineOptions) -> Network:

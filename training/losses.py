@@ -1,6 +1,6 @@
 """The symmetric training loss of DCFM (paper Eq. 8 to 12).
 
-Shapes: B batch, K classes, H W image, C_F common channels, h w feature grid.
+Shapes: B batch, C channels, K classes, H W image, h w feature grid.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 
-from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.ablated_network import fuse
+from dcfm_ros.models.staged import StagedNetwork, mean
 from dcfm_ros.training.pair_motion import PairMotion
+from dcfm_ros.training.pair_network import as_pair_network, halves, resized
 from dcfm_ros.training.segmentation_losses import KINDS, ClassWeighting, segmentation_loss
 
 DISTANCES = ('mse', 'l1')
@@ -34,7 +34,8 @@ class LossOptions:
     """Weight of the labelled frame's loss as a non-key frame (L_B; lambda 1), at least 0."""
     consistency: float = 10.0
     """Weight of the masked distance between the two frames' fused features (L_con; lambda 2), at
-    least 0."""
+    least 0. Of a network of another library: between their deep features, normalised; the mean
+    over these."""
     segmentation: str = 'ce'
     """L_I and L_B: 'ce' (cross-entropy), 'ce_dice' or 'ohem' (see `segmentation_losses`)."""
     distance: str = 'mse'
@@ -70,13 +71,14 @@ class SymmetricLoss:
     nonkey_logits: Tensor
     """Labelled frame as a non-key frame of the reference frame, (B, K, H, W)."""
     fused_labelled: Tensor
-    """Fused feature of the labelled frame as a keyframe, (B, C_F, h, w)."""
+    """Fused feature of the labelled frame as a keyframe, (B, C_F, h, w); of a network of another
+    library its finest deep feature, normalised."""
     fused_nonkey: Tensor
-    """Fused feature of the labelled frame as a non-key frame, (B, C_F, h, w)."""
+    """The same of the labelled frame as a non-key frame."""
 
 
 def symmetric_loss(
-    net: DCFM,
+    net: DCFM | StagedNetwork,
     reference_image: Tensor,
     labelled_image: Tensor,
     label: Tensor,
@@ -97,35 +99,37 @@ def symmetric_loss(
         label: Class ids of the labelled frame, int64, (B, H, W), as in `segmentation_loss`.
         options: Weights and kinds of the terms.
         weighting: Of the pixels in L_I and L_B.
-        motion: Of the pairs: L_B fuses the reference's common feature where its content is in the
-            labelled frame, and L_con compares the frames there. None: where it was (the paper).
+        motion: Of the pairs: L_B fuses the reference's deep features where their content is in
+            the labelled frame, and L_con compares the frames there. None: where it was (the
+            paper).
     """
-    images = torch.cat([reference_image, labelled_image])
-    independent = net.encode_independent(images)
-    common_reference, common_labelled = net.encode_common(independent).chunk(2)
-    (feature_reference, feature_labelled) = independent.feature.chunk(2)
-    (state_reference, state_labelled) = independent.state.chunk(2)
-    reference = Independent(feature_reference, state_reference)
-    labelled = Independent(feature_labelled, state_labelled)
+    parts = as_pair_network(net)
+    independent = parts.encode(torch.cat([reference_image, labelled_image]))
+    deep = [feature.chunk(2) for feature in parts.deep(independent)]
+    deep_reference, deep_labelled = (tuple(pair[i] for pair in deep) for i in (0, 1))
+    reference, labelled = halves(independent)
 
     # Three separate passes, in this order: batch norm and dropout see what the paper's code shows.
-    fused_labelled = fuse(net, common_labelled, labelled, is_keyframe=True)
-    fused_reference = fuse(net, common_reference, reference, is_keyframe=True)
+    fused_labelled = parts.fuse(deep_labelled, labelled, is_keyframe=True)
+    fused_reference = parts.fuse(deep_reference, reference, is_keyframe=True)
     if motion is not None:
-        common_reference, fused_reference = map(motion.align, (common_reference, fused_reference))
-    fused_nonkey = fuse(net, common_reference, labelled, is_keyframe=False)
-    nonkey_logits = net.classify(fused_nonkey)
-    keyframe_logits = net.classify(fused_labelled)
-    reference_logits = net.classify(fused_reference)
+        deep_reference = tuple(map(motion.align, deep_reference))
+        fused_reference = fused_reference.moved(motion.align)
+    fused_nonkey = parts.fuse(deep_reference, labelled, is_keyframe=False)
+    nonkey_logits = parts.classify(fused_nonkey)
+    keyframe_logits = parts.classify(fused_labelled)
+    reference_logits = parts.classify(fused_reference)
 
     mask = agreement_mask(keyframe_logits, reference_logits)
     size = (label.shape[-2], label.shape[-1])
-    keyframe_logits = _upsample(keyframe_logits, size)
-    nonkey_logits = _upsample(nonkey_logits, size)
+    keyframe_logits = resized(keyframe_logits, size)
+    nonkey_logits = resized(nonkey_logits, size)
     kind = options.segmentation
     keyframe = segmentation_loss(kind, keyframe_logits, label, weighting)
     nonkey = segmentation_loss(kind, nonkey_logits, label, weighting)
-    consistency = consistency_loss(fused_labelled, fused_reference, mask, options.distance)
+    compared = parts.compared(fused_labelled)
+    pairs = zip(compared, parts.compared(fused_reference), strict=True)
+    consistency = mean([consistency_loss(*pair, mask, options.distance) for pair in pairs])
     return SymmetricLoss(
         total=options.keyframe * keyframe
         + options.nonkey * nonkey
@@ -136,13 +140,13 @@ def symmetric_loss(
         agreement=mask.mean(),
         keyframe_logits=keyframe_logits,
         nonkey_logits=nonkey_logits,
-        fused_labelled=fused_labelled,
-        fused_nonkey=fused_nonkey,
+        fused_labelled=compared[0],
+        fused_nonkey=parts.compared(fused_nonkey)[0],
     )
 
 
 def keyframe_loss(
-    net: DCFM,
+    net: DCFM | StagedNetwork,
     image: Tensor,
     label: Tensor,
     options: LossOptions,
@@ -153,16 +157,16 @@ def keyframe_loss(
     Half the work of `symmetric_loss`, whose value it has where the other terms weigh nothing;
     batch norm then sees the labelled frames only. Arguments are as there.
     """
-    independent = net.encode_independent(image)
-    common = net.encode_common(independent)
-    logits = net.classify(fuse(net, common, independent, is_keyframe=True))
-    logits = _upsample(logits, (label.shape[-2], label.shape[-1]))
+    parts = as_pair_network(net)
+    independent = parts.encode(image)
+    fused = parts.fuse(parts.deep(independent), independent, is_keyframe=True)
+    logits = parts.decode(fused, (label.shape[-2], label.shape[-1]))
     loss = segmentation_loss(options.segmentation, logits, label, weighting)
     return options.keyframe * loss
 
 
 def agreement_mask(logits: Tensor, other_logits: Tensor) -> Tensor:
-    """1.0 where both maps name the same class, on the feature grid, (B, 1, h, w) (Eq. 10)."""
+    """1.0 where both maps name the same class, on their grid, (B, 1, h, w) (Eq. 10)."""
     same = logits.argmax(dim=1, keepdim=True) == other_logits.argmax(dim=1, keepdim=True)
     return same.to(logits.dtype)
 
@@ -172,15 +176,14 @@ def consistency_loss(
 ) -> Tensor:
     """Mean distance of the masked features, over ALL elements (Eq. 11).
 
-    Gradient flows to both sides; features are (B, C_F, h, w), the mask (B, 1, h, w).
+    Gradient flows to both sides; features are (B, C, h, w), the mask (B, 1, h, w). If it is on a
+    finer grid, its mean over each place of the features counts.
     """
+    if mask.shape[-2:] != fused.shape[-2:]:
+        mask = F.interpolate(mask, fused.shape[-2:], mode='area')
     difference = fused - other_fused
     if difference.dtype in (torch.float16, torch.bfloat16):
         difference = difference.float()  # a square of 1e-5 is 0 in half precision
     difference = difference.abs() if distance == 'l1' else difference.square()
     # Masking the sum over channels is the same and touches the large tensors half as often.
     return (mask * difference.sum(dim=1, keepdim=True)).sum() / fused.numel()
-
-
-def _upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(logits, size, mode='bilinear', align_corners=False)

@@ -16,19 +16,21 @@ from timm.layers import convert_sync_batchnorm
 import torch
 from torch import Tensor
 
-from dcfm_ros.training.ablated_network import AblatedConfig, build_network, fuse
+from dcfm_ros.images.preprocess import nearest_multiple
+from dcfm_ros.training.ablated_network import AblatedConfig, build_network
 from dcfm_ros.training.initial_config import completed
 from dcfm_ros.training.initial_weights import load_initial_weights
 from dcfm_ros.training.losses import LossOptions, SymmetricLoss, keyframe_loss, symmetric_loss
 from dcfm_ros.training.metrics import ConfusionMatrix
 from dcfm_ros.training.optimisation import Optimisation
 from dcfm_ros.training.pair_motion import PairMotion
+from dcfm_ros.training.pair_network import as_pair_network, resized
 from dcfm_ros.training.pairs.pair_dataset import TrainingPair
 from dcfm_ros.training.segmentation_losses import ClassWeighting
 
 
 class SymmetricTraining(LightningModule):
-    """Symmetric training of one DCFM network (paper III-B, III-C).
+    """Symmetric training of one network (paper III-B, III-C), a DCFM or one of another library.
 
     Logs the terms of the loss, and on the validation pairs `val_miou_key` (every frame its own
     keyframe), `val_miou_nonkey` (the reference frame as keyframe) and their mean, `val_miou`.
@@ -69,7 +71,7 @@ class SymmetricTraining(LightningModule):
         rank_zero_info(f'initial weights: {self.start}')
         config = self.net.config
         mean, std = config.image_mean, config.image_std
-        rank_zero_info(f'network: {config.backbone}, images normalised by mean {mean}, std {std}')
+        rank_zero_info(f'network: {config.title}, images normalised by mean {mean}, std {std}')
         if channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)
         self._class_weights = class_weights
@@ -146,17 +148,17 @@ class SymmetricTraining(LightningModule):
 
     def predict_pair(self, batch: TrainingPair) -> dict[str, Tensor]:
         """Logits of the labelled frames at the labels' size: as 'key' and as 'nonkey' frames."""
-        net = self.net
+        net = as_pair_network(self.net)
         size = (batch.label.shape[-2], batch.label.shape[-1])
-        independent = net.encode_independent(self.to_input(batch.labelled))
-        reference = net.encode_common(net.encode_independent(self.to_input(batch.reference)))
+        independent = net.encode(self.to_input(batch.labelled))
+        reference = net.deep(net.encode(self.to_input(batch.reference)))
         if motion := self._motion(batch):
-            reference = motion.align(reference)
+            reference = tuple(map(motion.align, reference))
         fused = {
-            'key': fuse(net, net.encode_common(independent), independent, is_keyframe=True),
-            'nonkey': fuse(net, reference, independent, is_keyframe=False),
+            'key': net.fuse(net.deep(independent), independent, is_keyframe=True),
+            'nonkey': net.fuse(reference, independent, is_keyframe=False),
         }
-        return {role: net.decode(feature, size) for role, feature in fused.items()}
+        return {role: net.decode(one, size) for role, one in fused.items()}
 
     def on_validation_epoch_end(self) -> None:
         """Log the mIoU of both roles, over all processes, and their mean, unless undefined."""
@@ -182,9 +184,17 @@ class SymmetricTraining(LightningModule):
         }
 
     def to_input(self, image: Tensor) -> Tensor:
-        """Images as the data give them, uint8, to what the network takes, float in [0, 1]."""
+        """Images as the data give them, uint8, to what the network takes, float in [0, 1].
+
+        They are resized where the network demands multiples of a size, as by the engine.
+        """
         dtype = next(self.net.parameters()).dtype
-        return image.to(dtype).div_(255).contiguous(memory_format=self._layout)
+        image = image.to(dtype).div_(255)
+        multiple = self.net.config.size_multiple
+        height, width = (nearest_multiple(length, multiple) for length in image.shape[-2:])
+        if (height, width) != image.shape[-2:]:
+            image = resized(image, (height, width))
+        return image.contiguous(memory_format=self._layout)
 
     def _motion(self, batch: TrainingPair) -> PairMotion | None:
         """What the engine does about motion, for pairs."""

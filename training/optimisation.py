@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from dcfm_ros.models.dcfm import DCFM
-
 OPTIMIZERS = ('adamw', 'sgd')
 
 
@@ -27,8 +25,8 @@ class Optimisation:
     lr: float = 1e-3
     """Learning rate of the encoder at the end of the warm-up."""
     decoder_lr: float | None = None
-    """The same for projection, fusion and head; None: that of the encoder. The all-MLP fuse is
-    part of the encoder, as in the paper's code."""
+    """The same for projection, fusion and head, or the decoder of another library's network; None:
+    that of the encoder. The all-MLP fuse is part of the encoder, as in the paper's code."""
     weight_decay: float = 0.01
     decay_vectors: bool = False
     """Decay biases and normalisation weights too, as the paper's code does."""
@@ -54,12 +52,13 @@ class Optimisation:
                 raise ValueError(f'`{name}` must be at least 0, got {getattr(self, name)}')
 
     def build(
-        self, net: DCFM, total_steps: int
+        self, net: nn.Module, total_steps: int
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """The optimiser of a network, and its schedule, to be stepped once per optimiser step."""
-        encoder = list(net.encoder.parameters())
-        in_encoder = {id(parameter) for parameter in encoder}
-        decoder = [p for p in net.parameters() if id(p) not in in_encoder]
+        encoder, decoder = (
+            [p for name, p in net.named_parameters() if name.startswith('encoder.') == is_encoder]
+            for is_encoder in (True, False)
+        )
         decoder_lr = self.lr if self.decoder_lr is None else self.decoder_lr
         groups: list[dict[str, Any]] = [
             {'params': chosen, 'lr': lr, 'weight_decay': decay}

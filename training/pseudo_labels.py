@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.files import new_folder, write_json, write_text
-from dcfm_ros.models.config import DCFMConfig
+from dcfm_ros.models.config import NetworkConfig
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.recordings.extract import ExtractOptions, extract_frames
 from dcfm_ros.recordings.sources import SourceFrame
@@ -96,7 +96,7 @@ class Thresholds:
 def label_footage(
     frames: Iterable[SourceFrame],
     predict: Predict,
-    config: DCFMConfig,
+    config: NetworkConfig,
     output: Path,
     name: str,
     *,

@@ -33,7 +33,7 @@ def shrink(image: NDArray[np.uint8], height: int, multiple: int = 1) -> NDArray[
     target = (columns, rows)
     if 0 < height < rows:
         target = (max(1, round(columns * height / rows)), height)
-    target = _nearest(target[0], multiple), _nearest(target[1], multiple)
+    target = nearest_multiple(target[0], multiple), nearest_multiple(target[1], multiple)
     if target == (columns, rows):
         return np.ascontiguousarray(image)
     # Up to that factor two pixels cover what the mean of an area covers, in a fifth of the time.
@@ -42,5 +42,6 @@ def shrink(image: NDArray[np.uint8], height: int, multiple: int = 1) -> NDArray[
     return np.asarray(cv2.resize(image, target, interpolation=how), np.uint8)
 
 
-def _nearest(length: int, multiple: int) -> int:
+def nearest_multiple(length: int, multiple: int) -> int:
+    """The multiple that is nearest to a length, at least one."""
     return max(1, round(length / multiple)) * multiple

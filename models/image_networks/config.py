@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 import json
+import re
 from typing import Any
 
 from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, DCFMConfig, NetworkConfig
 
 LIBRARIES = ('segformer', 'smp', 'torchvision')
 LARGEST_CUT = 4
+_CLASSIFIERS = {
+    'segformer': r'classifier',
+    'smp': r'segmentation_head\.0',
+    'torchvision': r'classifier\.(4|low_classifier|high_classifier)',
+}
+"""Names of the layers with one output per class, as regular expressions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +54,25 @@ class ImageNetworkConfig(NetworkConfig):
     def size_multiple(self) -> int:
         """See `NetworkConfig.size_multiple`; SMP refuses other sizes, see its documentation."""
         return int(self.architecture.get('size_multiple', 1))
+
+    def is_of_classifier(self, key: str) -> bool:
+        """Whether a key of the state dict is of a layer with one output per class."""
+        pattern = rf'.*\.{_CLASSIFIERS[self.library]}\.(weight|bias)'
+        return re.fullmatch(pattern, key) is not None
+
+    def with_classes_of(self, other: NetworkConfig) -> ImageNetworkConfig:
+        """The same network with the classes of another one."""
+        architecture = dict(self.architecture)
+        if self.library == 'smp':
+            parameters = {**architecture['parameters'], 'classes': other.num_classes}
+            architecture['parameters'] = parameters
+        return replace(
+            self,
+            architecture=architecture,
+            num_classes=other.num_classes,
+            class_names=other.class_names,
+            palette=other.palette,
+        )
 
     def __post_init__(self) -> None:
         self.check_choice('library', LIBRARIES)

@@ -103,8 +103,13 @@ class ImageNetwork(StagedNetwork):
         return steps
 
     def to_cached(self, deep: DeepState) -> tuple[Tensor, ...]:
-        """See `StagedNetwork.to_cached`; with what the decoder makes of deep features alone."""
+        """See `StagedNetwork.to_cached`; with what the decoder makes of deep features alone.
+
+        In training mode the decoder runs whole, in `decode`: its batch norms are not linear then.
+        """
         fresh, rest = deep.stages[: self._num_fresh], deep.stages[self._num_fresh :]
+        if self.training:
+            return tuple(rest)
         return self.decoder.keyframe(fresh, rest)
 
     def decode(self, cached: Sequence[Tensor], independent: Independent) -> Tensor:
@@ -112,6 +117,8 @@ class ImageNetwork(StagedNetwork):
 
         A last resizing that is plainly bilinear is left to the caller.
         """
+        if self.training:
+            return self.decoder.decoder([*self._fresh(independent), *cached])
         return self.decoder.frame(self._fresh(independent), cached)
 
     def forward(self, image: Tensor) -> Tensor:

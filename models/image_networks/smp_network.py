@@ -96,7 +96,8 @@ def _used(net: Any) -> tuple[int, ...]:
         raise ValueError(f'the encoder does not take images of every size: {error}') from error
     leaves = [feature.detach().clone().requires_grad_() for feature in features]
     try:
-        total = net.decoder(list(leaves)).sum()
+        with torch.enable_grad():  # whoever builds the network may need none
+            total = net.decoder(list(leaves)).sum()
     except TypeError as error:
         msg = f'the decoder of {type(net).__name__} does not take a plain list of features'
         raise ValueError(f'{msg}: {error}') from error

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from source_networks import make_segformer, make_smp, make_torchvision, save_folder
+from source_networks import convert_small
 import torch
 from torch import nn
 import torch.nn.functional as F
 
 from dcfm_ros.backends.torch_backend import TorchBackend
-from dcfm_ros.deploy.convert import convert_network
 from dcfm_ros.deploy.quantise import quantise_checkpoint
 from dcfm_ros.engine import EngineOptions, ScheduleOptions, SegmentationEngine, load_network
 from dcfm_ros.images.preprocess import shrink
-from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.recordings.sources import synthetic_frames
 from dcfm_ros.synthetic.drive import DriveConfig
@@ -31,25 +29,6 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
 
 
-def convert(folder: Path, name: str, **options: object) -> Path:
-    """A checkpoint of a small network of a library."""
-    source = folder / name
-    if name == 'segformer':
-        save_folder(make_segformer(**options).float(), source)
-        done = convert_network('segformer', source)
-    elif name == 'lraspp':
-        source = source.with_suffix('.pth')
-        torch.save(make_torchvision('lraspp_mobilenet_v3_large').float().state_dict(), source)
-        done = convert_network('torchvision', source, architecture='lraspp_mobilenet_v3_large')
-    else:
-        encoder = 'resnet18' if name == 'PAN' else 'tu-mobilenetv3_small_050'
-        save_folder(make_smp(name, encoder).float(), source)
-        done = convert_network('smp', source)
-    path = folder / f'{name}.safetensors'
-    save_checkpoint(path, done.net, done.training)
-    return path
-
-
 def make_engine(path: Path, backend: str, interval: int) -> SegmentationEngine:
     how = EngineOptions(device='cpu', backend=backend, precision='fp32')
     return SegmentationEngine(
@@ -60,7 +39,7 @@ def make_engine(path: Path, backend: str, interval: int) -> SegmentationEngine:
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['segformer', 'FPN', 'PAN', 'lraspp'])
 def test_engine_gives_the_masks_of_the_library(tmp_path: Path, name: str) -> None:
-    path = convert(tmp_path, name)
+    path = convert_small(tmp_path, name)
     multiple = read_metadata(path).config.size_multiple
     engines = [make_engine(path, backend, 1) for backend in ('torch', 'openvino')]
     whole = load_network(path, EngineOptions(device='cpu', backend='torch')).eval()
@@ -81,7 +60,7 @@ def test_engine_gives_the_masks_of_the_library(tmp_path: Path, name: str) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['segformer', 'FPN'])
 def test_backends_agree_between_keyframes(tmp_path: Path, name: str) -> None:
-    path = convert(tmp_path, name)
+    path = convert_small(tmp_path, name)
     engines = [make_engine(path, backend, 3) for backend in ('torch', 'openvino')]
     for frame in synthetic_frames(DRIVE):
         one, other = (engine.step(frame.image, frame.stamp_ns).mask for engine in engines)
@@ -91,7 +70,7 @@ def test_backends_agree_between_keyframes(tmp_path: Path, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['segformer', 'FPN'])
 def test_encoders_in_int8(tmp_path: Path, name: str) -> None:
-    path = convert(tmp_path, name)
+    path = convert_small(tmp_path, name)
     frames = synthetic_frames(DriveConfig(seed=3, num_frames=16, height=150, width=202))
     done = quantise_checkpoint(path, path.with_suffix('.int8.graphs'), frames, 'a drive')
     assert done.num_calibrated == 8
@@ -104,20 +83,20 @@ def test_encoders_in_int8(tmp_path: Path, name: str) -> None:
 
 def test_networks_with_other_classes_have_graphs_of_their_own(tmp_path: Path) -> None:
     for count in (5, 7):
-        path = convert(tmp_path, 'segformer', num_classes=count)
+        path = convert_small(tmp_path, 'segformer', num_classes=count)
         engine = make_engine(path, 'openvino', 3)
         (frame,) = synthetic_frames(DriveConfig(num_frames=1, height=48, width=64))
         assert engine.step(frame.image, 0).logits.shape[1] == count
 
 
 def test_evaluation_reads_them(tmp_path: Path) -> None:
-    path = convert(tmp_path, 'segformer')
+    path = convert_small(tmp_path, 'segformer')
     assert read_network_metadata(path).config == read_metadata(path).config
 
 
 def test_batch_norms_of_the_encoder_alone_are_folded(tmp_path: Path) -> None:
     # A decoder's weights are used in parts as well, which folding does not see.
-    path = convert(tmp_path, 'DeepLabV3Plus')
+    path = convert_small(tmp_path, 'DeepLabV3Plus')
     net = load_network(path, EngineOptions(device='cpu', backend='torch'))
     folded = TorchBackend(net, 'cpu').net
     left = {name for name, part in folded.named_modules() if isinstance(part, nn.BatchNorm2d)}

@@ -10,6 +10,9 @@ from safetensors.torch import load_file
 import torch
 from torch import nn
 
+from dcfm_ros.deploy.convert import convert_network
+from dcfm_ros.models.checkpoint import save_checkpoint
+
 
 def settle(net: nn.Module) -> Any:
     """Batch norms as after a training; float64, eval mode."""
@@ -59,3 +62,31 @@ def save_folder(net: Any, folder: Path) -> dict[str, torch.Tensor]:
     """Save as its library does; the tensors under the names on disk."""
     net.save_pretrained(folder)
     return load_file(folder / 'model.safetensors')
+
+
+def convert_small(folder: Path, name: str, num_classes: int = 5, **options: Any) -> Path:
+    """A checkpoint of a small network: 'segformer', 'lraspp' or a class of SMP.
+
+    Args:
+        folder: Gets it.
+        name: Of the network.
+        num_classes: Of its masks.
+        **options: Sizes of a SegFormer, or of `convert_network`: `labels`.
+    """
+    source = folder / name
+    labels = options.pop('labels', None)
+    if name == 'segformer':
+        save_folder(make_segformer(num_classes, **options).float(), source)
+        done = convert_network('segformer', source, labels=labels)
+    elif name == 'lraspp':
+        kind = 'lraspp_mobilenet_v3_large'
+        source = source.with_suffix('.pth')
+        torch.save(make_torchvision(kind, num_classes).float().state_dict(), source)
+        done = convert_network('torchvision', source, architecture=kind, labels=labels)
+    else:
+        encoder = 'resnet18' if name == 'PAN' else 'tu-mobilenetv3_small_050'
+        save_folder(make_smp(name, encoder, num_classes).float(), source)
+        done = convert_network('smp', source, labels=labels)
+    path = folder / f'{name}.safetensors'
+    save_checkpoint(path, done.net, done.training)
+    return path

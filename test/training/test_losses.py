@@ -134,6 +134,12 @@ def test_consistency_counts_masked_elements_in_its_mean():
     assert consistency_loss(fused, other, torch.tensor([[[[1.0, 0.0]]]])).item() == 0.5
 
 
+def test_consistency_counts_the_share_of_a_finer_mask():
+    fused, other = torch.zeros(1, 2, 1, 2), torch.ones(1, 2, 1, 2)
+    mask = torch.tensor([[[[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]]]])
+    assert consistency_loss(fused, other, mask).item() == 0.375  # three of four, none of four
+
+
 def test_agreement_is_where_the_classes_are_equal():
     logits = torch.tensor([[[[2.0, 0.0]], [[1.0, 3.0]]]])
     other = torch.tensor([[[[9.0, 5.0]], [[1.0, 3.0]]]])

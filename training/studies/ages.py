@@ -12,18 +12,22 @@ import torch
 from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import UNLABELLED
-from dcfm_ros.training.ablated_network import fuse
+from dcfm_ros.models.staged import StagedNetwork
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.metrics import ConfusionMatrix
+from dcfm_ros.training.pair_network import Features, as_pair_network
 from dcfm_ros.training.segmentation_losses import ClassWeighting, cross_entropy
 
 
 @torch.inference_mode()
 def loss_by_age(
-    net: DCFM, clips: Sequence[Clip], ages: Sequence[int], height: int | None = None
+    net: DCFM | StagedNetwork,
+    clips: Sequence[Clip],
+    ages: Sequence[int],
+    height: int | None = None,
 ) -> dict[int, dict[str, float]]:
-    """Segment every labelled frame with the common feature of the frame `age` frames before it.
+    """Segment every labelled frame with the deep features of the frame `age` frames before it.
 
     Args:
         net: In eval mode.
@@ -40,24 +44,26 @@ def loss_by_age(
     """
     if not ages or min(ages) < 0:
         raise ValueError(f'`ages` must be numbers from 0, got {list(ages)}')
-    confusion = {age: ConfusionMatrix(net.config.num_classes) for age in ages}
+    parts, config = as_pair_network(net), net.config
+    confusion = {age: ConfusionMatrix(config.num_classes) for age in ages}
     losses, pixels, frames = (dict.fromkeys(ages, zero) for zero in (0.0, 0, 0))
     for clip in clips:
-        weighting = ClassWeighting.of(net.config.num_classes, sets=clip.labels.sets)
-        common: list[torch.Tensor] = []  # of the newest frames, the last one first
+        weighting = ClassWeighting.of(config.num_classes, sets=clip.labels.sets)
+        deep: list[Features] = []  # of the newest frames, the last one first
         for frame in clip.frames:
             image, label = read_frame(frame, clip.labels)
-            shrunk = torch.from_numpy(shrink(image, height or 0)).to(next(net.parameters()))
-            independent = net.encode_independent(shrunk.permute(2, 0, 1)[None] / 255)
-            common = [net.encode_common(independent), *common[: max(ages)]]
+            image = shrink(image, height or 0, config.size_multiple)
+            shrunk = torch.from_numpy(image).to(next(net.parameters()))
+            independent = parts.encode(shrunk.permute(2, 0, 1)[None] / 255)
+            deep = [parts.deep(independent), *deep[: max(ages)]]
             if label is None:
                 continue
             truth = torch.from_numpy(label)[None].long().to(shrunk.device)
             count = int((truth != UNLABELLED).sum())
             for age in ages:
-                if age < len(common):
-                    fused = fuse(net, common[age], independent, is_keyframe=age == 0)
-                    logits = net.decode(fused, (label.shape[0], label.shape[1]))
+                if age < len(deep):
+                    fused = parts.fuse(deep[age], independent, is_keyframe=age == 0)
+                    logits = parts.decode(fused, (label.shape[0], label.shape[1]))
                     losses[age] += (
                         float(cross_entropy(logits, truth, weighting.like(logits))) * count
                     )
