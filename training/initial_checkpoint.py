@@ -35,11 +35,13 @@ def weights_of_checkpoint(
     """
     initial = load_network(path)
     if differing := _differing(net.config, initial.config, with_head=with_head):
-        hint = ''
-        if isinstance(initial, DCFM):
-            hint = '; what `model.net` leaves out with its `backbone` is as in that file'
+        is_dcfm = isinstance(initial, DCFM)
+        hint = '; what `model.net` leaves out with its `backbone` is as in that file'
         if with_head and all(text.split(':')[0] in _OF_THE_HEAD for text in differing):
             hint = f'; features:{path} takes everything but the head'
+            hint += '' if is_dcfm else ', `dcfm convert --labels` names its classes'
+        elif not is_dcfm:
+            hint = ''
         raise ValueError(f'`initial_weights` must fit the model, {path} has {differing}{hint}')
     return {
         key: value

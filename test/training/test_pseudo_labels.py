@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from small_net import make_images, make_net
+from source_networks import convert_small
 import torch
 import yaml
 
@@ -240,6 +241,14 @@ def test_teacher_works_at_the_height_of_its_training(checkpoint):
     shrunk = torch.nn.functional.avg_pool2d(seen[None], 2)[0]
     assert (shrunk.argmax(0) == expected.argmax(0)).float().mean() > 0.95
     assert (Teacher(checkpoint, height=96, **one)(image) - seen).abs().max() > 0.1
+
+
+def test_teacher_may_be_a_network_of_another_library(tmp_path):
+    teacher = Teacher(convert_small(tmp_path, 'FPN'), [1.0], device='cpu')
+    [image] = make_images(1, (90, 130))
+    probabilities = teacher(image)
+    assert probabilities.shape[0] == teacher.config.num_classes == 5
+    torch.testing.assert_close(probabilities.sum(0), torch.ones(probabilities.shape[1:]))
 
 
 def test_teacher_without_a_view_is_refused(checkpoint):
