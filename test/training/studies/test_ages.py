@@ -3,8 +3,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from source_networks import convert_small
 import torch
 
+from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.training.footage.clips import Clip, Frame
@@ -57,6 +59,17 @@ def test_loss_is_that_of_the_network_with_an_older_keyframe(net, clip):
         assert values['loss'] == pytest.approx(expected_loss(net, clip, age), rel=1e-5)
         assert 0 < values['miou'] < 0.3
     assert len({values['loss'] for values in found.values()}) == 3
+
+
+def test_networks_of_other_libraries_age_too(clip, tmp_path):
+    net = load_checkpoint(convert_small(tmp_path, 'segformer', 11))
+
+    def whole(_, image):
+        return torch.nn.functional.interpolate(net(image), image.shape[-2:], mode='bilinear')
+
+    found = loss_by_age(net, [clip], (0, 1))
+    assert found[0]['loss'] == pytest.approx(expected_loss(whole, clip, 0), rel=1e-5)
+    assert found[1]['loss'] != found[0]['loss']
 
 
 def test_sets_of_classes_cost_their_summed_probabilities(net, clip):
