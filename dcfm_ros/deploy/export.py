@@ -27,6 +27,7 @@ from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import load_checkpoint
 from dcfm_ros.models.checkpoint_header import read_metadata
+from dcfm_ros.models.config import NetworkConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.staged import StagedNetwork
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
@@ -37,16 +38,6 @@ LEAST_AGREEMENT = 0.995
 _DEFAULT_HEIGHT = 480
 _NAMES = ('keyframe', 'nonkey_frame')
 _NUM_FRAMES = 4
-_NO_MOTION = (
-    'nonkey_frame fuses `common` where the keyframe had it, as in the paper. The engine of '
-    'dcfm_ros first moves it along the optical flow, as these weights ask for, and blends the '
-    "logits with the last keyframe's (`mask_blending`). Without that, "
-    'masks lag behind what moves: on CamVid val the packaged weights lose 3.7 points of '
-    'mIoU at keyframe interval 3 and 9.0 at interval 6; `engine_pixels` is the share of '
-    'equal pixels on the frames compared here. To do the same, move `common` before each '
-    'nonkey_frame with dcfm_ros.keyframes.motion.FlowChain, as docs/export.md shows, or with a '
-    'flow of your own.'
-)
 
 Arrays = Mapping[str, NDArray[Any]]
 Model = Callable[[Arrays], Arrays]
@@ -117,7 +108,7 @@ def export_checkpoint(
         'class_names': net.class_names,
         'palette': net.palette,
         'motion': 'none',
-        'note': _NO_MOTION if net.config.motion != 'none' else '',
+        'note': _note(net.config),
         'frames_compared': _NUM_FRAMES,
         **agreement,
     }
@@ -207,3 +198,19 @@ def _require_libraries(kind: str) -> None:
     except ImportError as error:
         msg = f'`format` {kind} needs: pip install dcfm_ros[torch] ({error})'
         raise ImportError(msg) from error
+
+
+def _note(config: NetworkConfig) -> str:
+    """What the models do not do and the engine does, for whoever uses them without it."""
+    if config.motion == 'none':
+        return ''
+    blends = " and blends the logits with the last keyframe's (`mask_blending`)"
+    return (
+        'nonkey_frame fuses `common` where the keyframe had it. The engine of dcfm_ros first '
+        'moves it along the optical flow, as these weights ask for'
+        f'{blends if config.mask_blending else ""}. Without that, masks lag behind what moves: '
+        'on CamVid val the packaged weights lose 3.7 points of mIoU at keyframe interval 3 and '
+        '9.0 at interval 6; `engine_pixels` is the share of equal pixels on the frames compared '
+        'here. To do the same, move `common` before each nonkey_frame with '
+        'dcfm_ros.keyframes.motion.FlowChain, as docs/export.md shows, or with a flow of your own.'
+    )

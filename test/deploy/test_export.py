@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from repository import ROOT
 from small_net import make_images, make_net
+from source_networks import convert_small
 
 from dcfm_ros.deploy import export
 from dcfm_ros.engine import SegmentationEngine
@@ -108,7 +109,25 @@ def test_weights_that_ask_for_motion_are_exported_without_it_and_say_so(tmp_path
     assert facts['motion'] == 'none'
     assert facts['equal_pixels'] >= 0.995 > facts['engine_pixels']
     assert 'FlowChain' in facts['note']
+    assert '`mask_blending`' in facts['note']
     assert f'engine with motion compensation: {facts["engine_pixels"]:.2%}' in done.stdout
+
+
+@pytest.mark.parametrize('name', ['segformer', 'FPN', 'lraspp'])
+def test_networks_of_other_libraries_are_exported(tmp_path, name):
+    path = convert_small(tmp_path, name)
+    done = dcfm('export', path, '--output', tmp_path / 'out', '--size', '96x128')
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / 'out' / 'model.json').read_text())
+    assert facts['network'].startswith({'FPN': 'smp', 'lraspp': 'torchvision'}.get(name, name))
+    assert facts['equal_pixels'] >= 0.995
+    assert 'FlowChain' in facts['note']
+    assert 'mask_blending' not in facts['note']  # not theirs by itself
+    outputs = run_onnx(
+        tmp_path / 'out' / 'keyframe.onnx', image=next(render_drive(DRIVE))[0][None]
+    )
+    assert outputs['logits'].shape[1] == 5
+    assert 'common' in outputs
 
 
 def test_program_of_the_manual_gives_the_masks_of_the_engine(tmp_path):
