@@ -139,7 +139,8 @@ def _parse(
     version = metadata.get('format_version')
     if version is None or 'config' not in metadata:
         msg = f'{path} is a safetensors file, but not a dcfm_ros checkpoint: its metadata has '
-        raise CheckpointError(f'{msg}no format_version and config, only {sorted(metadata)}')
+        msg += f'no format_version and config, only {sorted(metadata)}; `dcfm convert` makes one'
+        raise CheckpointError(msg)
     if not version.isdecimal() or not 1 <= int(version) <= FORMAT_VERSION:
         supported = f'supported are versions 1 to {FORMAT_VERSION}'
         raise CheckpointError(f'{path} has checkpoint format {version!r}; {supported}')

@@ -47,7 +47,7 @@ def load_network(
         from dcfm_ros.models.checkpoint import load_checkpoint
     except ImportError as error:
         raise ImportError(
-            f'`backend` torch needs: pip install dcfm_ros[torch] ({error})'
+            f"`backend` torch needs: pip install 'dcfm_ros[torch]' ({error})"
         ) from None
     return load_checkpoint(path)
 
@@ -102,7 +102,7 @@ def make_backend(
         warnings.warn(fallen_back.failure, RuntimeWarning, stacklevel=2)
         return fallen_back
     except ImportError as error:
-        raise ImportError(_NEEDS.format('dcfm_ros[torch]', error)) from error
+        raise ImportError(_NEEDS.format("'dcfm_ros[torch]'", error)) from error
     network = OpenVinoNetwork(
         prepared,
         precision=precision,

@@ -30,6 +30,19 @@ VERBS = {
     'export': 'export',
 }
 """Module of this folder by verb; its function has the verb's name."""
+EXTRAS = {
+    'torch': 'torch',
+    'timm': 'torch',
+    'onnx': 'torch',
+    'torchvision': 'train',
+    'lightning': 'train',
+    'jsonargparse': 'train',
+    'tensorboard': 'train',
+    'segmentation_models_pytorch': 'smp',
+    'nncf': 'quantise',
+    'ray': 'cluster',
+}
+"""Extra of this package that brings a module."""
 _PASSED_ON = {'allow_extra_args': True, 'ignore_unknown_options': True}
 
 app = typer.Typer(
@@ -50,6 +63,11 @@ def main() -> None:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     try:
         app()
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or '').partition('.')[0])
+        hint = f": pip install 'dcfm_ros[{extra}]'" if extra else ''
+        typer.echo(f'dcfm: {error}{hint}', err=True)
+        sys.exit(1)
     except (ValueError, OSError, RuntimeError, TimeoutError, ImportError) as error:
         # CheckpointError and SourceError are RuntimeErrors; what torch raises at run time is too.
         typer.echo(f'dcfm: {error}', err=True)

@@ -78,8 +78,12 @@ def convert(
         _convert_papers(encoder, decoder, preset, output)
         return
     if source is None or library is None:
-        raise ValueError(f'a path and --from go together, got {source} and {library}')
+        needed = 'a path' if source is None else '--from segformer, smp or torchvision'
+        raise ValueError(f'{needed} is missing')
     refuse_unused(papers, 'a call without --from')
+    inside = source.resolve()
+    if inside in (output.resolve(), output.resolve().parent):
+        raise ValueError(f'`output` must not be a file of the source {source}, got {output}')
     from dcfm_ros.deploy.convert import convert_network
     from dcfm_ros.models.checkpoint import save_checkpoint
 

@@ -6,23 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from dcfm_ros.deploy.source_files import (
     CONFIG,
+    Source,
     load_renamed,
     read_folder_weights,
     read_json,
     read_tensors,
 )
+from dcfm_ros.deploy.source_smp import read_smp
 from dcfm_ros.models.checkpoint_header import CheckpointError
-from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD
 from dcfm_ros.models.image_networks.config import LIBRARIES, ImageNetworkConfig
 from dcfm_ros.models.image_networks.image_network import ImageNetwork
 from dcfm_ros.models.image_networks.segformer import FIXED, SIZES, huggingface_keys
-from dcfm_ros.models.image_networks.smp_network import build_smp, size_multiple, smp_key
+from dcfm_ros.models.image_networks.smp_network import smp_key
 from dcfm_ros.models.image_networks.torchvision_network import TORCHVISION_NAMES, torchvision_key
-from dcfm_ros.models.timm_backbone import timm_normalisation
 from dcfm_ros.training.footage.class_files import load_label_set
 
 _PREPROCESSOR = 'preprocessor_config.json'
@@ -37,18 +35,6 @@ class Converted(NamedTuple):
     """The training record that belongs to it."""
     notes: tuple[str, ...]
     """What was left out or assumed, a sentence each."""
-
-
-class _Source(NamedTuple):
-    """What a reader finds on disk."""
-
-    architecture: dict[str, Any]
-    num_classes: int
-    weights: dict[str, Tensor]
-    values: dict[str, Any]
-    """Further fields of `ImageNetworkConfig`."""
-    training: dict[str, object]
-    notes: list[str]
 
 
 def convert_network(
@@ -84,6 +70,9 @@ def convert_network(
     """
     if library not in LIBRARIES:
         raise ValueError(f'`from` must be one of {", ".join(LIBRARIES)}, got {library!r}')
+    for name, parts in (('mean', image_mean), ('std', image_std)):
+        if not all(0 <= part <= 1 for part in parts):
+            raise ValueError(f'`{name}` must be in [0, 1], as of pixels / 255, got {parts}')
     if (architecture is None) == (library == 'torchvision'):
         needed = f'one of {", ".join(TORCHVISION_NAMES)} with torchvision, and not given otherwise'
         raise ValueError(f'`architecture` must be {needed}, got {architecture!r}')
@@ -91,9 +80,13 @@ def convert_network(
         source = _torchvision(path, str(architecture))
     elif path.exists() and not path.is_dir():
         raise CheckpointError(f'{path} must be the folder that save_pretrained wrote, not a file')
+    elif library == 'segformer':
+        source = _segformer(path)
     else:
-        source = _segformer(path) if library == 'segformer' else _smp(path)
-    values = source.values
+        source = read_smp(path, {'mean': image_mean, 'std': image_std})
+    values, notes = source.values, source.notes
+    if labels is None and 'class_names' not in values:
+        notes.append('classes are called class 0, class 1, ...: --labels names them')
     if labels is not None:
         label_set = load_label_set(labels)
         label_set.check_classes(f'the network of {path}', source.num_classes)
@@ -112,7 +105,7 @@ def convert_network(
     net = ImageNetwork(config)
     load_renamed(net, source.weights, _NAMES[library], path)
     training = {'source': f'converted from {library}, {path.name}', **source.training}
-    return Converted(net.eval(), training, tuple(source.notes))
+    return Converted(net.eval(), training, tuple(notes))
 
 
 _NAMES = {
@@ -122,7 +115,7 @@ _NAMES = {
 }
 
 
-def _segformer(folder: Path) -> _Source:
+def _segformer(folder: Path) -> Source:
     path = folder / CONFIG
     config = read_json(path)
     if (kind := config.get('model_type')) != 'segformer':
@@ -145,7 +138,7 @@ def _segformer(folder: Path) -> _Source:
     if names and set(names) != {f'LABEL_{index}' for index in range(len(names))}:
         values['class_names'] = names
     architecture = {key: config[key] for key in SIZES}
-    return _Source(architecture, num_classes, weights, values, training, notes)
+    return Source(architecture, num_classes, weights, values, training, notes)
 
 
 def _class_names(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -159,7 +152,10 @@ def _class_names(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
 def _preprocessing(path: Path, notes: list[str]) -> tuple[dict[str, Any], dict[str, object]]:
     """Normalisation, and what the training record says of the images."""
     if not path.is_file():
-        notes.append(f"{path.name} is missing: the normalisation is taken to be ImageNet's")
+        notes.append(
+            f"{path.name} is missing: the normalisation is taken to be ImageNet's, the size that "
+            'of the camera'
+        )
         return {}, {}
     given = read_json(path)
     scale = 255 * float(given.get('rescale_factor', 1 / 255))
@@ -180,7 +176,8 @@ def _preprocessing(path: Path, notes: list[str]) -> tuple[dict[str, Any], dict[s
         width = size.get('width', height) if isinstance(size, dict) else height
         notes.append(
             f'{path.name} resizes to {height}x{width} whatever the shape of the image; here it '
-            f'keeps its shape, at {height} rows (--height changes that)'
+            f'keeps its shape and is shrunk to {height} rows, never enlarged (option '
+            'inference_height)'
         )
     if given.get('do_reduce_labels', given.get('reduce_labels')):
         training['do_reduce_labels'] = True
@@ -188,46 +185,7 @@ def _preprocessing(path: Path, notes: list[str]) -> tuple[dict[str, Any], dict[s
     return values, training
 
 
-def _smp(folder: Path) -> _Source:
-    path = folder / CONFIG
-    config = read_json(path)
-    if '_model_class' not in config:
-        msg = f'{path}: missing key `_model_class`; is it a folder of segmentation_models_pytorch?'
-        raise CheckpointError(msg)
-    name = config.pop('_model_class')
-    num_classes = config.get('classes', 1)
-    if not isinstance(num_classes, int) or num_classes < 2:
-        msg = f'{path}: `classes` must be at least 2, one logit for each, got {num_classes!r}'
-        raise CheckpointError(msg)
-    try:
-        net = build_smp(name, config)
-    except ValueError as error:
-        raise CheckpointError(f'{path}: {error}') from None
-    weights = read_folder_weights(folder)
-    values, notes = _smp_normalisation(str(config.get('encoder_name', '')))
-    if config.get('activation') is not None:
-        notes.append(f'activation {config["activation"]!r} is left out: it changes no mask')
-    if dropped := [key for key in weights if key.startswith('classification_head.')]:
-        notes.append(f'{len(dropped)} tensors of the classification head are left out')
-    weights = {key: value for key, value in weights.items() if key not in dropped}
-    parameters = {key: value for key, value in config.items() if not key.startswith('_')}
-    parameters |= {'encoder_weights': None, 'activation': None, 'aux_params': None}
-    architecture = {'class': name, 'parameters': parameters, 'size_multiple': size_multiple(net)}
-    return _Source(architecture, num_classes, weights, values, {}, notes)
-
-
-def _smp_normalisation(encoder: str) -> tuple[dict[str, Any], list[str]]:
-    """What `get_preprocessing_fn` of SMP does, as far as it can be known offline."""
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    if encoder.startswith('tu-'):
-        mean, std = timm_normalisation(encoder.removeprefix('tu-'))
-    said = f'mean {", ".join(map(str, mean))}, std {", ".join(map(str, std))}'
-    note = f'SMP does not record the normalisation: taken to be {said} (--mean, --std)'
-    return {'image_mean': mean, 'image_std': std}, [note]
-
-
-def _torchvision(path: Path, name: str) -> _Source:
+def _torchvision(path: Path, name: str) -> Source:
     if name not in TORCHVISION_NAMES:
         known = ', '.join(TORCHVISION_NAMES)
         raise ValueError(f'`architecture` must be one of {known}, got {name!r}')
@@ -241,4 +199,4 @@ def _torchvision(path: Path, name: str) -> _Source:
     if dropped := [key for key in weights if key.startswith('aux_classifier.')]:
         notes.append(f'{len(dropped)} tensors of the auxiliary classifier are left out')
     rest = {key: value for key, value in weights.items() if key not in dropped}
-    return _Source({'name': name}, int(weights[key].shape[0]), rest, {}, {}, notes)
+    return Source({'name': name}, int(weights[key].shape[0]), rest, {}, {}, notes)

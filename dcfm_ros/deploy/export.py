@@ -196,7 +196,7 @@ def _require_libraries(kind: str) -> None:
         import_module('onnx')  # PyTorch's exporter needs it
         import_module('onnxruntime') if kind == 'onnx' else import_openvino()
     except ImportError as error:
-        msg = f'`format` {kind} needs: pip install dcfm_ros[torch] ({error})'
+        msg = f"`format` {kind} needs: pip install 'dcfm_ros[torch]' ({error})"
         raise ImportError(msg) from error
 
 

@@ -91,7 +91,7 @@ def quantise_checkpoint(
     try:
         import nncf  # noqa: F401
     except ImportError as error:
-        raise ImportError(f'needs: pip install dcfm_ros[quantise] ({error})') from None
+        raise ImportError(f"int8 needs: pip install 'dcfm_ros[quantise]' ({error})") from None
     metadata = read_metadata(path)
     height, multiple = metadata.image_height, metadata.config.size_multiple
     clips = _spread(_clips(frames, height, multiple), _MOST_CLIPS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -16,6 +16,18 @@ from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.official import read_weights
 
 WEIGHTS, CONFIG = 'model.safetensors', 'config.json'
+
+
+class Source(NamedTuple):
+    """What a reader finds on disk."""
+
+    architecture: dict[str, Any]
+    num_classes: int
+    weights: dict[str, Tensor]
+    values: dict[str, Any]
+    """Further fields of `ImageNetworkConfig`."""
+    training: dict[str, object]
+    notes: list[str]
 
 
 def read_json(path: Path) -> dict[str, Any]:

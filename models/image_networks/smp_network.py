@@ -56,7 +56,7 @@ def build_smp(name: Any, parameters: dict[str, Any]) -> Any:
     try:
         import segmentation_models_pytorch as smp
     except ImportError as error:
-        msg = 'a network of segmentation_models_pytorch needs: pip install dcfm_ros[smp]'
+        msg = "a network of segmentation_models_pytorch needs: pip install 'dcfm_ros[smp]'"
         raise ImportError(f'{msg} ({error})') from error
     given = {key: value for key, value in parameters.items() if not key.startswith('_')}
     if (channels := given.get('in_channels', 3)) != 3:

@@ -169,7 +169,7 @@ def test_a_network_in_float64_is_refused_and_auto_leaves_it_to_pytorch():
 
 
 @pytest.mark.parametrize(
-    ('module', 'package'), [('openvino', 'openvino'), ('onnx', r'dcfm_ros\[torch\]')]
+    ('module', 'package'), [('openvino', 'openvino'), ('onnx', r"'dcfm_ros\[torch\]'")]
 )
 def test_where_it_is_not_installed_auto_takes_pytorch(module, package, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import ast
 import json
+import re
+import subprocess
+import sys
 
 from command import dcfm
 import cv2
+from lean import lean_environment
 import pytest
-from repository import CAMVID
+from repository import CAMVID, ROOT
 import torch
 
+from dcfm_ros.cli.main import EXTRAS
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
@@ -192,3 +198,34 @@ def test_main_job_on_a_bag_of_real_frames(tmp_path):
     assert summary['miou'] > summary['mask_hold_miou']
     assert summary['miou'] > 0.45
     assert {'overlay.mp4', 'report.html', 'summary.json'} <= {p.name for p in output.iterdir()}
+
+
+def test_verbs_name_the_extra_that_is_missing(tmp_path):
+    """On a lean installation, where a newcomer is after `make demo`."""
+    wanted = ('typer', 'numpy', 'opencv-python-headless', 'openvino', 'safetensors', 'rich')
+    environment = lean_environment(tmp_path, *wanted)
+    words = ('convert', 'my_segformer', '--from', 'segformer', '--output', 'net.safetensors')
+    run = subprocess.run(
+        [sys.executable, '-m', 'dcfm_ros.cli.main', *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stderr.strip() == ("dcfm: No module named 'torch': pip install 'dcfm_ros[torch]'")
+
+
+def test_extras_that_errors_name_bring_these_modules():
+    text = (ROOT / 'setup.py').read_text(encoding='utf-8')
+    extras = ast.literal_eval(re.search(r'extras_require=(\{.*?\n    \})', text, re.DOTALL)[1])
+
+    def packages(extra):
+        for requirement in extras[extra]:
+            name = re.split(r'[=<>[]', requirement)[0]
+            inner = re.search(r'dcfm_ros\[(\w+)\]', requirement)
+            yield from packages(inner[1]) if inner else (name.replace('-', '_'),)
+
+    for module, extra in EXTRAS.items():
+        assert module in packages(extra), module

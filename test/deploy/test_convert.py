@@ -52,7 +52,9 @@ def test_names_and_preprocessing_of_a_segformer_are_read(segformer):
     assert done.net.config.image_std == pytest.approx((0.1, 0.2, 0.3))
     assert done.training['image_height'] == 96
     assert done.training['do_reduce_labels'] is True
-    assert any('resizes to 96x128' in note for note in done.notes)
+    (note, _) = done.notes
+    assert 'resizes to 96x128' in note
+    assert 'shrunk to 96 rows, never enlarged' in note
 
 
 @pytest.mark.parametrize(
@@ -193,6 +195,35 @@ def test_smp_leaves_out_classification_head_and_activation(tmp_path):
     assert (own.image_mean, own.image_std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
 
 
+def test_notes_say_what_was_assumed_and_nothing_else(tmp_path):
+    save_folder(make_smp('FPN', 'resnet18'), tmp_path)
+    (assumed, names) = convert_network('smp', tmp_path).notes
+    assert 'mean 0.485, 0.456, 0.406 (--mean), std 0.229, 0.224, 0.225 (--std)' in assumed
+    assert names == 'classes are called class 0, class 1, ...: --labels names them'
+    given = {'image_mean': (0.1, 0.2, 0.3)}
+    (assumed, _) = convert_network('smp', tmp_path, **given).notes
+    assert '--std' in assumed
+    assert '--mean' not in assumed
+    given['image_std'] = (0.5, 0.5, 0.5)
+    assert convert_network('smp', tmp_path, **given).notes == (names,)
+
+
+@pytest.mark.parametrize('name', ['mean', 'std'])
+def test_normalisation_of_bytes_is_refused(segformer, name):
+    values = {f'image_{name}': (123.0, 116.0, 103.0)}
+    with pytest.raises(ValueError, match=rf'`{name}` must be in \[0, 1\], .* got \(123'):
+        convert_network('segformer', segformer, **values)
+
+
+@pytest.mark.parametrize('name', ['model.safetensors', 'other.safetensors'])
+def test_command_does_not_write_into_the_source(segformer, name):
+    before = sorted((path.name, path.stat().st_size) for path in segformer.iterdir())
+    run = dcfm('convert', segformer, '--from', 'segformer', '--output', segformer / name)
+    assert run.returncode == 1
+    assert f'`output` must not be a file of the source {segformer}' in run.stderr
+    assert before == sorted((path.name, path.stat().st_size) for path in segformer.iterdir())
+
+
 def test_torchvision_needs_a_name_and_its_own_weights(tmp_path):
     path = tmp_path / 'net.safetensors'
     save_file(make_torchvision('lraspp_mobilenet_v3_large').state_dict(), path)
@@ -228,8 +259,8 @@ def test_command_writes_a_checkpoint(segformer, tmp_path):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['x'], 'a path and --from go together, got x and None'),
-        (['--from', 'smp'], 'a path and --from go together'),
+        (['x'], '--from segformer, smp or torchvision is missing'),
+        (['--from', 'smp'], 'a path is missing'),
         (['--preset', 'vspw_mit_b0'], 'the weights of the paper with --encoder, --decoder'),
         (['--cut', '2'], r'--cut (2) needs --from'),
         (['x', '--from', 'smp', '--preset', 'a'], '--preset (a) needs'),

@@ -191,5 +191,5 @@ def test_a_library_that_is_missing_is_named(kind, module, checkpoint, tmp_path, 
     monkeypatch.setitem(sys.modules, module, None)
     done = dcfm('export', checkpoint, '--output', tmp_path / 'out', '--format', kind)
     assert done.returncode == 1
-    assert f'`format` {kind} needs: pip install dcfm_ros[torch]' in done.stderr
+    assert f"`format` {kind} needs: pip install 'dcfm_ros[torch]'" in done.stderr
     assert not (tmp_path / 'out').exists()

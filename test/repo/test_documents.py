@@ -62,7 +62,7 @@ SMALLER = {
     r'gpu_check$': 'gpu_check --device cpu --quick --only masks',
     r'against e0cb67d$': 'against --help',  # see test_against.py
     r'<this repository>': 'repository',
-    r'^\.venv/bin/dcfm': 'dcfm',
+    r'^\.venv/bin/': '',
 }
 """What is smaller in every block than it is printed, as regular expressions."""
 DOCUMENTS = [path for path in documents() if path.relative_to(ROOT).as_posix() != TUTORIAL]
@@ -117,7 +117,8 @@ def stage(recordings: Path, tmp_path: Path) -> Iterator[Stage]:
     (videos.parent / 'teacher' / 'idd_lite_train').symlink_to(folder / 'data' / 'idd_teacher')
     programs = dict.fromkeys(stand_ins.FOREIGN, stand_ins.foreign)
     programs |= {
-        name: getattr(stand_ins, name) for name in ('git', 'make', 'pip', 'ros2', 'torchrun')
+        name: getattr(stand_ins, name)
+        for name in ('git', 'make', 'pip', 'ros2', 'segmentation_node', 'torchrun')
     }
     programs |= {'dcfm': run_dcfm, 'python3': stand_ins.python3}
     stage = Stage(folder, programs)

@@ -111,6 +111,11 @@ def _run(call: Call) -> Outcome:
     return _start(Path(sys.executable).parent / program, arguments, call)
 
 
+def segmentation_node(call: Call) -> Outcome:
+    """The node by itself, without `ros2`."""
+    return _start(Path(sys.executable).parent / 'segmentation_node', call.words[1:], call)
+
+
 def _start(program: Path, arguments: list[str], call: Call) -> Outcome:
     """Start a node, wait until it is ready, or alive for some seconds, and stop it."""
     path = call.folder / 'node.log'
