@@ -89,7 +89,9 @@ def convert_network(
         notes.append('classes are called class 0, class 1, ...: --labels names them')
     if labels is not None:
         label_set = load_label_set(labels)
-        label_set.check_classes(f'the network of {path}', source.num_classes)
+        if label_set.num_classes != source.num_classes:
+            msg = f'`labels` must have the {source.num_classes} classes of the network in {path}'
+            raise ValueError(f'{msg}, got {label_set.num_classes} in {labels}')
         values |= {'class_names': label_set.class_names, 'palette': label_set.palette}
     values |= {'image_mean': image_mean} if image_mean else {}
     values |= {'image_std': image_std} if image_std else {}
@@ -102,7 +104,10 @@ def convert_network(
         cut=cut,
         **values,
     )
-    net = ImageNetwork(config)
+    try:
+        net = ImageNetwork(config)
+    except ValueError as error:
+        raise CheckpointError(f'{path}: {error}') from None
     load_renamed(net, source.weights, _NAMES[library], path)
     training = {'source': f'converted from {library}, {path.name}', **source.training}
     return Converted(net.eval(), training, tuple(notes))

@@ -32,8 +32,8 @@ def encoder_stages(encoder: Any) -> list[Stage]:
             # One of MiT's levels, the first, is an empty feature.
             return found[: depth - (5 - len(found))]
     families = ', '.join(name.removesuffix('Encoder') for name in _FAMILIES)
-    msg = f'no list of stages for the encoder family {family.removesuffix("Encoder")}'
-    raise ValueError(f'{msg}; known are {families}, and tu- encoders that are chains')
+    msg = f'`encoder_name` must be of a family whose stages are known ({families}, and tu- '
+    raise ValueError(f'{msg}encoders that are chains), got {family.removesuffix("Encoder")}')
 
 
 def _timm(encoder: Any) -> list[Stage]:

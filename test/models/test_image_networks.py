@@ -105,7 +105,7 @@ def test_psp_net_has_one_cut(tmp_path):
     done = convert_network('smp', tmp_path)
     assert done.net.config.size_multiple == 8
     assert_equal_to(net, done, (72, 104), lambda net, image: net(image))
-    with pytest.raises(ValueError, match=r'at most 1, got 2'):
+    with pytest.raises(CheckpointError, match=r'at most 1, got 2'):
         convert_network('smp', tmp_path, cut=2)
 
 
@@ -238,8 +238,8 @@ def test_wrong_architecture_is_refused(library, architecture, message):
 @pytest.mark.parametrize(
     ('encoder', 'message'),
     [
-        ('densenet121', 'no list of stages for the encoder family DenseNet'),
-        ('dpn68', 'no list of stages for the encoder family DPN'),
+        ('densenet121', '`encoder_name` must be of a family .* got DenseNet'),
+        ('dpn68', '`encoder_name` must be of a family .* got DPN'),
         ('tu-swin_tiny_patch4_window7_224', 'does not take images of every size'),
     ],
 )
