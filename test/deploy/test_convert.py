@@ -100,7 +100,7 @@ def test_labels_are_a_known_set_or_a_file(tmp_path):
 
 def test_labels_of_the_wrong_number_are_refused(segformer):
     with pytest.raises(
-        ValueError, match='must have the 5 classes of the network in .*, got 11 in camvid'
+        ValueError, match=r'must have the 5 classes of the network in .*, got 11 in camvid'
     ):
         convert_network('segformer', segformer, labels='camvid')
 
