@@ -36,6 +36,7 @@ def console_scripts() -> list[str]:
         'dcfm = dcfm_ros.cli.main:main',
         'segmentation_node = dcfm_ros.node:main',
         'semantic_cloud_node = dcfm_ros.cloud.node:main',
+        'ground_grid_node = dcfm_ros.ground.node:main',
         'run_length_node = dcfm_ros.ros.run_length_node:main',
     ]
     if {'install', 'develop'} & set(sys.argv):
@@ -59,6 +60,7 @@ setup(
         'dcfm_ros.cli',
         'dcfm_ros.cloud',
         'dcfm_ros.deploy',
+        'dcfm_ros.ground',
         'dcfm_ros.images',
         'dcfm_ros.keyframes',
         'dcfm_ros.masks',
@@ -140,6 +142,7 @@ setup(
         # ROS 2 Jazzy from PyPI, for machines without an installed ROS.
         'ros': [
             'ros-diagnostic-msgs==5.3.6',
+            'ros-nav-msgs==5.3.6',
             'ros-rclpy[fastrtps]==7.1.6',
             'ros-sensor-msgs==5.3.6',
             'ros-std-srvs==5.3.6',

@@ -132,17 +132,19 @@ def camera_info_of_mask(
     return scaled
 
 
-def check_same_view(name: str, size: tuple[int, int], depth_size: tuple[int, int]) -> None:
-    """Refuse a size (width, height) that cannot show what the depth image shows.
+def check_same_view(
+    name: str, size: tuple[int, int], other_size: tuple[int, int], other: str = 'depth image'
+) -> None:
+    """Refuse a size (width, height) that cannot show what another image shows.
 
     Raises:
         ValueError: If the aspect ratios differ by more than rounding explains.
     """
-    (width, height), (depth_width, depth_height) = size, depth_size
-    aspects = width * depth_height / (height * depth_width)
+    (width, height), (other_width, other_height) = size, other_size
+    aspects = width * other_height / (height * other_width)
     if abs(aspects - 1.0) > _MAX_ASPECT_DIFFERENCE:
-        allowed = f'of the depth image, {depth_width} x {depth_height}'
+        allowed = f'of the {other}, {other_width} x {other_height}'
+        question = ': is the depth registered to this camera?' if other == 'depth image' else ''
         raise ValueError(
-            f'`{name}` must have the aspect ratio {allowed}, got {width} x {height}: '
-            'is the depth registered to this camera?'
+            f'`{name}` must have the aspect ratio {allowed}, got {width} x {height}{question}'
         )

@@ -88,9 +88,16 @@ class SyntheticDrive:
 
     def render(self, index: int) -> Frame:
         """Render a frame by its number, 0 or more; the drive goes on beyond `num_frames`."""
-        time_s = index / self.config.rate_hz
         canvas = Canvas(self.camera(index), self._light, self.config.height, self.config.width)
         self._sky.paint(canvas)
+        self.paint(canvas, index)
+        time_s = index / self.config.rate_hz
+        gain = 1 + self._drift[0] * math.sin(self._drift[1] * time_s + self._phase[6])
+        return self._sensor.expose(canvas.rgb, gain, index), canvas.mask
+
+    def paint(self, canvas: Canvas, index: int) -> None:
+        """Paint the street of frame `index`, without the sky, as any camera sees it."""
+        time_s = index / self.config.rate_hz
         paint_ground(canvas, self._street)
         z = float(canvas.camera.centre[2])
         items = self._street.items(z) + [mover(z, time_s) for mover in self._traffic]
@@ -98,8 +105,6 @@ class SyntheticDrive:
             sight_m = SIGHT_M if item.layer else NEAR_SIGHT_M
             if item.far > z + 0.5 and item.near < z + sight_m:
                 item.paint(canvas)
-        gain = 1 + self._drift[0] * math.sin(self._drift[1] * time_s + self._phase[6])
-        return self._sensor.expose(canvas.rgb, gain, index), canvas.mask
 
 
 def _painting_order(item: Item) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ REQUIRED = {'replay.launch.py': ['bag']}
 CONFIG_FILES = {
     'segment.launch.py': 'segmentation.yaml',
     'semantic_cloud.launch.py': 'semantic_cloud.yaml',
+    'ground_grid.launch.py': 'ground_grid.yaml',
 }
 
 

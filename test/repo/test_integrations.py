@@ -28,6 +28,10 @@ SEMANTIC_SOURCE = {
 }  # fmt: skip
 CLASS_TYPE = {'classes', 'base_cost', 'max_cost', 'mark_confidence', 'samples_to_max_cost'}
 OBSTACLE_LAYER = LAYER | {'footprint_clearing_enabled', 'max_obstacle_height'}
+STATIC_LAYER = {
+    'plugin', 'enabled', 'map_topic', 'map_subscribe_transient_local', 'subscribe_to_updates',
+    'footprint_clearing_enabled', 'restore_cleared_footprint',
+}  # fmt: skip
 OBSTACLE_SOURCE = {
     'topic', 'sensor_frame', 'observation_persistence', 'expected_update_rate', 'data_type',
     'min_obstacle_height', 'max_obstacle_height', 'inf_is_valid', 'marking', 'clearing',
@@ -165,3 +169,23 @@ def test_foxglove_plots_values_of_timing() -> None:
     topics = {path.removesuffix('.data') for path in paths if path.endswith('.data')}
     debug = {f'~/debug/{topic.rpartition("/")[2]}' for topic in topics}
     assert debug <= published()['Float64']
+
+
+def test_ground_costmap_reads_the_grid_and_names_what_the_static_layer_declares() -> None:
+    pytest.importorskip('nav_msgs')
+    from dcfm_ros.ground.node import NAME
+
+    path = ROOT / 'config' / 'nav2_ground_grid.yaml'
+    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    costmap = content['local_costmap']['local_costmap']['ros__parameters']
+    assert costmap['plugins'][0] == 'ground_layer'
+    # The layer moves grids of another frame in rolling costmaps only, and takes what is unknown
+    # for free unless the costmap tracks it.
+    assert costmap['rolling_window'] is costmap['track_unknown_space'] is True
+    layer = costmap['ground_layer']
+    assert layer.keys() <= STATIC_LAYER
+    assert layer['map_topic'] == '/segmentation/ground_grid'
+    assert NAME in path.read_text(encoding='utf-8')
+    manual = (ROOT / 'docs' / 'ground_grid.md').read_text(encoding='utf-8')
+    shown = yaml.safe_load(manual.partition('```yaml')[2].partition('```')[0])
+    assert shown['ground_layer'].items() <= layer.items()

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.build
 
 VERBS = set(typer.main.get_command(cli.app).commands)
 COMMANDS = {'dcfm', 'segmentation_node', 'semantic_cloud_node', 'run_length_node'}
+COMMANDS |= {'ground_grid_node'}
 INSTALL = ('install', '--quiet', '--no-index', '--no-deps', '--no-build-isolation')
 SDIST = 'from setuptools import build_meta as build; print(build.build_sdist("dist"))'
 PROBE = """

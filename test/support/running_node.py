@@ -16,6 +16,7 @@ SetLive = Callable[..., None]
 NODE = '/segmentation/segmentation_node'
 SEGMENTATION = ('-m', 'dcfm_ros.node')
 CLOUD = ('-m', 'dcfm_ros.cloud.node')
+GROUND = ('-m', 'dcfm_ros.ground.node')
 WAIT_S = 60.0
 """For what is sure to come; long, since the machine may be busy."""
 

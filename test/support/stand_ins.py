@@ -27,7 +27,7 @@ from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.training.studies.runs import merged, training_config
 from dcfm_ros.training.studies.variants import study
 
-NODES = ('segmentation_node', 'semantic_cloud_node', 'run_length_node')
+NODES = ('segmentation_node', 'semantic_cloud_node', 'ground_grid_node', 'run_length_node')
 TRANSITIONS = ('configure', 'activate', 'deactivate', 'cleanup', 'shutdown')
 FOREIGN = {
     'rosdep': 'needs the ROS package index',

@@ -13,12 +13,14 @@ from typing import Any
 from dcfm_ros.files import write_text
 from dcfm_ros.option_spec import allowed_values, specs_of, types_of
 from dcfm_ros.ros.parameters.cloud import CloudParameters
+from dcfm_ros.ros.parameters.ground import GroundParameters
 from dcfm_ros.ros.parameters.segmentation import NodeParameters
 from dcfm_ros.ros.parameters.spec import when_changeable
 
 _NODES = (
     (NodeParameters, 'segmentation', 'node'),
     (CloudParameters, 'semantic_cloud', 'semantic_cloud'),
+    (GroundParameters, 'ground_grid', 'ground_grid'),
 )
 _BEGIN = '<!-- written by python -m dcfm_ros.ros.parameters.documents -->'
 _TYPES = {bool: 'bool', int: 'int', float: 'double', str: 'string', tuple: 'string_array'}
@@ -87,7 +89,8 @@ def _allowed(name: str, table: Any) -> str:
 def _yaml_value(name: str, table: Any) -> str:
     value = getattr(table(), name)
     if isinstance(value, tuple):
-        return "['']"  # an empty list in a file has no type, and ROS would not start with it
+        # An empty list in a file has no type, and ROS would not start with it.
+        return f'[{", ".join(map(repr, value))}]' if value else "['']"
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) or '""'

@@ -12,12 +12,17 @@ from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.option_spec import specs_of, types_of
 from dcfm_ros.ros.parameters import documents
 from dcfm_ros.ros.parameters.cloud import CloudParameters
+from dcfm_ros.ros.parameters.ground import GroundParameters
 from dcfm_ros.ros.parameters.rules import refusal, settle, unknown
 from dcfm_ros.ros.parameters.segmentation import REMOVED, NodeParameters
 from dcfm_ros.ros.parameters.spec import LIVE, UNCONFIGURED, when_changeable
 
 NOW = NodeParameters()
-TABLES = {'segmentation': NodeParameters, 'semantic_cloud': CloudParameters}
+TABLES = {
+    'segmentation': NodeParameters,
+    'semantic_cloud': CloudParameters,
+    'ground_grid': GroundParameters,
+}
 CAMERAS = 'a list of different names (a letter, then letters, digits and _)'
 
 

@@ -1,0 +1,4 @@
+"""Mask + calibration + pose of the camera -> occupancy grid of the ground: no depth needed.
+
+Uses ``ros``, ``masks`` and ``images``.
+"""

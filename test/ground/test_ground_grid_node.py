@@ -1,0 +1,191 @@
+"""ground_grid_node as a process: grids for masks, whatever comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import json
+import math
+from pathlib import Path
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('nav_msgs')
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from nav_msgs.msg import OccupancyGrid, Odometry
+from peer import LATCHED, Diagnostics, Peer, running_peer
+from running_node import GROUND, NodeProcess, running_node, wait_for
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header, String
+
+from dcfm_ros.ros.messages import array_to_image, ns_to_stamp
+
+pytestmark = pytest.mark.dds
+NODE = '/segmentation/ground_grid_node'
+NAMES = {'0': 'sky', '3': 'road', '4': 'pavement', '8': 'car'}
+LABELS = {key: {'name': name, 'rgb': [0, 0, 0]} for key, name in NAMES.items()}
+K = [75.0, 0.0, 39.5, 0.0, 75.0, 29.5, 0.0, 0.0, 1.0]
+MOUNT = {'camera_height': '1.0', 'base_frame': 'base', 'resolution': '0.1', 'ahead': '8.0'}
+MASK = np.full((60, 80), 3, np.uint8)
+MASK[:30] = 0
+MASK[20:45, 36:44] = 8  # its foot is 75 / 15 m ahead
+
+
+class Scene:
+    """A segmentation node that does what a test tells it, and a listener to grids."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.stamp_ns = time.time_ns()
+        self.diagnostics = Diagnostics(peer, NODE)
+        self.masks = peer.connect('/segmentation/mask')
+        self.grids: list[OccupancyGrid] = peer.listen(OccupancyGrid, '/segmentation/ground_grid')
+
+    def label(self) -> None:
+        labels = self.peer.create_publisher(String, '/segmentation/labels', LATCHED)
+        labels.publish(String(data=json.dumps(LABELS)))
+        wait_for(labels.get_subscription_count, 'a subscription of labels')
+
+    def calibrate(self) -> None:
+        info = CameraInfo(width=80, height=60, k=K, distortion_model='plumb_bob')
+        self.peer.connect('/segmentation/camera_info', 1, CameraInfo).publish(info)
+
+    def show(self, mask: NDArray[np.uint8] = MASK) -> Header:
+        self.stamp_ns += 33_000_000
+        header = Header(stamp=ns_to_stamp(self.stamp_ns), frame_id='optical')
+        self.masks.publish(array_to_image(mask, 'mono8', header))
+        return header
+
+    def see(self, mask: NDArray[np.uint8] = MASK) -> OccupancyGrid:
+        """The grid of a mask; the first masks may come before calibration and labels."""
+        stamps = []
+
+        def is_answered() -> bool:
+            stamps.append(self.show(mask).stamp)
+            time.sleep(0.1)
+            return any(grid.header.stamp in stamps for grid in self.grids)
+
+        wait_for(is_answered, 'a grid')
+        return self.grids[-1]
+
+
+def cells_of(grid: OccupancyGrid) -> NDArray[np.int8]:
+    return np.array(grid.data, np.int8).reshape(grid.info.height, grid.info.width)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with running_peer() as peer:
+        yield Scene(peer)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[NodeProcess]:
+    with running_node(tmp_path / 'log', program=GROUND, **MOUNT) as process:
+        yield process
+
+
+def test_masks_become_grids_and_what_is_missing_is_told(node: NodeProcess, scene: Scene) -> None:
+    scene.show()
+    scene.diagnostics.wait_for_message('grids', 'no camera_info has come')
+    scene.calibrate()
+    scene.show()
+    scene.diagnostics.wait_for_message('grids', 'no labels have come')
+    scene.label()
+    grid = scene.see()
+    assert (grid.header.frame_id, grid.info.map_load_time) == ('base', grid.header.stamp)
+    assert (grid.info.width, grid.info.height) == (80, 100)
+    assert grid.info.resolution == pytest.approx(0.1)
+    origin = grid.info.origin
+    assert (origin.position.x, origin.position.y, origin.orientation.w) == (0.0, -5.0, 1.0)
+    ahead = cells_of(grid)[50]
+    assert (ahead[30:48] == 0).all()
+    assert 100 in ahead[48:52]
+    assert (ahead[54:] == -1).all()
+    assert cells_of(grid)[65, 70] == 0  # beside the car
+    assert scene.diagnostics.wait_for_level('grids', DiagnosticStatus.OK)
+
+    scene.show(MASK[:, :40].copy())
+    status = scene.diagnostics.wait_for_level('masks', DiagnosticStatus.ERROR)
+    assert 'aspect ratio of the mask, 40 x 60, got 80 x 60' in status.message
+    scene.see()
+    scene.diagnostics.wait_for_level('masks', DiagnosticStatus.OK)
+    assert node.stop() == 0
+    assert 'Traceback' not in node.log
+
+
+def test_free_classes_change_while_it_runs(node: NodeProcess, scene: Scene) -> None:
+    scene.calibrate()
+    scene.label()
+    assert (cells_of(scene.see()) == 100).any()
+    result = scene.peer.try_to_set(NODE, free_labels=['road', 'car', 'lawn'])
+    assert result.successful
+    wait_for(lambda: not (cells_of(scene.see()) == 100).any(), 'cars to be free')
+    status = scene.diagnostics.wait_for_message('grids', 'no such class: lawn')
+    assert status.level == DiagnosticStatus.WARN
+
+
+def test_former_masks_vote_where_the_base_was(tmp_path: Path) -> None:
+    with (
+        running_node(tmp_path / 'log', program=GROUND, votes=4, **MOUNT),
+        running_peer() as peer,
+    ):
+        scene = Scene(peer)
+        scene.diagnostics.wait_for_message('grids', 'no odometry has come')
+        scene.calibrate()
+        scene.label()
+        odometry = peer.connect('/segmentation/odom', 10, Odometry)
+
+        def drive_to(x: float) -> OccupancyGrid:
+            """The grid of a mask of a base at x."""
+            known = len(scene.grids)
+            scene.stamp_ns += 1_000_000_000
+            message = Odometry(header=Header(stamp=ns_to_stamp(scene.stamp_ns)))
+            message.pose.pose.position.x = x
+            message.pose.pose.orientation.z = math.sin(math.pi / 4)  # towards the left
+            message.pose.pose.orientation.w = math.cos(math.pi / 4)
+            odometry.publish(message)
+            time.sleep(0.3)
+            header = scene.show()
+            wait_for(
+                lambda: [g for g in scene.grids[known:] if g.header.stamp == header.stamp], 'it'
+            )
+            return scene.grids[-1]
+
+        scene.see()
+        first = cells_of(drive_to(0.0))
+        # Facing along y, 1 m along x is 1 m to the right: what was seen is 10 rows to the left.
+        moved = cells_of(drive_to(1.0))
+    is_new = (moved != -1) & (first == -1)
+    assert is_new[10:].any()
+    assert (first[:-10][is_new[10:]] != -1).all()
+
+
+@pytest.mark.parametrize(
+    ('given', 'words'),
+    [
+        ({'min_range': '10.0', **MOUNT}, '`min_range` must be below max_range (10.0), got 10.0'),
+        ({'resolution': '0.0'}, '`resolution` must be a number from 0.01 to 1.0, got 0.0'),
+    ],
+)
+def test_wrong_parameters_are_told_and_end_the_node(
+    tmp_path: Path, given: dict[str, str], words: str
+) -> None:
+    process = NodeProcess(tmp_path / 'log', program=GROUND, **given)
+    assert process.wait() == 2
+    assert words in process.log
+
+
+def test_a_robot_without_tf_is_told_to_say_where_the_camera_is(tmp_path: Path) -> None:
+    try:
+        import tf2_ros  # noqa: F401
+    except ImportError:
+        process = NodeProcess(tmp_path / 'log', program=GROUND)
+        assert process.wait() == 2
+        assert '`camera_height` must be above 0 where tf2_ros is not installed' in process.log
+    else:
+        pytest.skip('tf2_ros is installed')
