@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.ground.geometry import Floats
 from dcfm_ros.ground.grid import FREE, OCCUPIED, UNKNOWN, GridShape
+
+_UNKNOWN_BYTE = UNKNOWN & 0xFF
 
 
 class Place(NamedTuple):
@@ -35,7 +38,6 @@ class GroundVotes:
 
     def __init__(self, shape: GridShape, count: int) -> None:
         self._shape = shape
-        self._centres = shape.centres()
         self._grids: deque[tuple[NDArray[np.int8], Place]] = deque(maxlen=count)
 
     def add(self, grid: NDArray[np.int8], place: Place) -> NDArray[np.int8]:
@@ -44,7 +46,8 @@ class GroundVotes:
         balance = np.zeros(grid.size, np.int16)
         is_known = np.zeros(grid.size, np.bool_)
         for former, then in self._grids:
-            seen = grid.reshape(-1) if former is grid else self._moved(former, then, place)
+            is_still = then == place
+            seen = former.reshape(-1) if is_still else self._moved(former, then, place)
             balance += seen == FREE
             balance -= seen == OCCUPIED
             is_known |= seen != UNKNOWN
@@ -59,13 +62,20 @@ class GroundVotes:
     def _moved(self, grid: NDArray[np.int8], then: Place, now: Place) -> NDArray[np.int8]:
         """What a former grid says of the cells of now, (N,)."""
         shape = self._shape
-        fixed = self._centres @ _rotation(now.yaw).T + (now.x, now.y)
-        old = (fixed - (then.x, then.y)) @ _rotation(then.yaw)
-        column, row = np.floor((old - (shape.x, shape.y)) / shape.resolution).astype(np.intp).T
-        is_inside = (column >= 0) & (column < shape.columns) & (row >= 0) & (row < shape.rows)
-        seen = np.full(len(old), UNKNOWN, np.int8)
-        seen[is_inside] = grid[row[is_inside], column[is_inside]]
-        return seen
+        turn = _rotation(now.yaw - then.yaw)
+        way = _rotation(-then.yaw) @ (now.x - then.x, now.y - then.y)
+        # Cells are counted from the middle of the first one, which is here, in m.
+        first = np.array([shape.x, shape.y]) + shape.resolution / 2
+        shift = (turn @ first + way - first) / shape.resolution
+        seen = cv2.warpAffine(
+            grid.view(np.uint8),
+            np.column_stack([turn, shift]),
+            (shape.columns, shape.rows),
+            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=_UNKNOWN_BYTE,
+        )
+        return np.asarray(seen, np.uint8).view(np.int8).reshape(-1)
 
 
 def _rotation(yaw: float) -> Floats:

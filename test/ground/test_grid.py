@@ -135,6 +135,7 @@ def test_min_range_leaves_out_the_robot_itself() -> None:
     mask[-30:] = BOX_ID
     blocked = GroundTable(SHAPE, LENS, LEVEL).grid(mask, MEANING)
     assert not (blocked == FREE).any()
+    assert at(blocked, 2.55, 0.0) == OCCUPIED  # its foot is below the lower edge
     table = GroundTable(SHAPE, LENS, LEVEL, min_range=3.5)
     assert at(table.grid(mask, MEANING), 4.05, 0.0) == FREE
 

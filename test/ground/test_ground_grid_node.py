@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import json
 import math
+import os
 from pathlib import Path
 import time
 
@@ -178,6 +179,44 @@ def test_wrong_parameters_are_told_and_end_the_node(
     process = NodeProcess(tmp_path / 'log', program=GROUND, **given)
     assert process.wait() == 2
     assert words in process.log
+
+
+TF2_ROS = """
+from geometry_msgs.msg import TransformStamped
+class TransformException(Exception): pass
+class Buffer:
+    def lookup_transform(self, target_frame, source_frame, time):
+        if (target_frame, source_frame) != ('base_footprint', 'optical') or time.nanoseconds:
+            raise TransformException('frame does not exist')
+        found = TransformStamped()
+        found.transform.translation.z = 1.0
+        turn = found.transform.rotation
+        turn.x, turn.y, turn.z, turn.w = -0.5, 0.5, -0.5, 0.5
+        return found
+class TransformListener:
+    def __init__(self, buffer, node): assert isinstance(buffer, Buffer) and node.get_name()
+"""
+"""As much of tf2_ros as the node uses; there is no wheel of the real one."""
+
+
+def test_the_pose_is_looked_up_by_the_frame_of_the_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'tf2_ros.py').write_text(TF2_ROS)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+    with running_node(tmp_path / 'log', program=GROUND), running_peer() as peer:
+        scene = Scene(peer)
+        scene.calibrate()
+        scene.label()
+        grid = scene.see()
+        assert grid.header.frame_id == 'base_footprint'
+        ahead = cells_of(grid)[100]
+        assert (ahead[60:96] == 0).all()
+        assert 100 in ahead[96:104]
+        elsewhere = Header(stamp=scene.show().stamp, frame_id='rear')
+        scene.masks.publish(array_to_image(MASK, 'mono8', elsewhere))
+        status = scene.diagnostics.wait_for_level('masks', DiagnosticStatus.ERROR)
+        assert "no transform from 'rear' to 'base_footprint': frame does not" in status.message
 
 
 def test_a_robot_without_tf_is_told_to_say_where_the_camera_is(tmp_path: Path) -> None:

@@ -61,3 +61,24 @@ def test_what_has_left_the_grid_is_forgotten() -> None:
     moved = votes.add(grid(), Place(5.0, 0, 0))
     assert (moved[:, 6:] == UNKNOWN).all()
     assert (moved[:, :6] == FREE).all()
+
+
+def test_any_way_and_turn_finds_the_cell_that_was_seen() -> None:
+    """Places of the ground, followed by hand through both frames."""
+    rng = np.random.default_rng(0)
+    seen = rng.choice(np.array([FREE, OCCUPIED, UNKNOWN], np.int8), (SHAPE.rows, SHAPE.columns))
+    for _ in range(20):
+        then, now = (Place(*rng.uniform(-1, 1, 2), rng.uniform(-3, 3)) for _ in range(2))
+        votes = GroundVotes(SHAPE, 2)
+        votes.add(seen, then)
+        moved = votes.add(grid(), now)
+        point = complex(now.x, now.y) + SHAPE.centres() @ (1, 1j) * np.exp(1j * now.yaw)
+        before = (point - complex(then.x, then.y)) * np.exp(-1j * then.yaw)
+        column, row = (before.real - SHAPE.x) / 0.5, (before.imag - SHAPE.y) / 0.5
+        edges = np.abs(np.stack([column, row]) - np.rint([column, row])).min(0)
+        inside = (column > 0) & (column < SHAPE.columns) & (row > 0) & (row < SHAPE.rows)
+        is_clear = inside & (edges > 0.01)  # rounding decides the others
+        expected = seen[row[is_clear].astype(int), column[is_clear].astype(int)]
+        assert is_clear.sum() > 100
+        assert (moved.reshape(-1)[is_clear] == expected).all()
+        assert (moved.reshape(-1)[~inside & (edges > 0.01)] == UNKNOWN).all()

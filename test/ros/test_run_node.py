@@ -71,14 +71,20 @@ def test_node_does_not_wait_for_the_network_to_be_loaded(tmp_path: Path) -> None
     assert 'Traceback' not in node.log
 
 
-@pytest.mark.parametrize('module', ['node', 'cloud.node', 'ros.run_length_node'])
-def test_parameter_file_that_misses_the_node_is_reported(tmp_path: Path, module: str) -> None:
-    class Misled(NodeProcess):
-        program = ('-m', f'dcfm_ros.{module}')
+NODES = {
+    'node': {'autostart': 'false'},
+    'cloud.node': {},
+    'ground.node': {'camera_height': '1.0'},
+    'ros.run_length_node': {},
+}
 
+
+@pytest.mark.parametrize('module', NODES)
+def test_parameter_file_that_misses_the_node_is_reported(tmp_path: Path, module: str) -> None:
     file = tmp_path / 'own.yaml'
     file.write_text('some_node: {ros__parameters: {keyframe_interval: 7}}')
-    autostart = {'autostart': 'false'} if module == 'node' else {}
-    node = Misled(tmp_path / 'log', '--params-file', str(file), **autostart)
+    program = ('-m', f'dcfm_ros.{module}')
+    given = ('--params-file', str(file))
+    node = NodeProcess(tmp_path / 'log', *given, program=program, **NODES[module])
     node.wait_for_log(f'parameters of {file} under /some_node are ignored: this node is')
     assert node.stop() == 0
