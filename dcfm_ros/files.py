@@ -1,7 +1,8 @@
-"""Files in the order of their numbers; files and folders that appear whole or not at all."""
+"""Files in the order of their numbers; files and folders that appear whole; tables of YAML."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import json
@@ -10,6 +11,8 @@ from pathlib import Path
 import re
 import tempfile
 from typing import Any
+
+import yaml
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -54,6 +57,31 @@ def new_file(path: Path) -> Iterator[Path]:
         part = Path(partial, path.name)
         yield part
         part.replace(path)
+
+
+def read_table(path: Path, form: str) -> dict[Any, Any]:
+    """Read a YAML or JSON file that is a table, with at least one entry.
+
+    Args:
+        path: The file.
+        form: What it should look like, for the error.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is something else, or a key is there twice: YAML would keep the last.
+    """
+    try:
+        text = path.read_text(encoding='utf-8')
+        table = yaml.safe_load(text)  # JSON is YAML as well
+        root = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path} is not YAML or JSON: {error}') from error
+    if not isinstance(table, dict) or not isinstance(root, yaml.MappingNode) or not table:
+        raise ValueError(f'{path} must be a table {form}, got {table!r}')
+    counts = Counter(str(key.value) for key, _ in root.value)
+    if repeated := [key for key, count in counts.items() if count > 1]:
+        raise ValueError(f'{path} must have each key once, got {", ".join(repeated)} again')
+    return table
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from dcfm_ros.files import list_files, new_file, new_folder
+from dcfm_ros.files import list_files, new_file, new_folder, read_table
 
 
 def test_files_are_listed_by_number_without_hidden_ones_and_folders(tmp_path):
@@ -50,3 +52,25 @@ def test_new_file_replaces_the_old_one_when_it_is_whole(tmp_path):
         raise KeyboardInterrupt
     assert [found.name for found in path.parent.iterdir()] == ['a.txt']
     assert path.read_text() == 'new'
+
+
+@pytest.mark.parametrize(
+    ('text', 'problem'),
+    [
+        ('a: 1\na: 2', 'must have each key once, got a again'),
+        ('{}', 'must be a table {name: number}, got {}'),
+        ('- 1', 'must be a table'),
+        ('a: [', 'is not YAML or JSON'),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / 'table.yaml'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        read_table(path, '{name: number}')
+
+
+def test_a_table_is_read_in_its_order(tmp_path: Path) -> None:
+    path = tmp_path / 'table.json'
+    path.write_text('{"b": 1, "a": [2]}')
+    assert list(read_table(path, '').items()) == [('b', 1), ('a', [2])]

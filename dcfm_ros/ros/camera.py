@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,9 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from dcfm_ros.masks.groups import ClassGroups, read_groups
+from dcfm_ros.masks.overlay import RGB
+from dcfm_ros.masks.palette import read_palette
 from dcfm_ros.ros.camera_info_relay import CameraInfoRelay
 from dcfm_ros.ros.camera_topics import CameraTopics
 from dcfm_ros.ros.frame_processor import FrameProcessor
@@ -49,19 +52,26 @@ class Camera:
         self._deadline = ProcessingDeadline()
 
     def advertise(self, engine: SegmentationEngine) -> None:
-        """Take an engine of its own, create the publishers and latch the labels."""
+        """Take an engine of its own, create the publishers and latch the labels.
+
+        Raises:
+            FileNotFoundError: If the file of groups or colours is absent.
+            ValueError: If one of them is wrong.
+        """
         node, topics, net = self._node, self._topics, engine.net
+        palette, groups = _palette_and_groups(self._values(), net)
         logger, prefix = get_logger(node.get_logger().name), topics.log_prefix
         if self._values().publish_camera_info:
             self._camera_info = CameraInfoRelay(lambda text: logger.warning(prefix + text))
         self._publishers = topics.advertise(
-            net.class_names, net.palette, with_camera_info=self._camera_info is not None
+            net.class_names, palette, groups, with_camera_info=self._camera_info is not None
         )
         outputs = MaskOutputs(
             self._publishers,
-            net.palette,
+            palette,
             node_name=node.get_fully_qualified_name(),
             task=topics.task('frame'),
+            groups=groups,
             camera_info=self._camera_info,
         )
         self._processor = FrameProcessor(
@@ -179,3 +189,13 @@ class Camera:
             self._statistics.dropped('disabled')
         elif self.slot.put(self.name, Frame(message, now)) is not None:
             self._statistics.dropped('replaced')
+
+
+def _palette_and_groups(
+    values: NodeParameters, net: Any
+) -> tuple[Sequence[RGB], ClassGroups | None]:
+    """Colours of a network's classes, and their groups if there are any."""
+    names, palette = net.class_names, net.palette
+    if values.palette_file:
+        palette = read_palette(values.palette_file, names, palette)
+    return palette, read_groups(values.groups_file, names, palette) if values.groups_file else None

@@ -11,6 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header
 
+from dcfm_ros.masks.groups import ClassGroups
 from dcfm_ros.masks.overlay import RGB
 from dcfm_ros.ros.messages import label_messages
 from dcfm_ros.ros.qos_overrides import overriding_options
@@ -18,6 +19,7 @@ from dcfm_ros.ros.qos_overrides import overriding_options
 OUTPUTS: Mapping[str, tuple[str, Any, int]] = {
     'mask': ('mask', Image, 5),
     'compressed_mask': ('mask/compressed', CompressedImage, 5),
+    'int16_mask': ('mask/int16', Image, 5),
     'camera_info': ('mask/camera_info', CameraInfo, 5),
     'confidence': ('confidence', Image, 1),
     'color_mask': ('color_mask', Image, 1),
@@ -33,6 +35,12 @@ With depth 1 the next mask overwrites one that reliable transport is about to re
 masks were lost that way. Pictures for people may be lost.
 """
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def group_outputs(groups: ClassGroups) -> dict[str, tuple[str, Any, int]]:
+    """The same for what is published of groups; names are those of the topics."""
+    topics = ['groups/mask', 'groups/mask/int16', *(f'masks/{name}' for name in groups.names)]
+    return {topic: (topic, Image, 5) for topic in topics}
 
 
 class CameraTopics:
@@ -63,11 +71,17 @@ class CameraTopics:
         return f'{self._node.resolve_topic_name(base)}/{rest}' if rest else base
 
     def advertise(
-        self, class_names: Sequence[str], palette: Sequence[RGB], *, with_camera_info: bool
+        self,
+        class_names: Sequence[str],
+        palette: Sequence[RGB],
+        groups: ClassGroups | None = None,
+        *,
+        with_camera_info: bool,
     ) -> dict[str, Any]:
-        """Create the publishers, by the names of `OUTPUTS`, and latch the labels."""
+        """Create the publishers, by the names of the tables above, and latch the labels."""
         node, publishers = self._node, {}
-        for name, (topic, kind, depth) in OUTPUTS.items():
+        outputs = {**OUTPUTS, **(group_outputs(groups) if groups else {})}
+        for name, (topic, kind, depth) in outputs.items():
             if name == 'camera_info' and not with_camera_info:
                 continue
             overrides = None
@@ -78,7 +92,11 @@ class CameraTopics:
                 kind, self.name(topic), depth, qos_overriding_options=overrides
             )
         header = Header(stamp=node.get_clock().now().to_msg())
-        for topic, message in label_messages(class_names, palette, header).items():
+        latched = label_messages(class_names, palette, header)
+        if groups is not None:
+            of_groups = label_messages(groups.names, groups.palette, header)
+            latched |= {f'groups/{topic}': message for topic, message in of_groups.items()}
+        for topic, message in latched.items():
             publishers[topic] = node.create_publisher(type(message), self.name(topic), LATCHED)
             publishers[topic].publish(message)
         return publishers

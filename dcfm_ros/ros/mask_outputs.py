@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from std_msgs.msg import Float64, Header
 
+from dcfm_ros.masks.groups import ClassGroups
 from dcfm_ros.masks.overlay import RGB, blend, colorize
 from dcfm_ros.masks.png import mask_to_png
 from dcfm_ros.masks.resize import resize_nearest, resize_picture
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 class MaskOutputs:
     """Fills and publishes the messages of a frame, in the worker's thread.
 
-    Publishers have the names of `camera_topics.OUTPUTS`; `node_name`, fully qualified, and `task`
-    name a frame in the timing. Without a relay no camera_info is published.
+    Publishers have the names of `camera_topics.OUTPUTS` and, with groups, of `group_outputs`;
+    `node_name`, fully qualified, and `task` name a frame in the timing. Without a relay no
+    camera_info is published.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class MaskOutputs:
         *,
         node_name: str,
         task: str = 'frame',
+        groups: ClassGroups | None = None,
         camera_info: CameraInfoRelay | None = None,
     ) -> None:
         self._publishers = publishers
         self._palette = palette
         self._node_name = node_name
         self._task = task
+        self._groups = groups
         self._camera_info = camera_info
 
     def publish_mask(
@@ -71,6 +75,10 @@ class MaskOutputs:
                 self._publish('camera_info', info)
         if values.publish_compressed_mask and self._is_wanted('compressed_mask'):
             self._publish('compressed_mask', messages.png_to_message(mask_to_png(mask), header))
+        if self._is_wanted('int16_mask'):
+            self._publish('int16_mask', messages.ids_to_int16_image(mask, header))
+        if self._groups is not None:
+            self._publish_groups(self._groups, mask, header)
         if values.publish_confidence and self._is_wanted('confidence'):
             confidence = resize_nearest(result.confidence, mask.shape)
             self._publish('confidence', messages.confidence_to_image(confidence, header))
@@ -92,6 +100,20 @@ class MaskOutputs:
         """Publish a number on one of the debug topics, if it has subscribers."""
         if self._is_wanted(topic):
             self._publish(topic, Float64(data=value))
+
+    def _publish_groups(
+        self, groups: ClassGroups, mask: NDArray[np.uint8], header: Header
+    ) -> None:
+        if self._is_wanted('groups/mask'):
+            message = messages.array_to_image(groups.ids(mask), 'mono8', header)
+            self._publish('groups/mask', message)
+        if self._is_wanted('groups/mask/int16'):
+            message = messages.ids_to_int16_image(groups.ids(mask), header)
+            self._publish('groups/mask/int16', message)
+        for index, name in enumerate(groups.names):
+            if self._is_wanted(topic := f'masks/{name}'):
+                inside = groups.member(mask, index)
+                self._publish(topic, messages.array_to_image(inside, 'mono8', header))
 
     def _publish(self, topic: str, message: Any) -> None:
         self._publishers[topic].publish(message)

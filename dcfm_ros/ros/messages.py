@@ -17,6 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
 from dcfm_ros.masks.class_labels import ClassLabels
+from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.ros.health.status import Status
 
 try:
@@ -24,18 +25,21 @@ try:
 except ImportError:  # released with ROS, but not as a wheel
     LabelInfo = VisionClass = None
 
+_INT16 = np.arange(256, dtype=np.int16)
+_INT16[UNLABELLED] = -1
 
-def array_to_image(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:
+
+def array_to_image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
     """Put an array into an image message without row padding.
 
     Args:
-        pixels: (H, W) for mono8, (H, W, 3) for rgb8.
-        encoding: 'mono8' or 'rgb8'.
+        pixels: uint8, (H, W) for mono8, (H, W, 3) for rgb8; int16, (H, W), for 16SC1.
+        encoding: 'mono8', 'rgb8' or '16SC1'.
         header: Becomes the header of the message as it is.
     """
     message = Image(header=header, encoding=encoding, is_bigendian=0)
     message.height, message.width = pixels.shape[:2]
-    message.step = math.prod(pixels.shape[1:])
+    message.step = math.prod(pixels.shape[1:]) * pixels.itemsize
     message.data = as_array(pixels)
     return message
 
@@ -55,6 +59,11 @@ def confidence_to_image(confidence: NDArray[np.float32], header: Header) -> Imag
     """Turn confidences in [0, 1], (H, W), into a mono8 image of 0 to 255."""
     scaled = cv2.convertScaleAbs(confidence, alpha=255.0)
     return array_to_image(np.asarray(scaled, np.uint8), 'mono8', header)
+
+
+def ids_to_int16_image(ids: NDArray[np.uint8], header: Header) -> Image:
+    """Turn ids, (H, W), into a 16SC1 image in which 255, unlabelled, is -1."""
+    return array_to_image(np.asarray(cv2.LUT(ids, _INT16)), '16SC1', header)
 
 
 def png_to_message(png: NDArray[np.uint8], header: Header) -> CompressedImage:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from dcfm_ros.files import read_table
 from dcfm_ros.models.labels import UNLABELLED, generic_palette
 from dcfm_ros.training.footage.label_sets import KNOWN, Colour, LabelSet, label_set_of
 
@@ -41,12 +42,7 @@ def read_label_set(path: Path) -> LabelSet:
         ValueError: If it says anything else; everything that is wrong is listed.
     """
     path = _class_file(Path(path))
-    try:
-        table = yaml.safe_load(path.read_text(encoding='utf-8'))  # JSON is YAML as well
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is not YAML or JSON: {error}') from error
-    if not isinstance(table, dict) or not table:
-        raise ValueError(f'{path} must be a table {{id: {{name, rgb}}}}, got {table!r}')
+    table = read_table(path, '{id: {name, rgb}}')
     problems: list[str] = []
     entries = sorted(_parse_entry(key, entry, problems) for key, entry in table.items())
     named = [entry for entry in entries if entry.name]

@@ -64,6 +64,16 @@ class NodeParameters(EngineOptions, ScheduleOptions):
         maximum=4320,
         unit='px',
     )
+    groups_file: str = option(
+        '',
+        'File of groups of classes, {group: [class, ...]} in YAML, published as groups/mask and '
+        'as masks/<group>. Empty: no groups.',
+    )
+    palette_file: str = option(
+        '',
+        'File of colours of the classes, {id: {name, rgb}} in YAML or JSON; classes are found by '
+        "name. Empty: the checkpoint's.",
+    )
     publish_confidence: bool = option(
         True, 'Publish confidence while it has subscribers.', changeable=LIVE
     )

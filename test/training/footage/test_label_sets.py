@@ -137,7 +137,9 @@ def test_everything_wrong_with_a_class_file_is_told(tmp_path):
         assert words in str(error.value)
 
 
-@pytest.mark.parametrize('text', ['', '- a', 'a: [', '0: {name: null}'])
+@pytest.mark.parametrize(
+    'text', ['', '- a', 'a: [', '0: {name: null}', '0: {name: a}\n0: {name: b}']
+)
 def test_no_classes_are_an_error(tmp_path, text):
     with pytest.raises(ValueError, match=r'classes\.yaml'):
         read_label_set(write(tmp_path / 'classes.yaml', text))
