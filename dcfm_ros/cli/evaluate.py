@@ -13,6 +13,7 @@ from dcfm_ros.cli.data_options import DataOptions, StreamOptions, WorkerOptions,
 from dcfm_ros.cli.options import (
     FLAGS,
     Checkpoint,
+    Groups,
     Json,
     OptionalPaths,
     OptionalText,
@@ -27,8 +28,8 @@ from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 
 TABLE = (
     'checkpoint', 'schedule', 'execution', 'slices', 'interval', 'threshold', 'mode', 'miou',
-    'coarse_miou', 'miou_key', 'miou_nonkey', 'wiou', 'mvc8', 'mvc16', 'ece', 'keyframe_share',
-    'streaming_miou', 'ms_key', 'ms_nonkey', 'ms_mean',
+    'coarse_miou', 'group_miou', 'miou_key', 'miou_nonkey', 'wiou', 'mvc8', 'mvc16', 'ece',
+    'keyframe_share', 'streaming_miou', 'ms_key', 'ms_nonkey', 'ms_mean',
 )  # fmt: skip
 """Figures of an evaluation that are printed; the JSON has them all."""
 _LIMITS = ('keyframe_score', 'min_keyframe_interval', 'max_keyframe_interval')
@@ -65,6 +66,7 @@ def evaluate(
     floors: Annotated[
         bool, typer.Option(help='Also masks held, and every frame by itself.')
     ] = True,
+    groups: Groups = None,
     by_age: Annotated[bool, typer.Option(help='Also print the mIoU by age of feature.')] = False,
     json_file: Json = None,
     *,
@@ -104,6 +106,7 @@ def evaluate(
             frame_times=stream.frame_times(),
             rate_hz=stream.rate or None,
         ),
+        groups=groups,
         **workers.values(threads=1),
     )
     _print_evaluation(figures)

@@ -29,6 +29,10 @@ Checkpoint = Annotated[
     OptionalPath,
     typer.Option(help='Weights: a .safetensors file, or the name of packaged ones (default).'),
 ]
+Groups = Annotated[
+    OptionalPath,
+    typer.Option('--groups', help='Also in groups of classes; YAML, see docs/node.md.'),
+]
 Json = Annotated[OptionalPath, typer.Option('--json', help='Also write the results here.')]
 
 FLAGS = {

@@ -11,6 +11,7 @@ from typing import Any
 
 from dcfm_ros.backends.choice import Network
 from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.masks.groups import ClassGroups, read_groups
 from dcfm_ros.training.ablated_network import load_for_engine, read_network_metadata
 from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.evaluation.jobs import ClipWork, Job, Options, Plan, row_of
@@ -36,6 +37,7 @@ def evaluate_dataset(
     baselines: Sequence[Path | str] = (),
     floors: bool = True,
     options: Options | None = None,
+    groups: Path | None = None,
     jobs: int = 1,
     ray_address: str | None = None,
     threads: int = 1,
@@ -44,7 +46,8 @@ def evaluate_dataset(
 
     Its network has the classes of the dataset, or those that they are read as; baselines are
     checkpoints that are run on every frame by itself. Without a height in `options` each network
-    works at that of its training. All else is as in `evaluate_clips`.
+    works at that of its training. `groups` is a file of groups of the dataset's classes. All else
+    is as in `evaluate_clips`.
 
     Returns:
         {'dataset', 'split', 'checkpoint', ...} and what `evaluate_clips` returns.
@@ -55,6 +58,7 @@ def evaluate_dataset(
         ValueError: If the data is incomplete or does not fit, or an argument is not allowed.
     """
     clips = choice.find()
+    labels = clips[0].labels
     paths = (checkpoint, *baselines)
     how = options.engine if options else EngineOptions()
     figures: dict[str, Any] = evaluate_clips(
@@ -64,6 +68,7 @@ def evaluate_dataset(
         trained_heights={str(path): read_network_metadata(path).image_height for path in paths},
         floors=floors,
         options=options,
+        groups=read_groups(groups, labels.class_names, labels.palette) if groups else None,
         jobs=jobs,
         ray_address=ray_address,
         threads=threads,
@@ -75,7 +80,7 @@ def evaluate_dataset(
         'split': choice.split,
         'hold_out_share': choice.hold_out_share,
         'checkpoint': str(checkpoint),
-        'classes': clips[0].labels.name,
+        'classes': labels.name,
         'clips': len(clips),
         **figures,
     }
@@ -89,6 +94,7 @@ def evaluate_clips(
     trained_heights: Mapping[str, int] | None = None,
     floors: bool = True,
     options: Options | None = None,
+    groups: ClassGroups | None = None,
     jobs: int = 1,
     ray_address: str | None = None,
     threads: int = 1,
@@ -109,6 +115,7 @@ def evaluate_clips(
         floors: Also rows of that network on every frame by itself (schedule 'per_frame') and of
             its keyframes' masks repeated until the next keyframe ('hold'), if not amortised.
         options: How networks are run.
+        groups: Of the classes, to count the same pixels in, see `group_figures`.
         jobs: See `map_in_order`, as for the rest.
         ray_address: Where Ray is.
         threads: Of each process.
@@ -129,14 +136,12 @@ def evaluate_clips(
     options = options or Options()
     main, *others = nets
     baselines = [*others, *([main] if floors else [])]
-    plans = [Plan(main, setting) for setting in settings]
-    plans = list(dict.fromkeys([*plans, *(Plan(name, PER_FRAME) for name in baselines)]))
+    plans = _plans(main, settings, baselines)
     _check(nets, clips, plans, options)
     can_stream = _can_stream(plans, options)
     is_alone = jobs == 1 and ray_address is None
     is_streaming = can_stream and (is_alone or options.frame_times is not None)
-    given, trained = options.engine.inference_height, trained_heights or {}
-    heights = {name: given or trained.get(name, 0) for name in nets}
+    heights = options.heights(nets, trained_heights or {})
     todo = [job for plan in plans for job in plan.jobs(clips, streaming=is_streaming)]
     todo += [Job(index) for index in range(len(clips)) if floors]
     work, uses_gpu = ClipWork(nets, clips, options, heights), options.engine.device != 'cpu'
@@ -147,7 +152,7 @@ def evaluate_clips(
     passes, streams, label_hold = _collect(todo, results, labels)
     rows = [
         {'checkpoint': plan.network, 'height': heights[plan.network] or None}
-        | row_of(passes[plan], streams[plan], labels.class_names, setting, schedule)
+        | row_of(passes[plan], streams[plan], labels.class_names, setting, schedule, groups)
         for plan, setting, schedule in _rows(main, baselines, settings, floors=floors)
     ]
     return {
@@ -161,6 +166,12 @@ def evaluate_clips(
         ],
         'rows': rows,
     }
+
+
+def _plans(main: str, settings: Sequence[Setting], baselines: Sequence[str]) -> list[Plan]:
+    """Which networks run how, each once."""
+    plans = [Plan(main, setting) for setting in settings]
+    return list(dict.fromkeys([*plans, *(Plan(name, PER_FRAME) for name in baselines)]))
 
 
 def _can_stream(plans: Iterable[Plan], options: Options) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from dcfm_ros.backends.choice import Network
 from dcfm_ros.engine_options import EngineOptions
+from dcfm_ros.masks.groups import ClassGroups
 from dcfm_ros.training.ablated_network import make_engine
 from dcfm_ros.training.evaluation.averaged_views import Engine, FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_passes import score_label_hold, score_pass
 from dcfm_ros.training.evaluation.frame_times import FrameTimes, MeasuredTimes
+from dcfm_ros.training.evaluation.group_scores import group_figures
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores, or_none
 from dcfm_ros.training.evaluation.setting import PER_FRAME, Setting
 from dcfm_ros.training.evaluation.streaming import StreamScores, score_stream
@@ -37,6 +39,10 @@ class Options:
     """What frames take in the streaming accuracy; None: what the engine took."""
     rate_hz: float | None = None
     """Of the camera in the streaming accuracy, frames per second; None: that of each clip."""
+
+    def heights(self, names: Iterable[str], trained: Mapping[str, int]) -> dict[str, int]:
+        """Rows that each network works at, from those of its training; 0: those of the images."""
+        return {name: self.engine.inference_height or trained.get(name, 0) for name in names}
 
     def make_engine(self, net: Network, height: int = 0, setting: Setting = PER_FRAME) -> Engine:
         """The engine that these options and a setting ask for, for a network at some rows."""
@@ -140,6 +146,7 @@ def row_of(
     class_names: Sequence[str],
     setting: Setting,
     schedule: str,
+    groups: ClassGroups | None = None,
 ) -> dict[str, object]:
     """Figures of a row of the JSON.
 
@@ -149,9 +156,13 @@ def row_of(
         class_names: Of the labels.
         setting: As it was asked for.
         schedule: 'fixed', 'adaptive', 'per_frame', or 'hold' for the keyframes' masks.
+        groups: Of the classes.
     """
     is_hold = schedule == 'hold'
-    values = (passes.hold if is_hold else passes.engine).values(class_names)
+    scores = passes.hold if is_hold else passes.engine
+    values = scores.values(class_names)
+    if groups is not None:
+        values |= group_figures(scores.pooled(), groups)
     if setting.is_adaptive or setting.delay:
         # Of all frames, for few may have a label, and none may have a feature of its own.
         values['keyframe_share'] = passes.keyframe_share()

@@ -656,6 +656,40 @@ def test_command_writes_json_and_prints_a_table(camvid, net, tmp_path):
     assert 'streaming_miou' in run.stdout
 
 
+def test_command_also_counts_groups(camvid, net, tmp_path):
+    save_checkpoint(tmp_path / 'net.safetensors', net)
+    names = CAMVID.class_names
+    (tmp_path / 'groups.yaml').write_text(
+        '\n'.join(f'{name}: [{name}]' for name in names[:5]) + f'\nrest: [{", ".join(names[5:])}]'
+    )
+    run = dcfm(
+        *('evaluate', '--root', camvid, '--device', 'cpu', '--intervals', '2', '--no-streaming'),
+        *('--checkpoint', tmp_path / 'net.safetensors', '--json', tmp_path / 'figures.json'),
+        *('--groups', tmp_path / 'groups.yaml'),
+    )
+    assert run.returncode == 0, run.stderr
+    assert 'group_miou' in run.stdout
+    rows = json.loads((tmp_path / 'figures.json').read_text())['rows']
+    assert {row['schedule'] for row in rows} == {'fixed', 'hold', 'per_frame'}
+    for row in rows:
+        of_classes, of_groups = row['iou'], row['group_iou']
+        assert {name: of_groups[name] for name in names[:5]} == pytest.approx(
+            {name: of_classes[name] for name in names[:5]}
+        )
+        assert row['group_miou'] == pytest.approx(np.mean([v or 0 for v in of_groups.values()]))
+
+
+def test_command_refuses_groups_of_other_classes(camvid, net, tmp_path):
+    save_checkpoint(tmp_path / 'net.safetensors', net)
+    (tmp_path / 'groups.yaml').write_text('person: [human]')
+    run = dcfm(
+        *('evaluate', '--root', camvid, '--checkpoint', tmp_path / 'net.safetensors'),
+        *('--groups', tmp_path / 'groups.yaml'),
+    )
+    assert run.returncode != 0
+    assert "group person has 'human', which is no class; there are sky" in run.stderr
+
+
 def test_command_prints_notes(camvid, net, tmp_path):
     save_checkpoint(tmp_path / 'net.safetensors', net)
     run = dcfm(
