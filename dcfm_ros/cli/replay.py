@@ -13,6 +13,7 @@ import typer
 from dcfm_ros.cli.data_options import WorkerOptions
 from dcfm_ros.cli.options import (
     Checkpoint,
+    Groups,
     Json,
     OptionalBool,
     OptionalPath,
@@ -74,6 +75,7 @@ def replay(
     online: Annotated[
         bool, typer.Option('--online', help='Play the recording to the node, over DDS.')
     ] = False,
+    groups: Groups = None,
     json_file: Json = None,
     *,
     recorded: RecordingOptions,
@@ -104,7 +106,7 @@ def replay(
     if online:
         if len(sources) > 1:
             raise ValueError(f'--online takes one recording, got {len(sources)}')
-        refuse_given(context, ['fidelity', 'jobs', 'ray'], 'does not go with --online')
+        refuse_given(context, ['fidelity', 'groups', 'jobs', 'ray'], 'does not go with --online')
         parameters = {**asdict(engine), **asdict(schedule)}
         if playing.namespace:
             names = [*parameters, 'checkpoint', 'threads']
@@ -113,7 +115,9 @@ def replay(
         _report(partial(_online, opened(sources[0]), parameters, playing), folder, json_file)
         return
     refuse_given(context, [field.name for field in fields(OnlineOptions)], 'needs --online')
-    how = OfflineOptions(checkpoint=weights, engine=engine, schedule=schedule, fidelity=fidelity)
+    how = OfflineOptions(
+        checkpoint=weights, engine=engine, schedule=schedule, fidelity=fidelity, groups=groups
+    )
     if len(sources) == 1 and workers.jobs == 1 and not workers.ray:
         one = partial(_offline, opened(sources[0]), how, workers.threads)
         _report(one, folder, json_file)
@@ -153,7 +157,7 @@ def _report(run: Callable[[Path], ReplayRun], folder: Path, json_file: Path | No
     shown = {name: report[name] for name in _PRINTED}
     for kind in ('accuracy', 'fidelity'):
         for name, value in (report[kind] or {}).items():
-            if name not in ('iou', 'by_age'):
+            if name not in ('iou', 'group_iou', 'by_age'):
                 shown[f'{kind}: {name}'] = value
     print_summary(shown | report['resources'], report['losses'])
     typer.echo(f'report: {folder / "report.html"}, {folder / "report.json"}')

@@ -95,7 +95,7 @@ def _replay(
 def _totals(runs: Sequence[ReplayRun]) -> dict[str, Any]:
     """Merged runs: counts add up, percentiles are over all frames, means weigh by frames."""
     recordings, names = [run.frames for run in runs], runs[0].class_names
-    quality = RunQuality(len(names))
+    quality = RunQuality(len(names), runs[0].quality.groups)
     for run in runs:
         quality.merge(run.quality)
     return {

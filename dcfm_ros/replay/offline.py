@@ -12,6 +12,7 @@ from typing import Any
 from dcfm_ros.engine import SegmentationEngine, load_network
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
+from dcfm_ros.masks.groups import read_groups
 from dcfm_ros.masks.png import mask_to_png
 from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.recordings.frame import SourceFrame
@@ -41,6 +42,8 @@ class OfflineOptions:
     """Whether to measure the streaming accuracy too, if there are labels: a second pass."""
     masks: Path | None = None
     """Folder for one PNG mask per frame, or None."""
+    groups: Path | None = None
+    """File of groups of classes, in which figures are given as well; None: no groups."""
 
 
 def replay_offline(
@@ -64,12 +67,15 @@ def replay_offline(
         FileNotFoundError: If the recording or the checkpoint does not exist.
         SourceError: If the recording cannot be read, or its topic is not clear.
         CheckpointError: If the checkpoint cannot be used.
-        ValueError: If the device is absent or an option is not allowed.
+        ValueError: If the device is absent, an option is not allowed or the file of groups wrong.
         OSError: If a file cannot be written.
     """
     frames, rate_hz = recording.open()
     first = next(frames)
     net = load_network(options.checkpoint, options.engine)
+    groups = None
+    if options.groups is not None:
+        groups = read_groups(options.groups, net.class_names, net.palette)
     height = options.engine.inference_height or read_metadata(options.checkpoint).image_height
     how = replace(options.engine, inference_height=height)
     engine = SegmentationEngine(net, how, options.schedule)
@@ -83,7 +89,9 @@ def replay_offline(
         list(used.segment_clip([first.image] * 3))
     if options.masks is not None:
         options.masks.mkdir(parents=True, exist_ok=True)
-    recorder = ReplayRecorder(video, net.class_names, net.palette, rate_hz, recording.num_frames)
+    recorder = ReplayRecorder(
+        video, net.class_names, net.palette, rate_hz, recording.num_frames, groups
+    )
     work = _Pass(engine, reference, recorder, options.masks)
     with recorder:
         try:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.masks.groups import ClassGroups
 from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.evaluation.group_scores import group_figures
 from dcfm_ros.training.evaluation.scores import Scores, or_none
 from dcfm_ros.training.metrics import ConfusionMatrix
 
@@ -26,8 +28,10 @@ class RunQuality:
     weights run on every frame by itself (`fidelity`), which needs no label.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, groups: ClassGroups | None = None) -> None:
         self.num_classes = num_classes
+        self.groups = groups
+        """Of the classes, in which figures are given as well; None: no groups."""
         self.accuracy = Scores(num_classes)
         self.fidelity = Scores(num_classes)
         self.streaming: ConfusionMatrix | None = None
@@ -130,7 +134,7 @@ class RunQuality:
         if not self.num_labelled:
             return None
         streaming = None if self.streaming is None else or_none(self.streaming.miou('ignore'))
-        return _statistics(self.accuracy, class_names) | {
+        return self._statistics(self.accuracy, class_names) | {
             'mask_hold_miou': or_none(self.mask_hold.miou('ignore')),
             'streaming_miou': streaming,
             'labelled_frames': self.num_labelled,
@@ -141,7 +145,16 @@ class RunQuality:
         """Against the per-frame network; fractions in [0, 1], None if it was not run."""
         if not self.num_compared:
             return None
-        return _statistics(self.fidelity, class_names) | {'compared_frames': self.num_compared}
+        figures = self._statistics(self.fidelity, class_names)
+        return figures | {'compared_frames': self.num_compared}
+
+    def _statistics(self, scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
+        figures = _statistics(scores, class_names)
+        if self.groups is not None:
+            of_groups = group_figures(scores.pooled(), self.groups)
+            figures['group_miou'] = of_groups['group_miou_labelled']
+            figures['group_iou'] = of_groups['group_iou']
+        return figures
 
 
 def label_notes(quality: RunQuality, class_names: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.masks.groups import ClassGroups
 from dcfm_ros.masks.overlay import blend, draw_caption
 from dcfm_ros.recordings.frame import SourceFrame
 from dcfm_ros.recordings.video import VideoWriter
@@ -34,6 +35,7 @@ class ReplayRecorder:
         palette: tuple[RGB, ...],
         rate_hz: float,
         expected_frames: int | None = None,
+        groups: ClassGroups | None = None,
     ) -> None:
         """Start a run.
 
@@ -43,9 +45,10 @@ class ReplayRecorder:
             palette: One RGB colour per class.
             rate_hz: Frame rate of the video.
             expected_frames: Length of the run, if known; it spreads the snapshots.
+            groups: Of the classes, in which figures are given as well.
         """
         self.frames: list[ReplayedFrame] = []
-        self.quality = RunQuality(len(class_names))
+        self.quality = RunQuality(len(class_names), groups)
         self._snapshots: list[NDArray[np.uint8]] = []
         self._class_names, self._palette = class_names, palette
         self._path = video

@@ -15,10 +15,13 @@ import pytest
 pytest.importorskip('rclpy')
 
 from peer import LATCHED, Peer, answer_to
-from running_node import NodeProcess, running_node, wait_for
-from sensor_msgs.msg import Image
+from running_node import CLOUD, NodeProcess, running_node, wait_for
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
 from stream import Stream
+
+from dcfm_ros.cloud.points import POINT
+from dcfm_ros.ros.messages import array_to_image
 
 pytestmark = pytest.mark.dds
 NODE = '/grouped/segmentation_node'
@@ -114,6 +117,36 @@ def test_a_group_s_mask_has_the_topic_that_its_reader_wants(peer: Peer, front: S
     wait_for(lambda: rear.ask() and received, 'a mask of the group')
     assert (received[-1].height, received[-1].width) == (48, 64)
     assert set(np.unique(ids_of(received[-1]))) <= {0, 255}
+
+
+def test_a_cloud_has_groups_for_classes(peer: Peer, front: Stream, tmp_path: Path) -> None:
+    remappings = ('mask:=groups/mask', 'labels:=groups/labels', '__ns:=/grouped/front')
+    arguments = [text for rule in remappings for text in ('-r', rule)]
+    values = {'use_confidence': 'false', 'keep_labels': '[odd]'}
+    depth = np.full((96, 128), 2000, np.uint16)
+    k = [100.0, 0.0, 64.0, 0.0, 100.0, 48.0, 0.0, 0.0, 1.0]
+    with running_node(tmp_path / 'log', *arguments, program=CLOUD, **values):
+        infos = peer.connect('/grouped/front/depth/camera_info', 1, CameraInfo)
+        infos.publish(CameraInfo(width=128, height=96, k=k))
+        depths = peer.connect('/grouped/front/depth/image')
+        clouds = peer.listen(PointCloud2, '/grouped/front/points')
+        kept = peer.listen(PointCloud2, '/grouped/front/points/filtered')
+        groups = front.output('groups/mask')
+
+        def is_answered() -> bool:
+            image = front.image()
+            depths.publish(array_to_image(depth, '16UC1', image.header))
+            front.ask(image)
+            return bool(clouds and kept)
+
+        wait_for(is_answered, 'clouds')
+        cloud = clouds[0]
+        ids = ids_of(answer_to(groups, cloud.header))
+        points = np.frombuffer(cloud.data, POINT).reshape(96, 128)
+        assert (points['label'] == ids).all()
+        assert (np.isnan(points['z']) == (ids == 255)).all()
+        filtered = np.frombuffer(kept[0].data, POINT)
+        assert set(filtered['label'].tolist()) <= {1}
 
 
 def test_a_wrong_file_is_a_failed_transition_with_the_reason(

@@ -151,3 +151,31 @@ def test_replay_says_that_labels_of_0_and_255_lack_a_class(weights, tmp_path):
     run = replay(tmp_path / 'bag', tmp_path, make_options(weights))
     (note,) = run.losses
     assert note == "the labels have class 'class 0' alone, beside 255, which means ignored"
+
+
+def test_groups_are_counted_against_labels_and_the_per_frame_network(
+    run, small_bag, weights, tmp_path
+):
+    (tmp_path / 'groups.yaml').write_text(
+        'first: [class 0]\nall: [' + ', '.join(f'class {i}' for i in range(1, 11)) + ']'
+    )
+    options = make_options(weights, fidelity=True, groups=tmp_path / 'groups.yaml')
+    grouped = replay(small_bag, tmp_path, options)
+    assert 'group_miou' not in run.quality.accuracy_statistics(run.class_names)
+    for figures in (
+        grouped.quality.accuracy_statistics(run.class_names),
+        grouped.quality.fidelity_statistics(run.class_names),
+    ):
+        of_groups = figures['group_iou']
+        assert of_groups['first'] == figures['iou']['class 0']
+        assert of_groups['all'] > max(v or 0 for v in list(figures['iou'].values())[1:])
+        seen = [v for v in of_groups.values() if v is not None]
+        assert figures['group_miou'] == pytest.approx(np.mean(seen))
+
+
+def test_groups_of_other_classes_are_refused_before_the_first_frame(small_bag, weights, tmp_path):
+    (tmp_path / 'groups.yaml').write_text('person: [human]')
+    options = make_options(weights, groups=tmp_path / 'groups.yaml')
+    with pytest.raises(ValueError, match="group person has 'human', which is no class"):
+        replay(small_bag, tmp_path, options)
+    assert not (tmp_path / 'overlay.mp4').exists()
