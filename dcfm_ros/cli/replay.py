@@ -106,13 +106,15 @@ def replay(
     if online:
         if len(sources) > 1:
             raise ValueError(f'--online takes one recording, got {len(sources)}')
-        refuse_given(context, ['fidelity', 'groups', 'jobs', 'ray'], 'does not go with --online')
+        refuse_given(context, ['fidelity', 'jobs', 'ray'], 'does not go with --online')
         parameters = {**asdict(engine), **asdict(schedule)}
         if playing.namespace:
             names = [*parameters, 'checkpoint', 'threads']
             refuse_given(context, names, 'is set in that node already')
         parameters |= {'checkpoint': str(weights), 'cpu_threads': workers.threads}
-        _report(partial(_online, opened(sources[0]), parameters, playing), folder, json_file)
+        _report(
+            partial(_online, opened(sources[0]), parameters, playing, groups), folder, json_file
+        )
         return
     refuse_given(context, [field.name for field in fields(OnlineOptions)], 'needs --online')
     how = OfflineOptions(
@@ -126,11 +128,15 @@ def replay(
 
 
 def _online(
-    recording: Recording, parameters: Any, playing: OnlineOptions, part: Path
+    recording: Recording,
+    parameters: Any,
+    playing: OnlineOptions,
+    groups: Path | None,
+    part: Path,
 ) -> ReplayRun:
     from dcfm_ros.replay.online.replay import replay_online
 
-    return replay_online(recording, part, parameters, playing, say=typer.echo)
+    return replay_online(recording, part, parameters, playing, groups=groups, say=typer.echo)
 
 
 def _offline(recording: Recording, options: OfflineOptions, threads: int, part: Path) -> ReplayRun:

@@ -10,7 +10,8 @@ from typing import Any
 
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.models.checkpoint_header import read_metadata
+from dcfm_ros.masks.groups import ClassGroups, read_groups
+from dcfm_ros.models.checkpoint_header import find_checkpoint, read_metadata
 from dcfm_ros.option_spec import types_of
 from dcfm_ros.play.fastdds import (
     packaged_profile,
@@ -43,6 +44,7 @@ def replay_online(
     options: OnlineOptions,
     *,
     rate_hz: float | None = None,
+    groups: Path | None = None,
     say: Say = print,
 ) -> ReplayRun:
     """Play a recording to the node and record what it makes of it.
@@ -57,18 +59,21 @@ def replay_online(
             `options.namespace`.
         options: How.
         rate_hz: Rate of the first play; None: as far apart as the stamps are, where they rise.
+        groups: File of groups of classes, in which figures are given as well; None: no groups.
         say: Gets a line about each step.
 
     Raises:
         FileNotFoundError: If the recording, the checkpoint or the profile does not exist.
         SourceError: If the recording cannot be read, or its topic is not clear.
         TimeoutError: If the node does not become ready; the message says what it reported.
-        ValueError: If no node runs in the namespace.
+        ValueError: If no node runs in the namespace, or the file of groups is wrong.
     """
     if recording.is_live:
         raise ValueError(f'`recording` must have an end, got {recording.name}')
     if profile := options.fastdds_profile:
         use_profile(packaged_profile() if profile == 'large_images' else Path(profile))
+    if groups is not None and not options.namespace:  # what is wrong is told before the play
+        _read_groups(groups, find_checkpoint(parameters.get('checkpoint')))
     _, recorded_hz = recording.open()
     if rate_hz is None and not recording.has_times:
         rate_hz = recorded_hz
@@ -81,7 +86,12 @@ def replay_online(
     net = read_metadata(checkpoint).config
     video_hz = rate_hz or recorded_hz
     recorder = ReplayRecorder(
-        folder / 'overlay.mp4', net.class_names, net.palette, video_hz, report.sent
+        folder / 'overlay.mp4',
+        net.class_names,
+        net.palette,
+        video_hz,
+        report.sent,
+        _read_groups(groups, checkpoint),
     )
     record_play(recording, report, masks, recorder)
     config = {'mode': options.mode, 'rate_hz': video_hz, **_config(parameters, report)}
@@ -92,6 +102,13 @@ def replay_online(
         resources=_resources(report, found['timeline'].get('process', {})),
         transport=found,
     )
+
+
+def _read_groups(path: Path | None, checkpoint: Path) -> ClassGroups | None:
+    if path is None:
+        return None
+    net = read_metadata(checkpoint).config
+    return read_groups(path, net.class_names, net.palette)
 
 
 def _play(

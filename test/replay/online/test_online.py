@@ -41,7 +41,11 @@ def run(
     options = OnlineOptions(
         mode='peak', rates=(20.0,), seconds=0.5, runs=1, peak_limits_hz=(8.0, 10.0)
     )
-    made = replay_online(recording, folder, parameters, options, say=lambda text: None)
+    groups = folder / 'groups.yaml'
+    groups.write_text('first: [class 0]\nothers: [class 1, class 2, class 3]')
+    made = replay_online(
+        recording, folder, parameters, options, groups=groups, say=lambda text: None
+    )
     return made, write_report(folder, made)
 
 
@@ -55,6 +59,31 @@ def test_frames_of_the_run_are_those_of_the_bag(
     assert made.kind == 'online'
     assert figures['frames_sent'] == FRAMES
     assert figures['BasicPerformanceMetrics.NUM_FRAMES_SENT'] == FRAMES
+
+
+def test_groups_are_counted_beside_classes(run: tuple[ReplayRun, Any]) -> None:
+    accuracy = run[1]['accuracy']
+    assert list(accuracy['group_iou']) == ['first', 'others']
+    assert accuracy['group_iou']['first'] == accuracy['iou']['class 0']
+
+
+def test_groups_of_other_classes_are_refused_before_the_play(
+    drive_bag: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    recording = open_recording(str(drive_bag), RecordingOptions(**TOPICS))
+    (tmp_path / 'groups.yaml').write_text('person: [human]')
+    parameters = {**NODE, 'checkpoint': str(checkpoint)}
+    said: list[str] = []
+    with pytest.raises(ValueError, match="group person has 'human', which is no class"):
+        replay_online(
+            recording,
+            tmp_path,
+            parameters,
+            OnlineOptions(),
+            groups=tmp_path / 'groups.yaml',
+            say=said.append,
+        )
+    assert not said
 
 
 def test_every_frame_is_answered_or_counted(run: tuple[ReplayRun, Any]) -> None:
