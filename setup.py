@@ -13,8 +13,8 @@ from setuptools import setup
 NAME = 'dcfm_ros'
 VERBS = (
     'segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate', 'extract',
-    'pseudo-label', 'merge-labels', 'figures', 'ablate', 'pack', 'prepare', 'quantise',
-    'export', 'replay',
+    'pseudo-label', 'merge-labels', 'figures', 'ablate', 'calibrate', 'pack', 'prepare',
+    'quantise', 'export', 'replay',
 )  # fmt: skip
 
 
