@@ -46,7 +46,8 @@ class ArrayBackend(Backend):
         self, logits: Array, size: tuple[int, int], temperature: float = 1.0
     ) -> NDArray[np.float32]:
         """See `Backend.confidence_map`."""
-        return confidence_map(logits / temperature, size)
+        # Without a copy where there is nothing to do: they may be of the size of the image.
+        return confidence_map(logits if temperature == 1 else logits / temperature, size)
 
     def to_array(self, logits: Array) -> Array:
         """See `Backend.to_array`."""

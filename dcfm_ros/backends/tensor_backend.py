@@ -70,7 +70,8 @@ class TensorBackend(Backend):
         self, logits: Tensor, size: tuple[int, int], temperature: float = 1.0
     ) -> NDArray[np.float32]:
         """See `Backend.confidence_map`."""
-        return torch_masks.confidence_map(logits / temperature, size)
+        scaled = logits if temperature == 1 else logits / temperature
+        return torch_masks.confidence_map(scaled, size)
 
     def to_array(self, logits: Tensor) -> NDArray[Any]:
         """See `Backend.to_array`."""

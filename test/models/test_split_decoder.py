@@ -7,6 +7,7 @@ import operator
 import onnx
 import onnxruntime
 import pytest
+from source_networks import settle
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -20,17 +21,6 @@ from dcfm_ros.models.split_decoder import split_decoder
 PYRAMID = [(32, 48), (16, 24), (8, 12), (4, 6)]
 ODD = [(31, 45), (16, 23), (8, 12), (4, 6)]
 CHANNELS = (6, 8, 10, 12)
-
-
-def randomise(module):
-    """Statistics of a trained network: fresh ones would hide a forgotten shift."""
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.running_mean.normal_(0, 0.3)
-            part.running_var.uniform_(0.5, 2)
-            nn.init.uniform_(part.weight, 0.5, 1.5)
-            nn.init.normal_(part.bias, 0, 0.3)
-    return module.double().eval()
 
 
 def make_features(channels, sizes, batch=1):
@@ -50,7 +40,7 @@ def work(function):
 @torch.no_grad()
 def check(decoder, features, num_fresh, *others):
     """Split by `features`, compare on them and on others; the cached tensors of the last."""
-    split = split_decoder(randomise(decoder), features, num_fresh)
+    split = split_decoder(settle(decoder), features, num_fresh)
     assert split.problem == ''
     for own in (features, *others):
         # The keyframe's part may look at shapes of fresh features, not into them.
@@ -419,7 +409,7 @@ def test_head_of_segformer(segformer, num_fresh):
 
 def small_split(num_fresh=1):
     torch.manual_seed(0)
-    decoder = randomise(by_rule('a sum that is rectified'))
+    decoder = settle(by_rule('a sum that is rectified'))
     features = make_features(CHANNELS, PYRAMID)
     return split_decoder(decoder, features, num_fresh), decoder, features
 
@@ -566,7 +556,7 @@ def run_onnx(model, inputs):
 @pytest.mark.filterwarnings('ignore')
 @torch.no_grad()
 def test_both_parts_export_to_onnx_at_any_size(name, num_fresh):
-    decoder = randomise(by_rule(name)).float()
+    decoder = settle(by_rule(name)).float()
     features, odd = (
         [x.float() for x in make_features(CHANNELS, sizes)] for sizes in (PYRAMID, ODD)
     )
