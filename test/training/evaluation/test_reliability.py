@@ -23,6 +23,10 @@ def test_error_is_the_mean_distance_of_confidence_and_share_of_right_ones():
     assert found.error() == pytest.approx(expected, abs=1e-6)
 
 
+def test_too_much_and_too_little_confidence_do_not_make_up_for_each_other():
+    assert counted([0, 0], [0.9, 0.1], [1, 0]).error() == pytest.approx(0.9)
+
+
 def test_a_confidence_that_is_right_has_no_error():
     found = counted([0] * 4, [0.75] * 4, [0, 0, 0, 1])
     assert found.error() == pytest.approx(0.0, abs=1e-6)
