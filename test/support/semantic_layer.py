@@ -79,8 +79,8 @@ class SemanticLayer:
         """What every tile gets of one image."""
         num_pixels = mask.width * mask.height
         assert cloud.width * cloud.height == num_pixels
-        assert len(mask.data) >= num_pixels
-        assert len(confidence.data) >= num_pixels  # the layer would read beyond its end
+        assert len(mask.data) == num_pixels
+        assert len(confidence.data) == num_pixels
         winners: dict[tuple[int, int], int] = {}
         for pixel, x, y in self.compete(cloud).tolist():
             holder = winners.setdefault((x, y), pixel)
