@@ -14,7 +14,7 @@ NAME = 'dcfm_ros'
 VERBS = (
     'segment', 'synth', 'convert', 'demo', 'bag', 'bench', 'train', 'evaluate', 'extract',
     'pseudo-label', 'merge-labels', 'figures', 'ablate', 'calibrate', 'pack', 'prepare',
-    'quantise', 'export', 'replay',
+    'quantise', 'export', 'replay', 'torture',
 )  # fmt: skip
 
 
@@ -75,6 +75,7 @@ setup(
         'dcfm_ros.ros.health',
         'dcfm_ros.ros.parameters',
         'dcfm_ros.synthetic',
+        'dcfm_ros.torture',
         'dcfm_ros.training',
         'dcfm_ros.training.evaluation',
         'dcfm_ros.training.footage',

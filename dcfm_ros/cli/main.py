@@ -28,6 +28,7 @@ VERBS = {
     'prepare': 'weights',
     'quantise': 'weights',
     'export': 'export',
+    'torture': 'torture',
 }
 """Module of this folder by verb; its function has the verb's name."""
 EXTRAS = {

@@ -19,14 +19,14 @@ PACKAGES = {
     for path in ROOT.glob(f'dcfm_ros/{depth}__init__.py')
 }
 RULE = """
-cli > replay benchmark deploy > training > play cloud ground node > ros > engine
+cli > torture > replay benchmark deploy > training > play cloud ground node > ros > engine
     > network > engine_options > recordings > synthetic > keyframes > backends > masks > images
     > models
     > option_spec files machine percentiles > threads
 """
 """A room may use the rooms below it; not one beside or above it."""
 LEVELS = {room: level for level, rooms in enumerate(RULE.split('>')) for room in rooms.split()}
-ROS_ROOMS = {'ros', 'cloud', 'ground', 'play', 'node'}
+ROS_ROOMS = {'ros', 'cloud', 'ground', 'play', 'node', 'torture'}
 WITH_TORCH = {'backends', 'models', 'deploy', 'benchmark', 'training'}
 """Rooms with modules that need the extra [torch]."""
 PURE = ('dcfm_ros.ros.health', 'dcfm_ros.ros.parameters')
