@@ -74,7 +74,7 @@ def read_table(path: Path, form: str) -> dict[Any, Any]:
         text = path.read_text(encoding='utf-8')
         table = yaml.safe_load(text)  # JSON is YAML as well
         root = yaml.compose(text, yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f'{path} is not YAML or JSON: {error}') from error
     if not isinstance(table, dict) or not isinstance(root, yaml.MappingNode) or not table:
         raise ValueError(f'{path} must be a table {form}, got {table!r}')

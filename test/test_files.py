@@ -61,6 +61,7 @@ def test_new_file_replaces_the_old_one_when_it_is_whole(tmp_path):
         ('{}', 'must be a table {name: number}, got {}'),
         ('- 1', 'must be a table'),
         ('a: [', 'is not YAML or JSON'),
+        ('a: ' + '[' * 5000, 'is not YAML or JSON'),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, text: str, problem: str) -> None:

@@ -22,6 +22,8 @@ Array = NDArray[Any]
 Ready = Callable[[Mapping[str, Array]], dict[str, Array]]
 """A compiled model: from arrays by name to new arrays by name, which no later call overwrites."""
 _PRECISION = 'INFERENCE_PRECISION_HINT'
+_ANY_SIZE = {'CPU_RUNTIME_CACHE_CAPACITY': 100}
+"""Of what a model for any size keeps of each size that it has seen; else 5,000, up to 1 GB."""
 _TIMINGS = 3
 """Runs of each step, of which the shortest counts."""
 
@@ -163,9 +165,7 @@ class OpenVinoModels:
     def _of_size(self, model: Any, shapes: Mapping[str, Any]) -> Any:
         """A copy of a model for inputs of these shapes."""
         copy = model.clone()
-        given = {
-            value: shapes[value.any_name] for value in copy.inputs if value.any_name in shapes
-        }
+        given = {v: shapes[v.any_name] for v in copy.inputs if v.any_name in shapes}
         if given:
             copy.reshape(given)
         return copy
@@ -205,7 +205,8 @@ class OpenVinoModels:
         return costs
 
     def _compile(self, model: Any, outputs: tuple[str, ...]) -> Ready:
-        compiled = self._core.compile_model(model, 'CPU', self._options)
+        options = self._options | (_ANY_SIZE if model.is_dynamic() else {})
+        compiled = self._core.compile_model(model, 'CPU', options)
         return _Compiled(compiled, outputs, self._openvino.Tensor)
 
 

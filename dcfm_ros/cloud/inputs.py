@@ -155,7 +155,7 @@ class CloudInputs:
             self._labels_problem = ''
         except ValueError as error:  # points have ids, not names: the former labels go on
             self._labels_problem = str(error)
-            self._node.get_logger().error(str(error))
+            self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
 
     def _match(self, stream: str, message: Image, item: Any) -> None:
         """Add a message, count what will have no mask and hand on what is complete."""

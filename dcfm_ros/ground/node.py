@@ -101,7 +101,7 @@ class GroundGridNode(Node):
             # The former names are not those of the masks to come.
             self._labels = ClassLabels()
             self._labels_problem = str(error)
-            self.get_logger().error(str(error))
+            self.get_logger().error(str(error), throttle_duration_sec=1.0)
 
     def _on_odometry(self, message: Odometry) -> None:
         place, turn = message.pose.pose.position, message.pose.pose.orientation

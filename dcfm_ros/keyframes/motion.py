@@ -35,7 +35,9 @@ class OpticalFlow:
 
     def picture(self, image: NDArray[np.uint8]) -> Picture:
         """RGB (H, W, 3) -> what is compared; a copy."""
-        half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        half = image
+        if min(image.shape[:2]) > 1:  # half of one row is none
+            half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         return np.asarray(cv2.cvtColor(half, cv2.COLOR_RGB2GRAY), np.uint8)
 
     def between(self, then: Picture, now: Picture) -> Flow | None:

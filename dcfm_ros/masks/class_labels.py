@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.masks.overlay import RGB
+from dcfm_ros.masks.palette import parse_colour
 
 _UNKNOWN_COLOUR: RGB = (128, 128, 128)
 
@@ -30,13 +31,14 @@ class ClassLabels:
         """
         try:
             entries = {int(key): entry for key, entry in json.loads(text).items()}
-            names = {index: str(entry['name']) for index, entry in entries.items()}
+            names = {index: _name(entry['name']) for index, entry in entries.items()}
             colours = {index: _colour(entry['rgb']) for index, entry in entries.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             allowed = '{"0": {"name": "sky", "rgb": [128, 128, 128]}, ...}'
             raise ValueError(f'`labels` must be {allowed}, got {text[:80]!r}') from error
         if not all(0 <= index <= 255 for index in entries):
-            raise ValueError(f'`labels` must have ids from 0 to 255, got {sorted(entries)}')
+            wrong = next(index for index in entries if not 0 <= index <= 255)
+            raise ValueError(f'`labels` must have ids from 0 to 255, got {wrong}')
         return cls(names, colours)
 
     def to_json(self) -> str:
@@ -104,8 +106,14 @@ class ClassLabels:
         return is_found, unknown
 
 
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'`name` must be a text, got {value!r}')
+    value.encode()  # half a pair of surrogates could not be published again
+    return value
+
+
 def _colour(value: object) -> RGB:
-    red, green, blue = np.array(value, np.int64).tolist()
-    if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise ValueError(f'`rgb` must have values from 0 to 255, got {value}')
-    return red, green, blue
+    if (colour := parse_colour(value)) is None:
+        raise ValueError(f'`rgb` must be three whole numbers from 0 to 255, got {value!r}')
+    return colour

@@ -21,7 +21,7 @@ _STOP_S = 15.0
 def node_process(
     parameters: Mapping[str, Any], log: Path, build: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the node as its own process, on this host only.
+    """Run segmentation_node as its own process, on this host only.
 
     The process ends with the body; its output goes to `log`.
 
@@ -34,10 +34,34 @@ def node_process(
         ValueError: If the node would refuse a parameter.
     """
     settle(parameters, NodeParameters)
+    with ros_process('dcfm_ros.node', parameters, log, build=build) as process:
+        yield process
+
+
+@contextmanager
+def ros_process(
+    program: str,
+    parameters: Mapping[str, Any],
+    log: Path,
+    *,
+    namespace: str | None = None,
+    build: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run any node of the package, as `node_process` does.
+
+    Args:
+        program: Its module.
+        parameters: Of the node; not checked here.
+        log: File to write.
+        namespace: Of the node; None: its own.
+        build: As there.
+    """
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     # A domain of its own keeps away from a robot's topics on this host.
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
-    arguments = [sys.executable, '-m', 'dcfm_ros.node', '--ros-args']
+    arguments = [sys.executable, '-m', program, '--ros-args']
+    if namespace is not None:
+        arguments += ['-r', f'__ns:=/{namespace}']
     for name, value in parameters.items():
         arguments += ['-p', f'{name}:={value}']
     with log.open('wb') as file:

@@ -101,7 +101,7 @@ class RunLengthNode(Node):
         except ValueError as error:
             # The former ids are not those of the masks to come.
             self._ids, self._labels_problem = None, str(error)
-            self.get_logger().error(str(error))
+            self.get_logger().error(str(error), throttle_duration_sec=1.0)
             return
         self._ids = autoware_ids(names, class_map)
         known = set(names.values())

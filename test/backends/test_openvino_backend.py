@@ -201,3 +201,26 @@ def test_a_third_size_runs_at_once_and_has_models_of_its_own_once_it_stays(compi
     stages = counts[0]  # shallow, deep and the decoders
     assert counts == [stages, 2 * stages, *[3 * stages] * 31, 4 * stages]
     assert engine.backend.failure == ''
+
+
+SIZES = """
+import numpy as np, psutil
+from dcfm_ros.engine import SegmentationEngine, load_network
+from dcfm_ros.engine_options import EngineOptions
+
+options = EngineOptions(device='cpu', backend='openvino', inference_height=360)
+engine = SegmentationEngine(load_network(None, options), options)
+memory = []
+for number in range(200):
+    image = np.zeros((1 + number % 50, 8 + number // 50, 3), np.uint8)
+    engine.step(image, number + 1)
+    memory.append(psutil.Process().memory_info().rss / 1e6)
+print(memory[-1] - memory[40])
+"""
+
+
+def test_sizes_that_come_and_go_leave_no_memory_behind() -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', SIZES], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 60

@@ -62,7 +62,9 @@ def test_two_pictures_are_followed_and_a_third_is_found_again() -> None:
         assert np.median(at.y - np.arange(40)[:, None]) == pytest.approx(0, abs=0.1)
 
 
-@pytest.mark.parametrize('sizes', [((48, 48), (48, 48)), ((96, 96), (96, 128))])
+@pytest.mark.parametrize(
+    'sizes', [((48, 48), (48, 48)), ((96, 96), (96, 128)), ((1, 64), (1, 64)), ((1, 1), (1, 1))]
+)
 def test_pictures_that_are_small_or_of_two_sizes_move_nothing(
     sizes: tuple[tuple[int, int], tuple[int, int]],
 ) -> None:

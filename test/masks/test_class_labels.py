@@ -59,6 +59,13 @@ def test_unlabelled_is_255_and_what_has_no_name_among_names() -> None:
         '{"-1": {"name": "a", "rgb": [1, 2, 3]}}',
         '{"0": {"name": "a", "rgb": [1, 2]}}',
         '{"0": {"name": "a", "rgb": [1, 2, 300]}}',
+        '{"0": {"name": "a", "rgb": [1, 2, 2.5]}}',
+        '{"0": {"name": "a", "rgb": [1, 2, 1180591620717411303424]}}',
+        '{"0": {"name": "a", "rgb": [1, 2, 1e999]}}',
+        '{"0": {"name": "a", "rgb": [1, 2, NaN]}}',
+        '{"0": {"name": ["a"], "rgb": [1, 2, 3]}}',
+        '{"0": {"name": "\\ud800", "rgb": [1, 2, 3]}}',
+        '[' * 100_000,
     ],
 )
 def test_other_labels_are_refused(text: str) -> None:

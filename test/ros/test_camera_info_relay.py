@@ -49,6 +49,16 @@ def test_another_size_is_warned_of_once(relay: CameraInfoRelay, warnings: list[s
     assert 'got 640 x 480' in relay.problem
 
 
+def test_sizes_that_change_with_every_image_are_no_flood(
+    relay: CameraInfoRelay, warnings: list[str]
+) -> None:
+    relay.receive(CameraInfo(height=480, width=640))
+    for rows in range(1, 200):
+        assert relay.for_mask(HEADER, (rows, 320), (rows, 320)) is None
+        assert f'of 320 x {rows} images' in relay.problem
+    assert len(warnings) < 20  # a second later another reason is a new one
+
+
 def test_the_right_size_ends_the_problem(relay: CameraInfoRelay) -> None:
     relay.receive(CameraInfo(height=480, width=640))
     relay.for_mask(HEADER, (240, 320), (240, 320))
