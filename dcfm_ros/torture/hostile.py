@@ -66,7 +66,7 @@ class Hostile(Torture):
         seen: Counter[str] = Counter()
         waiting = dict.fromkeys(self._nodes, 0)
         before = {name: node.account() for name, node in self._nodes.items()}
-        lines = {name: node.state()['log_lines'] for name, node in self._nodes.items()}
+        lines = {name: node.log_lines for name, node in self._nodes.items()}
         began_s = time.monotonic()
         for _ in range(count):
             (name,) = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
@@ -84,13 +84,13 @@ class Hostile(Torture):
                 seen['crashes'] += 1
                 node.start()
                 continue
-            after, state = node.account(), node.state()
+            after = node.account()
             seen['unaccounted'] += abs(after['unaccounted'] - before[name]['unaccounted'])
             figures[f'{name}_unanswered'] = seen[f'{name} unanswered']
             figures[f'{name}_sent'] = after['sent'] - before[name]['sent']
             figures[f'{name}_refused'] = after['refused'] - before[name]['refused']
-            figures[f'{name}_memory_mb'] = state['memory_mb']
-            figures[f'{name}_lines_per_s'] = (state['log_lines'] - lines[name]) / passed_s
+            figures[f'{name}_memory_mb'] = node.state()['memory_mb']
+            figures[f'{name}_lines_per_s'] = (node.log_lines - lines[name]) / passed_s
         return {**{key: seen[key] for key in _COUNTS}, **figures}
 
     def _ask(self, name: str) -> Counter[str]:

@@ -89,6 +89,11 @@ class NodeUnderFire:
         """Whether the process has ended by itself."""
         return self._process.poll() is not None
 
+    @property
+    def log_lines(self) -> int:
+        """Lines of the process's log so far."""
+        return self._log.read_bytes().count(b'\n')
+
     def attack(self, rng: random.Random) -> None:
         """Send a hostile message."""
         (topic,) = rng.choices(self._topics, self._weights)
@@ -130,9 +135,8 @@ class NodeUnderFire:
         )
 
     def state(self) -> dict[str, Any]:
-        """What the process holds, and 'log_lines' so far."""
-        lines = self._log.read_bytes().count(b'\n')
-        return {**process_state(self._process.pid), 'log_lines': lines}
+        """What the process holds, see `process_state`."""
+        return process_state(self._process.pid)
 
     def _ask(self, wait_s: float, *, with_state: bool = False) -> int | None:
         header = self._new_header()
