@@ -48,6 +48,7 @@ SHORT = {
     'replay --mode': '--seconds 0.3 --runs 1',
     'segment': '--height 32',
     'synth': f'--size {SIZE} --frames {FRAMES}',
+    'torture': '--count 20',
     'train': '--print_config',
 }
 """Options added to a verb; they override those before them."""
