@@ -11,7 +11,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
-from dcfm_ros.ros.camera import Camera
+from dcfm_ros.ros.camera import Camera, palette_and_groups
 from dcfm_ros.ros.diagnostics import Diagnostics
 from dcfm_ros.ros.frame_slot import Frame
 from dcfm_ros.ros.frame_worker import FrameWorker, repeated
@@ -118,6 +118,8 @@ class SegmentationNode(LifecycleNode):
             self._diagnostics.publish()
 
     def _configure(self) -> None:
+        # First, since it takes no time: a wrong file is told before the network is loaded.
+        palette, groups = palette_and_groups(self._values)
         # PyTorch takes seconds to import: only now, so that wrong parameters are reported at once
         # and a missing package is a failed transition with a reason.
         from dcfm_ros.ros import engine_loader
@@ -127,7 +129,7 @@ class SegmentationNode(LifecycleNode):
             engines, path = engine_loader.load_engines(self._values, self.get_logger().info)
         self._describe_model = partial(engine_loader.describe, engines, path)
         for camera, engine in zip(self._cameras.values(), engines, strict=True):
-            camera.advertise(engine)
+            camera.advertise(engine, palette, groups)
         overridable = [entity for c in self._cameras.values() for entity in c.overridable]
         for warning in unused_overrides(self, overridable):
             self.get_logger().warning(warning)

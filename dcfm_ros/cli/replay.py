@@ -43,8 +43,8 @@ _PRINTED = (
 )  # fmt: skip
 """Statistics that are printed; report.json has them all."""
 _PRINTED_OF_FLEET = (
-    'report', 'frames', 'keyframe_share', 'latency_ms_p50', 'latency_ms_p99',
-    'latency_ms_max', 'miou', 'mvc8', 'streaming_miou', 'fidelity_miou', 'fidelity_pixels',
+    'report', 'frames', 'keyframe_share', 'latency_ms_p50', 'latency_ms_p99', 'latency_ms_max',
+    'miou', 'group_miou', 'mvc8', 'streaming_miou', 'fidelity_miou', 'fidelity_pixels',
 )  # fmt: skip
 
 

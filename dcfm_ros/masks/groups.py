@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dcfm_ros.files import read_table
 from dcfm_ros.masks.overlay import RGB
 from dcfm_ros.masks.palette import parse_colour
+from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.models.labels import UNLABELLED
 
 _NAME = r'[A-Za-z][A-Za-z0-9_]*'
@@ -43,6 +44,13 @@ class ClassGroups:
     def classes(self, group: int) -> NDArray[np.intp]:
         """Ids of the classes in the group with this id, rising."""
         return np.flatnonzero(self.table == group)
+
+    def members(self, class_names: Sequence[str]) -> dict[str, list[str]]:
+        """Names of the classes in each group."""
+        return {
+            name: [class_names[index] for index in self.classes(group)]
+            for group, name in enumerate(self.names)
+        }
 
 
 def read_groups(
@@ -87,6 +95,20 @@ def read_groups(
     if problems:
         raise ValueError(f'{path}: ' + '; '.join(problems))
     return ClassGroups(tuple(entries), tuple(colours), table)
+
+
+def read_groups_of(path: Path | str | None, checkpoint: Path) -> ClassGroups | None:
+    """Read a file of groups of a checkpoint's classes, without the weights; None: no groups.
+
+    Raises:
+        FileNotFoundError: If one of the files is absent.
+        CheckpointError: If the checkpoint cannot be used.
+        ValueError: As `read_groups`.
+    """
+    if path is None:
+        return None
+    config = read_metadata(checkpoint).config
+    return read_groups(path, config.class_names, config.palette)
 
 
 def _parse_entry(name: Any, entry: Any, problems: list[str]) -> tuple[list[str], RGB | None]:

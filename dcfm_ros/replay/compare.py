@@ -29,12 +29,14 @@ VALUES = (
     ('keyframe share', 'keyframe_share', ''),
     ('oldest feature (frames)', 'keyframe_age.max', ''),
     ('mIoU', 'accuracy.miou', 'high'),
+    ('mIoU of groups', 'accuracy.group_miou', 'high'),
     ('mIoU of non-key frames', 'accuracy.miou_nonkey', 'high'),
     ('streaming mIoU', 'accuracy.streaming_miou', 'high'),
     ('mVC8', 'accuracy.mvc8', 'high'),
     ('mVC16', 'accuracy.mvc16', 'high'),
     ('same pixels as per-frame', 'fidelity.pixel_accuracy', 'high'),
     ('mIoU to per-frame', 'fidelity.miou', 'high'),
+    ('mIoU of groups to per-frame', 'fidelity.group_miou', 'high'),
     ('pixels changed per frame', 'temporal.changed', 'low'),
     ('processor time (s)', 'resources.cpu_s', 'low'),
     ('peak memory (MB)', 'resources.peak_memory_mb', 'low'),
@@ -80,7 +82,8 @@ def compare_reports(
     Returns:
         {'first', 'second', 'settings': [{'setting', 'first', 'second'}], 'figures': [{'figure',
         'first', 'second', 'difference', 'percent', 'verdict'}], 'iou': the same by class,
-        'same_masks'}; None where undefined. The load of the machine counts as a setting.
+        'group_iou': by group, 'same_masks'}; None where undefined. The load of the machine counts
+        as a setting.
 
     Raises:
         FileNotFoundError: If one does not exist.
@@ -96,7 +99,7 @@ def compare_reports(
         raise ValueError(f'the reports are not of the same recording ({what}); use --force')
     hashes = one['masks_sha256'], other['masks_sha256']
     kind = 'fidelity' if one['accuracy'] is None else 'accuracy'
-    ious = [(report[kind] or {}).get('iou', {}) for report in (one, other)]
+    qualities = [report[kind] or {} for report in (one, other)]
     comparison = {
         'first': str(first),
         'second': str(second),
@@ -108,7 +111,7 @@ def compare_reports(
             if name not in _NOT_SETTINGS and a.get(name) != b.get(name)
         ],
         'figures': _rows(VALUES, _flat(one), _flat(other)),
-        'iou': _rows(((name, name, 'high') for name in ious[0] | ious[1]), *ious),
+        **{name: _ious(*(q.get(name, {}) for q in qualities)) for name in ('iou', 'group_iou')},
     }
     page = comparison_page(comparison, one, other, _latencies(first, second))
     write_text(folder / 'comparison.html', page)
@@ -143,6 +146,11 @@ def _rows(
         if first is not None or second is not None:
             rows.append(row)
     return rows
+
+
+def _ious(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A line for every class or group."""
+    return _rows(((name, name, 'high') for name in {**one, **other}), one, other)
 
 
 def _latencies(*reports: Path) -> list[list[float]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dcfm_ros.files import write_json, write_text
+from dcfm_ros.masks.groups import read_groups_of
 from dcfm_ros.replay.offline import OfflineOptions, replay_offline
 from dcfm_ros.replay.pages.render import fleet_page
 from dcfm_ros.replay.quality import RunQuality
@@ -55,9 +56,13 @@ def replay_fleet(
         and 'metadata'.
 
     Raises:
+        FileNotFoundError: If the checkpoint or the file of groups is absent.
+        CheckpointError: If the checkpoint cannot be used.
+        ValueError: If the file of groups is wrong.
         OSError: If the fleet's report cannot be written.
         RuntimeError: If a worker was killed again and again.
     """
+    read_groups_of(options.groups, options.checkpoint)  # else each recording would fail by it
     works = list(zip(sources, [folder / name for name in _names(sources)], strict=True))
     worker = partial(_replay, open_recording=open_recording, options=options)
     results = map_in_order(worker, works, description='replaying', uses_gpu=True, **workers)
@@ -120,8 +125,9 @@ def _row(result: FleetResult) -> dict[str, Any]:
         'frames': found['frames_sent'],
         'keyframe_share': found['keyframe_share'],
         **{f'latency_ms_{n}': ms for n, ms in found['latency_ms'].items() if n != 'mean'},
-        **{name: accuracy.get(name) for name in ('miou', 'mvc8', 'streaming_miou')},
+        **{n: accuracy.get(n) for n in ('miou', 'group_miou', 'mvc8', 'streaming_miou')},
         'fidelity_miou': fidelity.get('miou'),
+        'fidelity_group_miou': fidelity.get('group_miou'),
         'fidelity_pixels': fidelity.get('pixel_accuracy'),
         'gaps': found['stamps']['gaps'],
         'losses': run.losses,

@@ -12,7 +12,7 @@ from typing import Any
 from dcfm_ros.engine import SegmentationEngine, load_network
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.masks.groups import read_groups
+from dcfm_ros.masks.groups import read_groups_of
 from dcfm_ros.masks.png import mask_to_png
 from dcfm_ros.models.checkpoint_header import read_metadata
 from dcfm_ros.recordings.frame import SourceFrame
@@ -70,12 +70,10 @@ def replay_offline(
         ValueError: If the device is absent, an option is not allowed or the file of groups wrong.
         OSError: If a file cannot be written.
     """
+    groups = read_groups_of(options.groups, options.checkpoint)  # before what takes long
     frames, rate_hz = recording.open()
     first = next(frames)
     net = load_network(options.checkpoint, options.engine)
-    groups = None
-    if options.groups is not None:
-        groups = read_groups(options.groups, net.class_names, net.palette)
     height = options.engine.inference_height or read_metadata(options.checkpoint).image_height
     how = replace(options.engine, inference_height=height)
     engine = SegmentationEngine(net, how, options.schedule)
@@ -101,6 +99,8 @@ def replay_offline(
             if not recording.is_live:
                 raise
     config = _config(engine) | {'fidelity': reference is not None}
+    if groups is not None:
+        config['groups'] = groups.members(net.class_names)
     run = recorder.run(
         recording,
         kind='offline',

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from dcfm_ros.masks.groups import ClassGroups, read_groups
 from dcfm_ros.masks.overlay import RGB
 from dcfm_ros.masks.palette import read_palette
+from dcfm_ros.models.checkpoint_header import find_checkpoint, read_metadata
 from dcfm_ros.ros.camera_info_relay import CameraInfoRelay
 from dcfm_ros.ros.camera_topics import CameraTopics
 from dcfm_ros.ros.frame_processor import FrameProcessor
@@ -51,15 +52,11 @@ class Camera:
         self._statistics = StreamStatistics()
         self._deadline = ProcessingDeadline()
 
-    def advertise(self, engine: SegmentationEngine) -> None:
-        """Take an engine of its own, create the publishers and latch the labels.
-
-        Raises:
-            FileNotFoundError: If the file of groups or colours is absent.
-            ValueError: If one of them is wrong.
-        """
+    def advertise(
+        self, engine: SegmentationEngine, palette: Sequence[RGB], groups: ClassGroups | None
+    ) -> None:
+        """Take an engine of its own, create the publishers and latch the labels."""
         node, topics, net = self._node, self._topics, engine.net
-        palette, groups = _palette_and_groups(self._values(), net)
         logger, prefix = get_logger(node.get_logger().name), topics.log_prefix
         if self._values().publish_camera_info:
             self._camera_info = CameraInfoRelay(lambda text: logger.warning(prefix + text))
@@ -191,11 +188,16 @@ class Camera:
             self._statistics.dropped('replaced')
 
 
-def _palette_and_groups(
-    values: NodeParameters, net: Any
-) -> tuple[Sequence[RGB], ClassGroups | None]:
-    """Colours of a network's classes, and their groups if there are any."""
-    names, palette = net.class_names, net.palette
+def palette_and_groups(values: NodeParameters) -> tuple[Sequence[RGB], ClassGroups | None]:
+    """Colours of the classes of the checkpoint, and their groups if there are any.
+
+    Raises:
+        FileNotFoundError: If the checkpoint, or the file of groups or colours, is absent.
+        CheckpointError: If the checkpoint cannot be used.
+        ValueError: If one of the other files is wrong.
+    """
+    config = read_metadata(find_checkpoint(values.checkpoint)).config
+    names, palette = config.class_names, config.palette
     if values.palette_file:
         palette = read_palette(values.palette_file, names, palette)
     return palette, read_groups(values.groups_file, names, palette) if values.groups_file else None

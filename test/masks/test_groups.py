@@ -34,6 +34,10 @@ def test_ids_follow_the_file(groups: ClassGroups) -> None:
     assert groups.ids(MASK).tolist() == [[1, 0, 255], [0, 255, 255]]
 
 
+def test_members_are_named_in_the_order_of_their_ids(groups: ClassGroups) -> None:
+    assert groups.members(NAMES) == {'person': ['pedestrian', 'bicyclist'], 'drivable': ['road']}
+
+
 def test_pixels_of_a_group_are_255_and_all_others_0(groups: ClassGroups) -> None:
     assert groups.member(MASK, 0).tolist() == [[0, 255, 0], [255, 0, 0]]
     assert groups.member(MASK, 1).tolist() == [[255, 0, 0], [0, 0, 0]]

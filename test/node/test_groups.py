@@ -154,6 +154,8 @@ def test_a_wrong_file_is_a_failed_transition_with_the_reason(
 ) -> None:
     before = peer.get_values(NODE, 'groups_file')[0]
     peer.unconfigure(NODE)
+    num_loaded = node.log.count(': loaded ')
+    assert num_loaded == 1
     for name, reason in (
         ('wrong.yaml', "wrong.yaml: group person has 'human', which is no class"),
         ('none.yaml', 'No such file or directory'),
@@ -163,7 +165,9 @@ def test_a_wrong_file_is_a_failed_transition_with_the_reason(
         node.wait_for_log(reason)
         assert peer.state(NODE) == 'unconfigured'
     assert re.search('configuring failed: .*there are class 0, class 1', node.log)
+    assert node.log.count(': loaded ') == num_loaded  # the reason came before the network
     assert peer.try_to_set(NODE, groups_file=before).successful
     assert peer.change(NODE, 'configure')
+    wait_for(lambda: node.log.count(': loaded ') == num_loaded + 1, 'the network')
     assert peer.change(NODE, 'activate')
     front.ask()

@@ -3,18 +3,26 @@ from __future__ import annotations
 import json
 
 from command import dcfm
+import numpy as np
 import pytest
 
 from dcfm_ros.files import write_json, write_text
+from dcfm_ros.masks.groups import read_groups
 from dcfm_ros.replay.compare import compare_reports, read_report
 from dcfm_ros.replay.frames import ReplayedFrame
 from dcfm_ros.replay.quality import RunQuality
 from dcfm_ros.replay.report import frames_csv, report_of
 from dcfm_ros.replay.run import ReplayRun, Resources
 
+NAMES = ('a', 'b', 'c')
+PALETTE = ((0, 0, 0), (9, 9, 9), (5, 5, 5))
 
-def write_report(folder, factor=1.0, data='aa', interval=4, topic='/image', masks='m'):
+
+def write_report(
+    folder, factor=1.0, data='aa', interval=4, topic='/image', masks='m', quality=None, **config
+):
     folder.mkdir()
+    quality = quality or RunQuality(2)
     frames = [
         ReplayedFrame(
             time_s=index / 10,
@@ -30,10 +38,10 @@ def write_report(folder, factor=1.0, data='aa', interval=4, topic='/image', mask
         name='drive',
         kind='offline',
         video='overlay.mp4',
-        class_names=('a', 'b'),
-        palette=((0, 0, 0), (9, 9, 9)),
+        class_names=NAMES[: quality.num_classes],
+        palette=PALETTE[: quality.num_classes],
         frames=frames,
-        quality=RunQuality(2),
+        quality=quality,
         losses=[],
         masks_sha256=masks,
         resources=Resources(cpu_s=1.0),
@@ -41,7 +49,7 @@ def write_report(folder, factor=1.0, data='aa', interval=4, topic='/image', mask
             'data': {'sha256': data},
             'topic': topic,
             'label_topic': None,
-            'config': {'keyframe_interval': interval},
+            'config': {'keyframe_interval': interval, **config},
             'datetime': folder.name,
         },
     )
@@ -71,6 +79,40 @@ def test_differences_count_from_the_first(reports, tmp_path):
     assert (share['first'], share['second'], share['verdict']) == (0.25, 0.5, '')
     back = compare_reports(*reversed(reports), tmp_path / 'back')
     assert row_of(back, 'latency, max (ms)')['verdict'] == 'worse'
+
+
+def write_grouped(folder, mask, members):
+    """A report of 4 labelled pixels in groups of its 3 classes."""
+    text = '\n'.join(f'{name}: [{", ".join(classes)}]' for name, classes in members.items())
+    folder.with_suffix('.yaml').write_text(text)
+    groups = read_groups(folder.with_suffix('.yaml'), NAMES, PALETTE)
+    quality = RunQuality(3, groups)
+    label = np.array([[0, 0], [1, 2]], np.uint8)
+    quality.add(np.array(mask, np.uint8), label=label, reference=label, age=0, is_keyframe=True)
+    quality.end()
+    write_report(folder, quality=quality, groups=groups.members(NAMES))
+
+
+def test_groups_are_compared_and_other_groups_are_a_setting(tmp_path):
+    thing = {'ground': ['a'], 'thing': ['b', 'c']}
+    write_grouped(tmp_path / 'a', [[0, 0], [2, 1]], thing)  # b for c, and c for b
+    write_grouped(tmp_path / 'b', [[0, 1], [1, 2]], thing)
+    write_grouped(tmp_path / 'c', [[0, 1], [1, 2]], {'ground': ['a'], 'thing': ['b']})
+    comparison = compare_reports(tmp_path / 'a', tmp_path / 'b', tmp_path / 'out')
+    for name in ('mIoU of groups', 'mIoU of groups to per-frame'):
+        row = row_of(comparison, name)
+        assert row['first'] == 1
+        assert row['second'] == pytest.approx((1 / 2 + 2 / 3) / 2)
+        assert row['verdict'] == 'worse'
+    assert row_of(comparison, 'mIoU')['verdict'] == 'better'
+    rows = {row['figure']: row['second'] for row in comparison['group_iou']}
+    assert rows == pytest.approx({'ground': 1 / 2, 'thing': 2 / 3})
+    assert 'IoU per group' in (tmp_path / 'out/comparison.html').read_text()
+    assert comparison['settings'] == []
+    others = compare_reports(tmp_path / 'b', tmp_path / 'c', tmp_path / 'out')
+    (setting,) = others['settings']
+    assert setting['setting'] == 'config.groups.thing'
+    assert (setting['first'], setting['second']) == (['b', 'c'], ['b'])
 
 
 def test_settings_that_differ_are_listed(reports, tmp_path):

@@ -55,3 +55,38 @@ def test_processes_give_the_masks_of_one(small_bag, weights, tmp_path):
         hashes.append(fleet['rows'][0]['masks_sha256'])
     assert hashes[0] == hashes[1]
     assert hashes[0] is not None
+
+
+def test_fleet_has_the_groups_of_each_recording_and_of_all(small_bag, weights, tmp_path):
+    classes = [f'class {index}' for index in range(11)]
+    groups = tmp_path / 'groups.yaml'
+    groups.write_text(f'few: [{", ".join(classes[:2])}]\nrest: [{", ".join(classes[2:])}]')
+    outcome = dcfm(
+        'replay', small_bag, small_bag, '--topic', '/camera/image_raw', '--label-topic',
+        '/camera/label', '--checkpoint', weights, '--backend', 'torch', '--groups', groups,
+        '--fidelity', '--report', tmp_path / 'fleet',
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    fleet = json.loads((tmp_path / 'fleet' / 'fleet.json').read_text())
+    for row in fleet['rows']:
+        report = json.loads((tmp_path / 'fleet' / row['report'] / 'report.json').read_text())
+        assert row['group_miou'] == report['accuracy']['group_miou'] > 0
+        assert row['fidelity_group_miou'] == report['fidelity']['group_miou'] > 0
+        assert report['metadata']['config']['groups'] == {'few': classes[:2], 'rest': classes[2:]}
+    # Twice the same frames are as good as once.
+    assert fleet['totals']['accuracy']['group_miou'] == pytest.approx(row['group_miou'])
+    assert 'group_miou' in outcome.stdout.split()
+    page = (tmp_path / 'fleet' / 'fleet.html').read_text()
+    assert '<th>mIoU of groups</th>' in page
+    assert '<th>mIoU of groups to per-frame</th>' in page
+
+
+def test_a_wrong_file_of_groups_is_told_before_the_first_recording(small_bag, weights, tmp_path):
+    (tmp_path / 'groups.yaml').write_text('person: [human]')
+    outcome = dcfm(
+        'replay', small_bag, small_bag, '--topic', '/camera/image_raw', '--checkpoint', weights,
+        '--groups', tmp_path / 'groups.yaml', '--report', tmp_path / 'fleet',
+    )  # fmt: skip
+    assert outcome.returncode != 0
+    assert outcome.stderr.count("group person has 'human', which is no class") == 1
+    assert not (tmp_path / 'fleet').exists()

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 import hashlib
+import shutil
 
+from checkpoint_files import rewrite
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from small_recording import STEP_NS, TORCH, make_frames, make_options, replay
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
+from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.recordings.frame import SourceError
 from dcfm_ros.replay.offline import replay_offline
@@ -173,9 +176,17 @@ def test_groups_are_counted_against_labels_and_the_per_frame_network(
         assert figures['group_miou'] == pytest.approx(np.mean(seen))
 
 
-def test_groups_of_other_classes_are_refused_before_the_first_frame(small_bag, weights, tmp_path):
-    (tmp_path / 'groups.yaml').write_text('person: [human]')
-    options = make_options(weights, groups=tmp_path / 'groups.yaml')
+def test_groups_of_other_classes_are_refused_before_the_network_is_loaded(
+    small_bag, weights, tmp_path
+):
+    header_only = tmp_path / 'header.safetensors'
+    shutil.copy(weights, header_only)
+    rewrite(header_only, change_tensors=dict.clear)
+    groups = tmp_path / 'groups.yaml'
+    groups.write_text('first: [class 0]')
+    with pytest.raises(CheckpointError):
+        replay(small_bag, tmp_path, make_options(header_only, groups=groups))
+    groups.write_text('person: [human]')
     with pytest.raises(ValueError, match="group person has 'human', which is no class"):
-        replay(small_bag, tmp_path, options)
+        replay(small_bag, tmp_path, make_options(header_only, groups=groups))
     assert not (tmp_path / 'overlay.mp4').exists()

@@ -31,7 +31,7 @@ def topics_of(*remappings: str, name: str = '', **values: Any) -> Iterator[dict[
     node = Node('node', context=context, namespace='/s')
     camera = Camera(node, name, lambda: NodeParameters(**values))
     try:
-        camera.advertise(ENGINE)
+        camera.advertise(ENGINE, ENGINE.net.palette, None)
         camera.listen(FrameSlot())
         yield {
             'in': {s.topic_name for s in node.subscriptions},

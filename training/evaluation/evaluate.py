@@ -59,6 +59,8 @@ def evaluate_dataset(
     """
     clips = choice.find()
     labels = clips[0].labels
+    # Before the networks, which take longer to load.
+    named = read_groups(groups, labels.class_names, labels.palette) if groups else None
     paths = (checkpoint, *baselines)
     how = options.engine if options else EngineOptions()
     figures: dict[str, Any] = evaluate_clips(
@@ -68,7 +70,7 @@ def evaluate_dataset(
         trained_heights={str(path): read_network_metadata(path).image_height for path in paths},
         floors=floors,
         options=options,
-        groups=read_groups(groups, labels.class_names, labels.palette) if groups else None,
+        groups=named,
         jobs=jobs,
         ray_address=ray_address,
         threads=threads,

@@ -10,7 +10,7 @@ from typing import Any
 
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.masks.groups import ClassGroups, read_groups
+from dcfm_ros.masks.groups import read_groups_of
 from dcfm_ros.models.checkpoint_header import find_checkpoint, read_metadata
 from dcfm_ros.option_spec import types_of
 from dcfm_ros.play.fastdds import (
@@ -72,8 +72,8 @@ def replay_online(
         raise ValueError(f'`recording` must have an end, got {recording.name}')
     if profile := options.fastdds_profile:
         use_profile(packaged_profile() if profile == 'large_images' else Path(profile))
-    if groups is not None and not options.namespace:  # what is wrong is told before the play
-        _read_groups(groups, find_checkpoint(parameters.get('checkpoint')))
+    if not options.namespace:  # what is wrong is told before the play
+        read_groups_of(groups, find_checkpoint(parameters.get('checkpoint')))
     _, recorded_hz = recording.open()
     if rate_hz is None and not recording.has_times:
         rate_hz = recorded_hz
@@ -85,16 +85,19 @@ def replay_online(
     checkpoint = Path(report.health.model['checkpoint'])
     net = read_metadata(checkpoint).config
     video_hz = rate_hz or recorded_hz
+    named = read_groups_of(groups, checkpoint)
     recorder = ReplayRecorder(
         folder / 'overlay.mp4',
         net.class_names,
         net.palette,
         video_hz,
         report.sent,
-        _read_groups(groups, checkpoint),
+        named,
     )
     record_play(recording, report, masks, recorder)
     config = {'mode': options.mode, 'rate_hz': video_hz, **_config(parameters, report)}
+    if named is not None:
+        config['groups'] = named.members(net.class_names)
     return recorder.run(
         recording,
         kind='online',
@@ -102,13 +105,6 @@ def replay_online(
         resources=_resources(report, found['timeline'].get('process', {})),
         transport=found,
     )
-
-
-def _read_groups(path: Path | None, checkpoint: Path) -> ClassGroups | None:
-    if path is None:
-        return None
-    net = read_metadata(checkpoint).config
-    return read_groups(path, net.class_names, net.palette)
 
 
 def _play(
