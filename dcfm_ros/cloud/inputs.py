@@ -29,8 +29,8 @@ DROP_CAUSES = (
 )  # fmt: skip
 """Why a depth image has no cloud: it never arrived, its stamp is 0 or another one has it, too, no
 mask (with its confidence and image) has a stamp near its own, there was no camera_info yet, nor
-labels that `drop_labels` can name, the clouds have no subscribers, a newer one replaced it, it was
-invalid or did not fit mask or camera_info."""
+labels that `drop_labels` or `channels` can name, the clouds have no subscribers, a newer one
+replaced it, it was invalid, did not fit mask or camera_info, or `channels` names no class."""
 _DEPTH, _INFO = 'depth/image', 'depth/camera_info'
 
 
@@ -93,7 +93,7 @@ class CloudInputs:
         if is_stuck and silent:
             message = f'no clouds: nothing comes on {", ".join(silent)}'
         elif is_stuck and self._lacks_labels(values):
-            message = 'no clouds: `drop_labels` has names, and no labels have come'
+            message = 'no clouds: `drop_labels` or `channels` has names, and no labels have come'
         elif is_stuck and complaints:
             message = f'no clouds: {", ".join(complaints)}'
         elif is_stuck:
@@ -175,8 +175,9 @@ class CloudInputs:
                 self._hand_on(CloudJob(match, self._info, self._labels))
 
     def _lacks_labels(self, values: CloudParameters) -> bool:
-        """Whether unwanted classes are given by names, and none are known yet."""
-        return not self._labels.names and not all(map(str.isdigit, values.drop_labels))
+        """Whether classes are given by names that decide on the cloud, and none are known yet."""
+        has_names = values.channels or not all(map(str.isdigit, values.drop_labels))
+        return not self._labels.names and bool(has_names)
 
     def _unknown_labels(self, values: CloudParameters) -> list[str]:
         """A line for each list of classes that has entries without a class."""

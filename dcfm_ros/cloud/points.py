@@ -5,8 +5,9 @@ The depth image must be rectified and registered to the camera of the mask: same
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,22 @@ POINT = np.dtype(
 x, y, z (m, optical frame) and rgb (bits 0x00RRGGBB) lie where depth_image_proc puts them; with the
 label they are PCL's PointXYZRGBL.
 """
+
+
+def point_type(channels: Sequence[str] = ()) -> np.dtype[np.void]:
+    """`POINT`, followed by a float32 field for each channel."""
+    if not channels:
+        return POINT
+    fields: Mapping[str, Any] = POINT.fields or {}
+    size, itemsize = np.dtype('f4').itemsize, POINT.itemsize
+    return np.dtype(
+        {
+            'names': [*fields, *channels],
+            'formats': [kind for kind, *_ in fields.values()] + ['f4'] * len(channels),
+            'offsets': [offset for _, offset, *_ in fields.values()]
+            + [itemsize + size * index for index in range(len(channels))],
+        }
+    )
 
 
 def on_depth_grid(name: str, image: NDArray[T], depth_size: tuple[int, int]) -> NDArray[T]:
@@ -84,7 +101,7 @@ def fill_points(
     """Project each pixel into space.
 
     Args:
-        points: `POINT`s to fill, (H, W).
+        points: Of a `point_type`, to be filled but for the channels, (H, W).
         depth: Distance along the optical axis in m, (H, W); nan makes x, y and z nan.
         intrinsics: Of the image that the arrays are from.
         mask: Class ids, (H, W).
@@ -102,6 +119,17 @@ def fill_points(
     points['rgb'] = rgb
     points['label'] = mask
     np.multiply(confidence, np.float32(1 / 255), out=points['confidence'])
+
+
+def fill_channels(points: NDArray[np.void], channels: Mapping[str, NDArray[np.bool_]]) -> None:
+    """Set each channel to the confidence of the points that are of its class, and to 0 elsewhere.
+
+    Args:
+        points: Of the `point_type` of the channels, whose other fields are filled, (H, W).
+        channels: By name, which ids are of the class, (256,).
+    """
+    for name, is_member in channels.items():
+        np.multiply(points['confidence'], is_member[points['label']], out=points[name])
 
 
 def select_points(points: NDArray[np.void], is_selected: NDArray[np.bool_]) -> NDArray[np.void]:

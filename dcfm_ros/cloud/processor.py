@@ -12,7 +12,15 @@ from std_msgs.msg import Float64
 
 from dcfm_ros.cloud.matching import Match
 from dcfm_ros.cloud.messages import dense_cloud, organised_cloud
-from dcfm_ros.cloud.points import believe, fill_points, on_depth_grid, pack_rgb, select_points
+from dcfm_ros.cloud.points import (
+    believe,
+    fill_channels,
+    fill_points,
+    on_depth_grid,
+    pack_rgb,
+    point_type,
+    select_points,
+)
 from dcfm_ros.images.calibration import Intrinsics, intrinsics_of
 from dcfm_ros.images.depth import image_to_depth, image_to_ids
 from dcfm_ros.images.raw import image_to_rgb
@@ -53,19 +61,24 @@ class CloudProcessor:
         start_s = time.monotonic()
         frame, values = job.match.depth, self._values()
         try:
-            pixels = _read(job, values)
+            pixels, channels = _read(job, values), _channels(job.labels, values)
         except ValueError as error:
             self._statistics.refused(str(error))
             self._logger.error(f'no cloud: {error}', throttle_duration_sec=1.0)
             return
-        self._publish(pixels, job.labels, values, frame.message.header)
+        self._publish(pixels, channels, job.labels, values, frame.message.header)
         now_s = time.monotonic()
         self._statistics.answered(now_s, (now_s - frame.received_s) * 1e3, is_keyframe=False)
         if self._is_wanted('processing_time_ms'):
             self._outputs['processing_time_ms'].publish(Float64(data=(now_s - start_s) * 1e3))
 
     def _publish(
-        self, pixels: _Pixels, labels: ClassLabels, values: CloudParameters, header: Any
+        self,
+        pixels: _Pixels,
+        channels: Mapping[str, NDArray[np.bool_]],
+        labels: ClassLabels,
+        values: CloudParameters,
+        header: Any,
     ) -> None:
         """Publish what has subscribers."""
         images = {'points/mask': pixels.mask, 'points/confidence': pixels.confidence}
@@ -77,8 +90,9 @@ class CloudProcessor:
         if not any(is_wanted.values()):
             return
         height, width = pixels.depth.shape
-        cloud, points = organised_cloud(height, width, header)
+        cloud, points = organised_cloud(height, width, header, point_type(list(channels)))
         fill_points(points, *pixels, values.stride)
+        fill_channels(points, channels)
         if is_wanted['points/filtered']:
             is_kept, _ = labels.keep(values.keep_labels)
             kept = select_points(points, is_kept[pixels.mask] & ~np.isnan(pixels.depth))
@@ -129,3 +143,17 @@ def _read(job: CloudJob, values: CloudParameters) -> _Pixels:
     np.copyto(depth, np.nan, where=~is_believed)
     sure = np.uint8(255) if confidence is None else confidence
     return _Pixels(depth, intrinsics, mask, sure * is_believed, rgb)
+
+
+def _channels(labels: ClassLabels, values: CloudParameters) -> dict[str, NDArray[np.bool_]]:
+    """Which ids, (256,), each of the channels is made of, by name.
+
+    Raises:
+        ValueError: If one of them is no class.
+    """
+    found = {name: labels.named(name) for name in values.channels}
+    unknown = [name for name, is_member in found.items() if not is_member.any()]
+    if unknown:
+        known = ', '.join(labels.names.values())
+        raise ValueError(f'`channels` must be of the classes {known}, got {", ".join(unknown)}')
+    return found

@@ -88,6 +88,12 @@ class ClassLabels:
         is_unwanted, unknown = self._find(unwanted)
         return remains & ~is_unwanted, unknown
 
+    def named(self, name: str) -> NDArray[np.bool_]:
+        """Which ids have a name, (256,); none if it is unknown."""
+        is_named = np.zeros(256, np.bool_)
+        is_named[[index for index, known in self.names.items() if known == name]] = True
+        return is_named
+
     def _labelled(self) -> NDArray[np.bool_]:
         is_labelled = np.zeros(256, np.bool_)
         is_labelled[list(self.names) or slice(255)] = True

@@ -13,20 +13,13 @@ import pytest
 
 pytest.importorskip('sensor_msgs')
 
+from labelled_clouds import Clouds, picture
 from repository import CAMVID, ROOT
 from semantic_layer import SemanticLayer
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from std_msgs.msg import Header
+from sensor_msgs.msg import CameraInfo, Image
 import yaml
 
-from dcfm_ros.cloud.inputs import DROP_CAUSES
-from dcfm_ros.cloud.matching import Match
-from dcfm_ros.cloud.processor import CloudJob, CloudProcessor
 from dcfm_ros.masks.class_labels import ClassLabels
-from dcfm_ros.ros.frame_slot import Frame
-from dcfm_ros.ros.health.stream_statistics import StreamStatistics
-from dcfm_ros.ros.messages import array_to_image
-from dcfm_ros.ros.parameters.cloud import CloudParameters
 
 NAMES = (
     'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian',
@@ -42,46 +35,6 @@ ON = {'min_confidence': 0.4, 'drop_labels': ('sky',)}
 """As in nav2_example.launch.py; drop_unlabelled is the default."""
 OFF = {'min_confidence': 0.0, 'drop_labels': (), 'drop_unlabelled': False}
 UNSURE, SURE, CERTAIN = 70, 220, 255
-
-
-class Output:
-    """A publisher that has a subscriber, which keeps the last message."""
-
-    message: Any = None
-
-    def get_subscription_count(self) -> int:
-        return 1
-
-    def publish(self, message: Any) -> None:
-        self.message = message
-
-
-class Clouds:
-    """semantic_cloud_node's way from messages to messages."""
-
-    def __init__(self, **parameters: Any) -> None:
-        topics = ('', '/mask', '/confidence', '/filtered')
-        self.outputs = {f'points{topic}': Output() for topic in topics}
-        self.statistics = StreamStatistics(causes=DROP_CAUSES)
-        values = CloudParameters(**parameters)
-        self._processor = CloudProcessor(
-            self.outputs | {'processing_time_ms': Output()},
-            self.statistics,
-            values=lambda: values,
-            logger=None,
-        )
-
-    def make(
-        self, depth: Image, mask: Image, confidence: Image | None, info: CameraInfo
-    ) -> tuple[PointCloud2, Image, Image]:
-        """The cloud with its mask and confidence."""
-        frame = Frame(depth, 0.0)
-        match = Match(1, mask, confidence, None, frame)
-        self._processor.process(CloudJob(match, info, LABELS))
-        cloud, *images, filtered = (output.message for output in self.outputs.values())
-        assert np.isfinite(np.frombuffer(filtered.data, np.float32)).all()
-        assert all(image.header == cloud.header == depth.header for image in images)
-        return cloud, *images
 
 
 @dataclass(frozen=True)
@@ -139,7 +92,7 @@ class Scene:
     def shown(self, **parameters: Any) -> tuple[str, ...]:
         """The class that the layer shows in each tile."""
         given = parameters | (dict(self.parameters) if parameters == ON else {})
-        clouds = Clouds(stride=self.stride, **given).make(*self.images())
+        clouds = Clouds(LABELS, stride=self.stride, **given).make(*self.images())
         source = SOURCE | {'use_cost_selection': self.by_cost}
         layer = SemanticLayer(source, LABELS.names, resolution_m=RESOLUTION_M, height_m=HEIGHT_M)
         tiles = layer.tiles(*clouds)
@@ -147,13 +100,6 @@ class Scene:
         places = [(40, -1 - 4 * column) for column in steps]
         assert tiles.keys() <= set(places)
         return tuple(NAMES[tiles[place].label] if place in tiles else '' for place in places)
-
-
-def picture(pixels: NDArray[Any], encoding: str) -> Image:
-    header = Header(frame_id='optical')
-    message = array_to_image(np.ascontiguousarray(pixels).view(np.uint8), encoding, header)
-    message.width = pixels.shape[1]
-    return message
 
 
 SCENES = (
@@ -334,7 +280,7 @@ def test_drive_loses_no_tile_of_a_wanted_class() -> None:
     pytest.importorskip('torch')
     source = SOURCE | {'max_obstacle_distance': 20.0}
     layer = SemanticLayer(source, LABELS.names, resolution_m=0.1, height_m=Drive.HEIGHT_M)
-    clouds, all_clouds = Clouds(stride=2, **ON), Clouds(stride=2, **OFF)
+    clouds, all_clouds = Clouds(LABELS, stride=2, **ON), Clouds(LABELS, stride=2, **OFF)
     num_tiles = num_lost = num_false = 0
     for images in Drive():
         everything = all_clouds.make(*images)

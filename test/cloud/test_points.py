@@ -14,13 +14,16 @@ import pytest
 from dcfm_ros.cloud.points import (
     POINT,
     believe,
+    fill_channels,
     fill_points,
     on_depth_grid,
     pack_rgb,
+    point_type,
     select_points,
 )
 from dcfm_ros.images.calibration import Intrinsics
 from dcfm_ros.images.depth import image_to_depth, image_to_ids
+from dcfm_ros.ros.parameters.cloud import FIELDS
 
 CAMERA = Intrinsics(width=4, height=3, fx=2.0, fy=4.0, cx=1.0, cy=0.5)
 
@@ -34,14 +37,16 @@ def image(pixels: NDArray[Any], encoding: str, **fields: Any) -> SimpleNamespace
     return SimpleNamespace(**(message | {'data': data} | fields))
 
 
-def cloud(depth: NDArray[np.float32], **arguments: Any) -> NDArray[np.void]:
+def cloud(
+    depth: NDArray[np.float32], point: np.dtype[np.void] = POINT, **arguments: Any
+) -> NDArray[np.void]:
     given = {
         'intrinsics': CAMERA,
         'mask': np.arange(depth.size, dtype=np.uint8).reshape(depth.shape),
         'confidence': np.full(depth.shape, 255, np.uint8),
         'rgb': np.zeros(depth.shape, np.float32),
     }
-    points = np.zeros(depth.shape, POINT)
+    points = np.zeros(depth.shape, point)
     fill_points(points, depth, **(given | arguments))
     return points
 
@@ -69,6 +74,30 @@ def test_confidence_becomes_a_fraction() -> None:
     points = cloud(np.ones((3, 4), np.float32), confidence=confidence)
     assert points[0, 0]['confidence'] == 1.0
     assert points[0, 1]['confidence'] == pytest.approx(0.2)
+
+
+def test_channels_follow_the_fields_that_all_points_have() -> None:
+    assert tuple(POINT.names or ()) == FIELDS
+    assert point_type() is POINT
+    found = point_type(['road', 'traffic light'])
+    assert found.itemsize == POINT.itemsize + 8
+    assert {name: found.fields[name] for name in FIELDS} == dict(POINT.fields or {})
+    assert (found.fields['road'], found.fields['traffic light']) == (
+        (np.dtype('f4'), 28),
+        (np.dtype('f4'), 32),
+    )
+
+
+def test_a_channel_is_the_confidence_of_its_class() -> None:
+    confidence = np.array([[255, 51, 0]], np.uint8)
+    ids = np.array([[1, 2, 1]], np.uint8)
+    depth = np.array([[1.0, 1.0, np.nan]], np.float32)
+    points = cloud(depth, point_type(['one', 'both']), mask=ids, confidence=confidence)
+    is_one, is_either = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
+    is_one[1] = is_either[[1, 2]] = True
+    fill_channels(points, {'one': is_one, 'both': is_either})
+    assert points['one'].tolist() == [[1.0, 0.0, 0.0]]
+    assert points['both'].tolist() == [[1.0, pytest.approx(0.2), 0.0]]
 
 
 def test_stride_is_the_distance_of_the_rays() -> None:
@@ -209,6 +238,26 @@ def test_message_is_filled_in_place() -> None:
         ('label', 20, UINT32),
         ('confidence', 24, FLOAT32),
     ]
+
+
+def test_message_has_a_field_for_each_channel() -> None:
+    pytest.importorskip('sensor_msgs')
+    from sensor_msgs.msg import PointField
+    from std_msgs.msg import Header
+
+    from dcfm_ros.cloud.messages import dense_cloud, organised_cloud
+
+    point = point_type(['road'])
+    message, points = organised_cloud(3, 4, Header(), point)
+    points[...] = cloud(np.full((3, 4), 2.0, np.float32), point)
+    points['road'] = 0.5
+    kept = dense_cloud(select_points(points, np.eye(3, 4, dtype=np.bool_)), Header())
+    for made, width in ((message, 4), (kept, 3)):
+        field = made.fields[-1]
+        described = (field.name, field.offset, field.datatype, field.count)
+        assert described == ('road', 28, PointField.FLOAT32, 1)
+        assert (len(made.fields), made.point_step, made.row_step) == (7, 32, 32 * width)
+        assert (np.frombuffer(made.data, point)['road'] == 0.5).all()
 
 
 @pytest.mark.parametrize('count', [12, 0])

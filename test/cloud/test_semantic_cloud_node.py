@@ -23,8 +23,9 @@ from running_node import CLOUD, NodeProcess, running_node, wait_for
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header, String
 
-from dcfm_ros.cloud.points import POINT
+from dcfm_ros.cloud.points import POINT, point_type
 from dcfm_ros.ros.messages import array_to_image, ns_to_stamp
+from dcfm_ros.ros.parameters.cloud import FIELDS
 
 pytestmark = pytest.mark.dds
 NODE = '/segmentation/semantic_cloud_node'
@@ -304,6 +305,43 @@ def test_filtered_cloud_has_the_classes_asked_for(
     assert status.message == '`keep_labels` has no such class: cat'
 
 
+def test_classes_become_channels_of_both_clouds(
+    scene: Scene, set_cloud: Callable[..., None]
+) -> None:
+    before = scene.see()
+    filtered = scene.peer.listen(PointCloud2, '/segmentation/points/filtered')
+    set_cloud(channels=['car', 'sky'])
+    cloud = scene.see()
+    clouds = {'points': cloud, 'filtered': answer_to(filtered, cloud.header)}
+    point = point_type(['car', 'sky'])
+    for made in clouds.values():
+        assert [field.name for field in made.fields] == [*FIELDS, 'car', 'sky']
+        points = np.frombuffer(made.data, point)
+        is_car = points['label'] == 1
+        assert 0 < is_car.sum() < len(points)
+        assert (points['car'] == is_car).all()  # the confidence is 1: nobody publishes it
+        assert (points['sky'] == ~is_car).all()
+    assert scene.peer.try_to_set(NODE, channels=['']).successful
+    after = scene.see()
+    assert (after.fields, after.point_step) == (before.fields, 28)
+    assert after.data.tobytes() == before.data.tobytes()
+
+
+def test_a_channel_that_is_no_class_makes_no_cloud_and_says_which_there_are(
+    scene: Scene, set_cloud: Callable[..., None]
+) -> None:
+    set_cloud(channels=['car', 'lawn'])
+    scene.show()
+    status = scene.diagnostics.wait_for_level('depth images', DiagnosticStatus.ERROR)
+    assert '`channels` must be of the classes sky, car, got lawn' in status.message
+    refused = scene.peer.try_to_set(NODE, channels=['car', 'label'])
+    assert not refused.successful
+    assert '`channels` must have other names than the fields x, y, z, rgb' in refused.reason
+    assert refused.reason.endswith('got label')
+    assert scene.peer.try_to_set(NODE, channels=['car']).successful
+    assert scene.see().point_step == 32
+
+
 def test_mask_and_confidence_come_in_the_size_of_the_cloud(scene: Scene) -> None:
     masks = scene.peer.listen(Image, '/segmentation/points/mask')
     confidences = scene.peer.listen(Image, '/segmentation/points/confidence')
@@ -425,11 +463,11 @@ def test_what_is_missing_is_told_and_confidence_is_waited_for(peer: Peer, tmp_pa
         info.publish(CameraInfo(width=8, height=6, k=K))
         wait_for(lambda: missing not in diagnostics.newest('clouds').message, 'the calibration')
         publish(2, *topics)
-        diagnostics.wait_for_message('clouds', 'no clouds: `drop_labels` has names')
+        diagnostics.wait_for_message('clouds', 'no clouds: `drop_labels` or `channels` has names')
         diagnostics.wait_for_value('depth images', 'dropped_no_labels', '1')
         labels = peer.create_publisher(String, '/other/labels', LATCHED)
         labels.publish(String(data='['))
-        diagnostics.wait_for_message('clouds', 'no clouds: `drop_labels` has names')
+        diagnostics.wait_for_message('clouds', 'no clouds: `drop_labels` or `channels` has names')
         labels.publish(String(data=json.dumps(LABELS)))
         missing = 'no labels have come'
         wait_for(lambda: missing not in diagnostics.newest('clouds').message, 'the labels')

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from dcfm_ros.option_spec import check_options, option
 from dcfm_ros.ros.parameters.spec import LIVE, START
 
+FIELDS = ('x', 'y', 'z', 'rgb', 'label', 'confidence')
+"""Of every point of a cloud, whatever the parameters are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CloudParameters:
@@ -84,6 +87,14 @@ class CloudParameters:
         pattern=r'.+',
         pattern_text='class names or ids',
     )
+    channels: tuple[str, ...] = option(
+        (),
+        "Classes, by name, that get a field of their own in the clouds (float32): the point's "
+        "confidence if it is of the class, 0 otherwise; ['']: none.",
+        changeable=LIVE,
+        pattern=r'.+',
+        pattern_text='class names',
+    )
     no_image_warning_s: float = option(
         5.0,
         'Time without a depth image, or without a cloud, before diagnostics warn; 0: never.',
@@ -94,3 +105,8 @@ class CloudParameters:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if taken := [name for name in self.channels if name in FIELDS]:
+            raise ValueError(
+                f'`channels` must have other names than the fields {", ".join(FIELDS)}, got '
+                f'{", ".join(taken)}'
+            )
