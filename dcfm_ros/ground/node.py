@@ -11,6 +11,7 @@ from functools import partial
 import math
 import sys
 import time
+from typing import Any
 
 from nav_msgs.msg import OccupancyGrid, Odometry
 from rclpy.node import Node
@@ -38,6 +39,12 @@ NAME = 'ground_grid_node'
 DROP_CAUSES = ('lost', 'no_camera_info', 'no_labels', 'unheard', 'replaced', 'refused')
 """Why a mask has no grid: it never arrived, there was no camera_info or labels yet, the grid has
 no subscribers, a newer one replaced it, it was invalid, did not fit camera_info, had no pose."""
+# Latched, since Nav2's static layer asks for it by default.
+OUTPUTS: dict[str, tuple[str, Any, Any]] = {
+    'ground_grid': ('ground_grid', OccupancyGrid, LATCHED),
+    'processing_time_ms': ('~/debug/processing_time_ms', Float64, 10),
+}
+"""Topic, message type and quality of service of what is published."""
 _MAX_ODOMETRY_AGE_NS = 100_000_000
 
 
@@ -57,10 +64,9 @@ class GroundGridNode(Node):
         self._labels_problem = ''
         self._odometry: deque[tuple[int, Place]] = deque(maxlen=500)
         values = self._declared.values
-        # Latched, since Nav2's static layer asks for it by default.
         self._outputs = {
-            'ground_grid': self.create_publisher(OccupancyGrid, 'ground_grid', LATCHED),
-            'processing_time_ms': self.create_publisher(Float64, '~/debug/processing_time_ms', 10),
+            name: self.create_publisher(kind, topic, qos)
+            for name, (topic, kind, qos) in OUTPUTS.items()
         }
         poses = CameraPose(self, values)
         self._mask = MatchedSubscription(

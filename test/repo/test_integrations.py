@@ -52,10 +52,12 @@ def keys_of(table: dict[str, Any], *but: str) -> set[str]:
 def published() -> dict[str, set[str]]:
     """Topics by kind, as the nodes name them."""
     pytest.importorskip('rclpy')
+    pytest.importorskip('nav_msgs')
     from dcfm_ros.cloud import node as semantic_cloud_node
+    from dcfm_ros.ground.node import OUTPUTS as GROUND_OUTPUTS
     from dcfm_ros.ros.camera_topics import OUTPUTS
 
-    tables = OUTPUTS | semantic_cloud_node.OUTPUTS
+    tables = OUTPUTS | semantic_cloud_node.OUTPUTS | GROUND_OUTPUTS
     kinds: dict[str, set[str]] = {}
     for topic, kind, _ in tables.values():
         kinds.setdefault(kind.__name__, set()).add(topic)
@@ -146,15 +148,28 @@ def test_foxglove_and_rviz_show_what_the_nodes_publish() -> None:
     images = {
         panel['imageMode']['imageTopic'] for name, panel in layout.items() if 'Image!' in name
     }
-    clouds = set(layout['3D!cloud']['topics'])
+    in_space = set(layout['3D!cloud']['topics'])
     displays = yaml.safe_load(RVIZ.read_text(encoding='utf-8'))['Visualization Manager'][
         'Displays'
     ]
+    shown: dict[str, set[str]] = {'Image': images, 'PointCloud2': set(), 'Map': set()}
     for display in displays:
-        found = images if display['Class'].endswith('/Image') else clouds
-        found.add(display['Topic']['Value'])
+        shown[display['Class'].rpartition('/')[2]].add(display['Topic']['Value'])
     assert images - {'/camera/image_raw'} <= {f'/segmentation/{name}' for name in kinds['Image']}
-    assert clouds == {f'/segmentation/{name}' for name in CLOUDS}
+    assert shown['PointCloud2'] == {f'/segmentation/{name}' for name in CLOUDS}
+    assert shown['Map'] == {f'/segmentation/{name}' for name in kinds['OccupancyGrid']}
+    assert in_space == shown['PointCloud2'] | shown['Map']
+
+
+def test_rviz_asks_for_what_is_latched_as_latched() -> None:
+    displays = yaml.safe_load(RVIZ.read_text(encoding='utf-8'))['Visualization Manager'][
+        'Displays'
+    ]
+    durability = {
+        display['Topic']['Value']: display['Topic']['Durability Policy'] for display in displays
+    }
+    latched = {topic for topic, policy in durability.items() if policy == 'Transient Local'}
+    assert latched == {'/segmentation/ground_grid'}
 
 
 def test_foxglove_plots_values_of_timing() -> None:
