@@ -21,6 +21,7 @@ OVERRIDES = (
     'aside',
     'min_range',
     'max_range',
+    'min_confidence',
     'votes',
     'camera_height',
     'camera_pitch',

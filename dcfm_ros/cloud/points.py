@@ -6,13 +6,13 @@ The depth image must be rectified and registered to the camera of the mask: same
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-import math
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.images.calibration import Intrinsics, check_same_view
+from dcfm_ros.masks.confidence import is_sure
 from dcfm_ros.masks.resize import resize_nearest
 
 T = TypeVar('T', bound=np.generic)
@@ -83,9 +83,8 @@ def believe(
         min_confidence: Lowest confidence of a point, in [0, 1].
     """
     is_believed = is_wanted[mask]
-    lowest = math.ceil(min_confidence * 255 - 1e-6)  # .2 is 51, not 52
-    if confidence is not None and lowest > 0:
-        is_believed &= confidence >= lowest
+    if confidence is not None and min_confidence > 0:
+        is_believed &= is_sure(confidence, min_confidence)
     return is_believed
 
 

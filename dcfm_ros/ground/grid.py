@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.ground.geometry import Floats, Lens, Pose
+from dcfm_ros.masks.confidence import is_sure
+from dcfm_ros.models.labels import UNLABELLED
 
 FREE, OCCUPIED, UNKNOWN = 0, 100, -1
 """Values of nav_msgs/OccupancyGrid."""
@@ -163,3 +165,31 @@ class GroundTable:
         is_seen = ~np.isnan(pixels[:, 0])
         x, y = np.rint(np.where(is_seen[:, None], pixels, 0)).astype(np.intp).T
         return np.where(is_seen, y * lens.width + x, -1)
+
+
+def without_doubtful_ground(
+    mask: NDArray[np.uint8],
+    confidence: NDArray[np.uint8],
+    meaning: NDArray[np.uint8],
+    min_confidence: float,
+) -> NDArray[np.uint8]:
+    """A mask whose pixels of ground are unlabelled where the network is not sure of them.
+
+    Obstacles stay, however doubtful: a robot may lose ground to a doubt, not an obstacle.
+
+    Args:
+        mask: Class ids, (H, W).
+        confidence: 0 to 255, (H, W).
+        meaning: `GROUND`, `IGNORED` or `OBSTACLE` for each id, (256,).
+        min_confidence: Lowest confidence of ground, in [0, 1].
+
+    Raises:
+        ValueError: If mask and confidence differ in size.
+    """
+    if mask.shape != confidence.shape:
+        sizes = [f'{image.shape[1]} x {image.shape[0]}' for image in (mask, confidence)]
+        raise ValueError(
+            f'`confidence` must have the size of the mask, {sizes[0]}, got {sizes[1]}'
+        )
+    is_doubtful = (meaning == GROUND)[mask] & ~is_sure(confidence, min_confidence)
+    return np.where(is_doubtful, np.uint8(UNLABELLED), mask)

@@ -20,6 +20,7 @@ from std_msgs.msg import Float64, String
 
 from dcfm_ros.ground.camera_pose import CameraPose
 from dcfm_ros.ground.processor import GroundJob, GroundProcessor
+from dcfm_ros.ground.same_stamp import SameStamp
 from dcfm_ros.ground.votes import Place
 from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.ros.camera_topics import LATCHED
@@ -36,9 +37,14 @@ from dcfm_ros.ros.qos_overrides import unused_overrides
 from dcfm_ros.ros.run_node import give_up, run_node
 
 NAME = 'ground_grid_node'
-DROP_CAUSES = ('lost', 'no_camera_info', 'no_labels', 'unheard', 'replaced', 'refused')
+DROP_CAUSES = (
+    'lost', 'no_camera_info', 'no_labels', 'unheard', 'no_confidence', 'replaced', 'refused',
+)  # fmt: skip
 """Why a mask has no grid: it never arrived, there was no camera_info or labels yet, the grid has
-no subscribers, a newer one replaced it, it was invalid, did not fit camera_info, had no pose."""
+no subscribers, no confidence of its stamp came, a newer one replaced it, it was invalid, did not
+fit camera_info or confidence, had no pose."""
+_CAPACITY = 10
+"""Masks, or confidences, that may wait for their partners."""
 # Latched, since Nav2's static layer asks for it by default.
 OUTPUTS: dict[str, tuple[str, Any, Any]] = {
     'ground_grid': ('ground_grid', OccupancyGrid, LATCHED),
@@ -78,7 +84,14 @@ class GroundGridNode(Node):
         self.create_subscription(String, 'labels', self._on_labels, LATCHED)
         if values.votes > 1:
             self.create_subscription(Odometry, 'odom', self._on_odometry, 50)
-        used = [(subscription.topic, 'subscription') for subscription in (self._mask, info)]
+        subscriptions = [self._mask, info]
+        self._pairs = SameStamp(_CAPACITY)
+        self._has_confidence = False
+        if values.min_confidence > 0:
+            subscriptions.append(
+                MatchedSubscription(self, Image, 'confidence', self._on_confidence, depth=5)
+            )
+        used = [(subscription.topic, 'subscription') for subscription in subscriptions]
         for warning in unused_overrides(self, used):
             self.get_logger().warning(warning)
         self._diagnostics = Diagnostics(self, self._statuses)
@@ -127,9 +140,25 @@ class GroundGridNode(Node):
         elif not self._outputs['ground_grid'].get_subscription_count():
             self._statistics.dropped('unheard')
         else:
-            place = self._place_at(stamp_to_ns(message.header.stamp))
+            stamp_ns = stamp_to_ns(message.header.stamp)
+            place = self._place_at(stamp_ns)
             job = GroundJob(Frame(message, now_s), self._info, self._labels, place)
-            if self._worker.slot.put('', job) is not None:
+            if self._declared.values.min_confidence > 0:
+                lone = self._pairs.lone_firsts
+                self._hand_on(self._pairs.add_first(stamp_ns, job))
+                self._statistics.dropped('no_confidence', self._pairs.lone_firsts - lone)
+            else:
+                self._hand_on((job, None))
+
+    def _on_confidence(self, message: Image) -> None:
+        self._has_confidence = True
+        self._hand_on(self._pairs.add_second(stamp_to_ns(message.header.stamp), message))
+
+    def _hand_on(self, pair: tuple[GroundJob, Image | None] | None) -> None:
+        """Give a mask and its confidence to the worker, if both are there."""
+        if pair is not None:
+            job, confidence = pair
+            if self._worker.slot.put('', job._replace(confidence=confidence)) is not None:
                 self._statistics.dropped('replaced')
 
     def _place_at(self, stamp_ns: int) -> Place | None:
@@ -174,6 +203,8 @@ class GroundGridNode(Node):
             message = 'no grids: no camera_info has come'
         elif snapshot.rate_in_hz and self._lacks_labels():
             message = 'no grids: no labels have come'
+        elif snapshot.rate_in_hz and values.min_confidence > 0 and not self._has_confidence:
+            message = 'no grids: `min_confidence` is set, and no confidence has come'
         elif self._labels.names and unknown:
             message = '; '.join(unknown)
         elif values.votes > 1 and not self._odometry:

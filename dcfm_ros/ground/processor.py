@@ -14,7 +14,14 @@ from std_msgs.msg import Float64, Header
 
 from dcfm_ros.ground.camera_pose import CameraPose
 from dcfm_ros.ground.geometry import Lens, Pose
-from dcfm_ros.ground.grid import GROUND, IGNORED, OBSTACLE, GridShape, GroundTable
+from dcfm_ros.ground.grid import (
+    GROUND,
+    IGNORED,
+    OBSTACLE,
+    GridShape,
+    GroundTable,
+    without_doubtful_ground,
+)
 from dcfm_ros.ground.votes import GroundVotes, Place
 from dcfm_ros.images.depth import image_to_ids
 from dcfm_ros.masks.class_labels import ClassLabels
@@ -36,6 +43,8 @@ class GroundJob(NamedTuple):
     labels: ClassLabels
     place: Place | None
     """Of the base by odometry, at the time of the mask; None if it is not known."""
+    confidence: Any = None
+    """sensor_msgs/Image of the mask's stamp; None if it does not matter."""
 
 
 def meaning_of(labels: ClassLabels, values: GroundParameters) -> NDArray[np.uint8]:
@@ -80,13 +89,17 @@ class GroundProcessor:
         start_s = time.monotonic()
         message, values = job.frame.message, self._values()
         try:
-            mask = image_to_ids(message, 'mask')
+            mask, meaning = image_to_ids(message, 'mask'), meaning_of(job.labels, values)
+            if job.confidence is not None:
+                confidence = image_to_ids(job.confidence, 'confidence')
+                limit = values.min_confidence
+                mask = without_doubtful_ground(mask, confidence, meaning, limit)
             table = self._table_for(job.info, message.header.frame_id, mask.shape)
         except ValueError as error:
             self._statistics.refused(str(error))
             self._logger.error(f'no grid: {error}', throttle_duration_sec=1.0)
             return
-        grid = table.grid(mask, meaning_of(job.labels, values))
+        grid = table.grid(mask, meaning)
         if job.place is None:
             self._votes.clear()
         else:

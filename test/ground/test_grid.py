@@ -23,6 +23,7 @@ from dcfm_ros.ground.grid import (
     UNKNOWN,
     GridShape,
     GroundTable,
+    without_doubtful_ground,
 )
 from dcfm_ros.models.checkpoint_header import find_checkpoint
 from dcfm_ros.network import load_network
@@ -148,6 +149,26 @@ def test_unlabelled_pixels_make_unknown_cells_and_hide_nothing() -> None:
     assert unknown == UNKNOWN
     assert at(grid, 7.95, 0.0) == FREE
     assert not (grid == OCCUPIED).any()
+
+
+def test_ground_that_is_doubtful_is_unknown_and_an_obstacle_stays() -> None:
+    mask = show([(5.0, -0.5, 0.5, 0.4)])
+    confidence = np.full(mask.shape, 200, np.uint8)
+    confidence[:, :160] = 100  # all of the left half, half of the board, too
+    table = GroundTable(SHAPE, LENS, LEVEL)
+    sure = without_doubtful_ground(mask, confidence, MEANING, 0.5)
+    before, grid = table.grid(mask, MEANING), table.grid(sure, MEANING)
+    assert [at(before, 4.05, y) for y in (1.0, -1.0)] == [FREE, FREE]
+    assert [at(grid, 4.05, y) for y in (1.0, -1.0)] == [UNKNOWN, FREE]
+    assert ((grid == OCCUPIED) == (before == OCCUPIED)).all()
+    assert not ((grid == FREE) & (before != FREE)).any()
+    assert (without_doubtful_ground(mask, confidence, MEANING, 100 / 255) == mask).all()
+
+
+def test_confidence_of_another_size_is_refused() -> None:
+    told = '`confidence` must have the size of the mask, 320 x 240, got 160 x 240'
+    with pytest.raises(ValueError, match=told):
+        without_doubtful_ground(show([]), np.zeros((240, 160), np.uint8), MEANING, 0.5)
 
 
 @pytest.mark.parametrize(

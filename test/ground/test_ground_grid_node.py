@@ -166,6 +166,38 @@ def test_former_masks_vote_where_the_base_was(tmp_path: Path) -> None:
     assert (first[:-10][is_new[10:]] != -1).all()
 
 
+def test_masks_wait_for_their_confidence(tmp_path: Path) -> None:
+    values = {'min_confidence': '0.5', **MOUNT}
+    with running_node(tmp_path / 'log', program=GROUND, **values), running_peer() as peer:
+        scene = Scene(peer)
+        scene.calibrate()
+        scene.label()
+        confidences = peer.connect('/segmentation/confidence')
+
+        def some_are_given_up() -> bool:
+            scene.show()
+            counted = scene.diagnostics.values('masks')
+            return int(counted.get('dropped_no_confidence', '0')) > 1
+
+        wait_for(some_are_given_up, 'masks without confidence', pause_s=0.02)
+        scene.diagnostics.wait_for_message('grids', 'no confidence has come')
+        assert not scene.grids
+        confidence = np.full((60, 80), 255, np.uint8)
+        confidence[:, :40] = 100
+
+        def is_answered() -> bool:
+            header = scene.show()
+            confidences.publish(array_to_image(confidence, 'mono8', header))
+            time.sleep(0.1)
+            return any(grid.header.stamp == header.stamp for grid in scene.grids)
+
+        wait_for(is_answered, 'a grid')
+        cells = cells_of(scene.grids[-1])
+        # 3 m ahead, 1 m to the left and to the right.
+        assert [cells[row, 30] for row in (60, 40)] == [-1, 0]
+        assert scene.diagnostics.wait_for_level('grids', DiagnosticStatus.OK)
+
+
 @pytest.mark.parametrize(
     ('given', 'words'),
     [

@@ -63,6 +63,13 @@ class GroundParameters:
     min_obstacle_height: float = _metres(
         0.05, 'What is lower hides nothing behind it and is unknown, not occupied.', 5.0
     )
+    min_confidence: float = option(
+        0.0,
+        'Lowest confidence of free ground; what is less sure is unknown. Above 0 masks wait for '
+        'confidence.',
+        changeable=START,
+        maximum=1.0,
+    )
     votes: int = option(
         1,
         'Masks that vote on each cell; with more than 1, odometry on odom moves the former ones.',
