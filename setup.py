@@ -98,7 +98,7 @@ setup(
     zip_safe=False,
     install_requires=[
         'av',
-        'backports.zstd',
+        'backports.zstd; python_version < "3.14"',
         'jinja2',
         'matplotlib',
         'mcap',
@@ -140,13 +140,21 @@ setup(
         'quantise': ['nncf'],
         # Evaluation on a cluster that exists already.
         'cluster': ['ray'],
-        # ROS 2 Jazzy from PyPI, for machines without an installed ROS.
+        # ROS 2 from PyPI, for machines without an installed ROS: one of the two. They exchange
+        # messages with each other, but share no memory.
         'ros': [
-            'ros-diagnostic-msgs==5.3.6',
-            'ros-nav-msgs==5.3.6',
-            'ros-rclpy[fastrtps]==7.1.6',
-            'ros-sensor-msgs==5.3.6',
-            'ros-std-srvs==5.3.6',
+            'ros-jazzy-diagnostic-msgs==5.3.6',
+            'ros-jazzy-nav-msgs==5.3.6',
+            'ros-jazzy-rclpy[fastrtps]==7.1.6',
+            'ros-jazzy-sensor-msgs==5.3.6',
+            'ros-jazzy-std-srvs==5.3.6',
+        ],
+        'ros-kilted': [
+            'ros-kilted-diagnostic-msgs==5.5.1',
+            'ros-kilted-nav-msgs==5.5.1',
+            'ros-kilted-rclpy[fastrtps]==9.1.2',
+            'ros-kilted-sensor-msgs==5.5.1',
+            'ros-kilted-std-srvs==5.5.1',
         ],
         # colcon-core takes setuptools below 80: newer ones cannot do --symlink-install.
         'test': [

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
-from backports import zstd
 from rosbags.typesys import Stores, get_typestore
+
+from dcfm_ros.recordings import zstd
 
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 

@@ -9,12 +9,12 @@ import shutil
 import tempfile
 from typing import Any
 
-from backports import zstd
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 import yaml
 
 from dcfm_ros.files import list_files
+from dcfm_ros.recordings import zstd
 from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic
 from dcfm_ros.recordings.frame import SourceError
 from dcfm_ros.recordings.mcap_scan import McapScan, has_whole_index
@@ -28,7 +28,7 @@ def storage_files(path: Path) -> list[Path]:
         return [path]
     if named := _metadata(path).get('relative_file_paths'):
         return [path / Path(name).name for name in named]
-    # Recorders number their files: name_0, name_1, ..., name_10.
+    # Recorders number their files: name_0, ..., name_10; from Lyrical on 0_name_time, 1_name_time.
     return list_files(path, STORAGE_SUFFIXES)
 
 
