@@ -65,7 +65,9 @@ def test_seed_7_looks_as_it_always_did():
         rgb, found = drive.render(index)
         assert (found == mask).mean() > 0.998
         small = cv2.resize(rgb, (20, 15), interpolation=cv2.INTER_AREA)
-        assert cv2.absdiff(small, colours).max() <= 3
+        change = cv2.absdiff(small, colours)
+        assert change.mean() < 0.5
+        assert change.max() <= 10  # 8 in OpenCV 4.6, where an edge lies a pixel further
 
 
 def test_frames_come_one_at_a_time():
