@@ -8,13 +8,19 @@ from __future__ import annotations
 from posixpath import dirname, join
 from typing import Any
 
-from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch import Action, LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    UnsetEnvironmentVariable,
+)
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from dcfm_ros.play.fastdds import VARIABLES, profile_variable
 from dcfm_ros.ros.parameters.launch_arguments import launch_argument, value_type
 from dcfm_ros.ros.parameters.segmentation import NodeParameters
 
@@ -32,7 +38,6 @@ DEFAULT_PARAMS_FILE = PathJoinSubstitution(
 PACKAGED_PROFILE = PathJoinSubstitution(
     [FindPackageShare('dcfm_ros'), 'config', 'fastdds_large_images.xml']
 )
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -104,12 +109,18 @@ def generate_launch_description() -> LaunchDescription:
     )
 
 
-def set_profile(context: LaunchContext) -> list[SetEnvironmentVariable]:
-    """Set the given Fast DDS profile in the variables of Fast DDS 2 and 3."""
+def set_profile(context: LaunchContext) -> list[Action]:
+    """Set the given Fast DDS profile for everything launched from here on."""
     profile = LaunchConfiguration('fastdds_profile').perform(context)
+    if not profile:
+        return []
     if profile == 'large_images':
         profile = PACKAGED_PROFILE.perform(context)
-    return [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES if profile]
+    others = set(VARIABLES) - {profile_variable()}
+    return [
+        SetEnvironmentVariable(profile_variable(), profile),
+        *map(UnsetEnvironmentVariable, others),  # it could override that
+    ]
 
 
 def start_nodes(context: LaunchContext) -> list[Node]:

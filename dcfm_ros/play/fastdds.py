@@ -13,6 +13,20 @@ PROFILE_NAME = 'fastdds_large_images.xml'
 VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 """Environment variables that name the profile: up to Fast DDS 2, and from Fast DDS 3."""
 _SEGMENT = re.compile(r'/dev/shm/(?:fastrtps|fastdds)_[0-9a-f]+$')
+_FAST_DDS_3 = re.compile(r'/libfastdds\.so')
+
+
+def profile_variable() -> str:
+    """The one of `VARIABLES` that the middleware of this process is to be given.
+
+    Fast DDS 2 (Humble, Jazzy) ignores the new one. With Fast DDS 3 (Kilted and later) ROS warns of
+    the old one, and where both are set it loads both files, with errors for what is in each.
+    """
+    import rclpy
+
+    rclpy.get_rmw_implementation_identifier()  # loads it
+    maps = psutil.Process().memory_maps()
+    return VARIABLES[any(_FAST_DDS_3.search(m.path) for m in maps)]
 
 
 def packaged_profile() -> Path:
@@ -42,13 +56,17 @@ def use_profile(path: Path | None) -> None:
         raise FileNotFoundError(f'no such Fast DDS profile: {path}')
     for name in VARIABLES:
         os.environ.pop(name, None)
-        if path is not None:
-            os.environ[name] = str(path.resolve())
+    if path is not None:
+        os.environ[profile_variable()] = str(path.resolve())
 
 
 def profile_in_use() -> str | None:
-    """The profile named by the environment, or None."""
-    return next((os.environ[name] for name in VARIABLES if os.environ.get(name)), None)
+    """The profile that the environment names to the middleware of this process, or None.
+
+    Fast DDS 3 reads both: of two files that call their profile alike, that of the old one wins.
+    """
+    read = VARIABLES[: 1 + VARIABLES.index(profile_variable())]
+    return next((os.environ[name] for name in read if os.environ.get(name)), None)
 
 
 def shared_segment_mb(pid: int) -> float | None:

@@ -11,6 +11,8 @@ from launch_files import Prefix
 import pytest
 from repository import ROOT
 
+from dcfm_ros.play.fastdds import VARIABLES, profile_variable
+
 pytestmark = pytest.mark.dds
 REPORTER = """#!{python}
 import json, os, sys, time
@@ -59,12 +61,17 @@ def test_player_is_given_bag_rates_and_the_process_of_the_node(
     assert set(reports['dcfm']['environment'].values()) == {None}
 
 
-def test_packaged_profile_is_for_node_and_player(launch: Callable[..., dict[str, Any]]) -> None:
+def test_packaged_profile_is_for_node_and_player(
+    launch: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.setenv(name, '/of/somebody/else.xml')
     reports = launch(bag='/data/drive', fastdds_profile='large_images')
-    (of_node,) = set(reports['node']['environment'].values())
-    (of_player,) = set(reports['dcfm']['environment'].values())
-    assert of_node == of_player
-    assert Path(of_node).resolve() == ROOT / 'config' / 'fastdds_large_images.xml'
+    environment = reports['node']['environment']
+    assert environment == reports['dcfm']['environment']
+    (name,) = (name for name, value in environment.items() if value)
+    assert name == profile_variable()
+    assert Path(environment[name]).resolve() == ROOT / 'config' / 'fastdds_large_images.xml'
 
 
 def test_rosbag2_plays_to_the_topic_of_the_recording(

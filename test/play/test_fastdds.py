@@ -20,7 +20,8 @@ import os, sys
 from pathlib import Path
 import rclpy
 from dcfm_ros.play.fastdds import shared_segment_mb, use_profile
-use_profile(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+if sys.argv[1:] != ['environment']:
+    use_profile(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
 rclpy.init()
 if not rclpy.get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
     sys.exit('another middleware')
@@ -41,7 +42,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def segment_of_a_node(*arguments: str) -> tuple[float, str]:
     """Largest segment, MB, of a process that has made a node with a profile, or with none.
 
-    And what Fast DDS said, which it does on the standard output.
+    'environment': with what the environment names. And what Fast DDS said: version 2 does so on
+    the standard output, version 3 on the other.
     """
     pytest.importorskip('rclpy')
     done = subprocess.run(
@@ -55,14 +57,14 @@ def segment_of_a_node(*arguments: str) -> tuple[float, str]:
         pytest.skip('needs rmw_fastrtps')
     assert done.returncode == 0, done.stderr
     *said, segment = done.stdout.splitlines()
-    return float(segment), '\n'.join(said)
+    return float(segment), '\n'.join([*said, done.stderr])
 
 
 @pytest.mark.dds
 def test_fast_dds_takes_the_profile() -> None:
     segment_mb, said = segment_of_a_node(str(PROFILE))
     assert segment_mb >= SEGMENT_BYTES / 1e6
-    assert said == ''
+    assert said.strip() == ''
 
 
 @pytest.mark.dds
@@ -78,6 +80,20 @@ def test_profile_that_fast_dds_cannot_read_shows_in_the_segment(tmp_path: Path) 
     segment_mb, said = segment_of_a_node(str(broken))
     assert segment_mb < 640 * 480 * 3 / 1e6
     assert 'segment_bytes' in said
+
+
+@pytest.mark.dds
+def test_of_two_profiles_the_one_that_is_used_is_told(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, size in zip(VARIABLES, (2**24, 2**25), strict=True):
+        path = tmp_path / str(size)
+        path.write_text(PROFILE.read_text().replace(str(SEGMENT_BYTES), str(size)))
+        environment.setenv(name, str(path))
+    segment_mb, _ = segment_of_a_node('environment')
+    told = profile_in_use()
+    assert told is not None
+    assert segment_mb == pytest.approx(int(Path(told).name) / 1e6, rel=0.1)
 
 
 def test_profile_has_ten_of_the_largest_images() -> None:
@@ -106,7 +122,8 @@ def test_packaged_profile_is_that_of_the_source_tree() -> None:
 def test_profile_is_used_and_unused(environment: pytest.MonkeyPatch) -> None:
     assert profile_in_use() == '/of/somebody/else.xml'
     use_profile(PROFILE)
-    assert {os.environ[name] for name in VARIABLES} == {str(PROFILE)}
+    assert [os.environ[name] for name in VARIABLES if name in os.environ] == [str(PROFILE)]
+    assert profile_in_use() == str(PROFILE)
     use_profile(None)
     assert profile_in_use() is None
 
