@@ -174,10 +174,15 @@ def test_image_with_too_few_bytes_is_undecodable(tmp_path):
     assert reader.losses.num_undecodable == 1
 
 
-def test_folder_without_metadata_is_read_in_the_order_of_its_numbers(tmp_path):
+@pytest.mark.parametrize(
+    'name',
+    ['run_{}.mcap', pytest.param('{}_run_2026_11_30-09_05_{:02}.mcap', id='from Lyrical on')],
+)
+def test_folder_without_metadata_is_read_in_the_order_of_its_numbers(tmp_path, name):
     folder = tmp_path / 'run'
     folder.mkdir()
-    for number, first in ((2, 4), (10, 6)):
+    names = [name.format(number, number) for number in (2, 10)]
+    for number, first in ((0, 4), (1, 6)):
         part = record(
             tmp_path / f'part{number}',
             2,
@@ -185,9 +190,9 @@ def test_folder_without_metadata_is_read_in_the_order_of_its_numbers(tmp_path):
                 ('/image', raw_image(image_at(first + i), header_at(first + i), 'rgb8'))
             ],
         )
-        storage(part).rename(folder / f'run_{number}.mcap')
+        storage(part).rename(folder / names[number])
     assert is_bag(folder)
-    assert [file.name for file in storage_files(folder)] == ['run_2.mcap', 'run_10.mcap']
+    assert [file.name for file in storage_files(folder)] == names
     assert_frames(open_source(str(folder)), [4, 5, 6, 7])
 
 
