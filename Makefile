@@ -118,8 +118,8 @@ $(LEGS:%=.venv-%/installed): .venv-%/installed: test/legs/%.txt .venv/test.insta
 	@echo 'Installing into .venv-$*: about 100 MB to download the first time ...'
 	rm -rf .venv-$*
 	.venv/bin/python -m venv --without-pip .venv-$*
-	.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-	    > .venv-$*/lib/python3*/site-packages/base.pth
+	packages='import sysconfig; print(sysconfig.get_path("purelib"))'
+	.venv/bin/python -c "$$packages" > "$$(.venv-$*/bin/python -c "$$packages")/base.pth"
 	set -- .venv-$*/bin/python $(pip) install --ignore-installed --no-deps
 	"$$@" --only-binary :all: -r $<
 	"$$@" --no-build-isolation -e .
