@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 import torch
 from torch import Tensor
 
-from dcfm_ros.files import new_file
+from dcfm_ros.files import write_bytes
 from dcfm_ros.models.checkpoint_header import FORMAT_VERSION, CheckpointError, read_metadata
+from dcfm_ros.models.checksums import data_problem, seal
 from dcfm_ros.models.config import DCFMConfig, NetworkConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.image_networks.config import ImageNetworkConfig, network_config
@@ -46,8 +47,7 @@ def save_checkpoint(
         if dtype and stored.is_floating_point() and not storage_problem(stored, dtype):
             stored = stored.to(dtype)
         tensors[key] = stored.contiguous()
-    with new_file(Path(path)) as part:
-        save_file(tensors, part, _metadata(net.config, training or {}))
+    write_bytes(Path(path), seal(save(tensors, _metadata(net.config, training or {}))))
 
 
 def copy_checkpoint(
@@ -64,9 +64,8 @@ def copy_checkpoint(
         config: What changes no tensor may differ from that of the file.
         training: As in `save_checkpoint`.
     """
-    tensors = load_file(path)
-    with new_file(Path(output)) as part:
-        save_file(tensors, part, _metadata(config, training))
+    tensors = _read_tensors(Path(path))
+    write_bytes(Path(output), seal(save(tensors, _metadata(config, training))))
 
 
 def _metadata(config: NetworkConfig, training: Mapping[str, object]) -> dict[str, str]:
@@ -131,17 +130,16 @@ def load_checkpoint(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If the file is not a checkpoint, is truncated, of a newer version, or its
-            tensors do not fit its configuration; every mismatch is listed.
+        CheckpointError: If the file is not a checkpoint, is truncated or damaged, of a newer
+            version, or its tensors do not fit its configuration; every mismatch is listed.
         ImportError: If it needs a library that is not installed.
     """
     metadata = read_metadata(path, read_config)
     try:
         net = build(metadata.config)
-        with safe_open(path, framework='pt') as file:
-            given = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
+    except ValueError as error:
         raise CheckpointError(f'{path} cannot be loaded: {error}') from None
+    given = _read_tensors(Path(path))
     expected = net.state_dict()
     problems = [f'missing: {key}' for key in expected if key not in given]
     problems += [f'unexpected: {key}' for key in given if key not in expected]
@@ -153,3 +151,15 @@ def load_checkpoint(
         raise CheckpointError(f'{path} does not fit its configuration:\n  {listed}')
     net.load_state_dict(given)
     return net.to(device).eval()
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework='pt') as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            problem = data_problem(path)
+    except (SafetensorError, ValueError) as error:
+        problem = str(error)
+    if problem:
+        raise CheckpointError(f'{path} cannot be loaded: {problem}')
+    return tensors

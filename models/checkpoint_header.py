@@ -7,6 +7,7 @@ The metadata of the file holds
 - `config`: JSON of `DCFMConfig`, or of `ImageNetworkConfig` if it has the key `library`; with
   class names and palette.
 - `training`: JSON record of how the weights came to be; free keys. The node reads `image_height`.
+- `crc32_data`, `crc32`: see `checksums`; not in files of earlier releases.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from dcfm_ros.models.checksums import data_problem, header_problem
 from dcfm_ros.models.config import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig
 from dcfm_ros.models.image_networks.config import network_config
 
@@ -96,7 +98,7 @@ def read_metadata(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If it is not a checkpoint of this package, or of a newer version.
+        CheckpointError: If it is not a checkpoint of this package, damaged, or of a newer version.
     """
     path = Path(path)
     if not path.is_file():
@@ -104,9 +106,12 @@ def read_metadata(
     try:
         with safe_open(path, framework='np') as file:
             metadata = file.metadata() or {}
-    except SafetensorError as error:
+            problem = header_problem(path)
+    except (SafetensorError, ValueError) as error:
         msg = f'{path} is not a whole safetensors file (truncated or foreign): {error}'
         raise CheckpointError(msg) from None
+    if problem:
+        raise CheckpointError(f'{path} cannot be loaded: {problem}')
     return _parse(path, metadata, read_config)
 
 
@@ -114,13 +119,18 @@ def read_weights(path: str | PathLike[str]) -> dict[str, NDArray[np.generic]]:
     """Read the tensors of a checkpoint as arrays, as they are stored.
 
     Raises:
-        CheckpointError: If the file is not whole, or NumPy lacks the type of a tensor (bfloat16).
+        CheckpointError: If the file is not whole, damaged, or NumPy lacks the type of a tensor
+            (bfloat16).
     """
     try:
         with safe_open(path, framework='np') as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, TypeError) as error:
-        raise CheckpointError(f'{path} cannot be loaded: {error}') from None
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            problem = data_problem(Path(path))
+    except (SafetensorError, TypeError, ValueError) as error:
+        problem = str(error)
+    if problem:
+        raise CheckpointError(f'{path} cannot be loaded: {problem}')
+    return weights
 
 
 def _version_1(config: Mapping[str, object]) -> dict[str, object]:

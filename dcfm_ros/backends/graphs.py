@@ -17,7 +17,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from dcfm_ros.files import new_file
+from dcfm_ros.files import write_bytes
+from dcfm_ros.models.checksums import data_problem, header_problem, seal
 from dcfm_ros.models.config import DCFMConfig, NetworkConfig
 
 FORMAT = 'dcfm_ros graphs 2'
@@ -92,8 +93,7 @@ class Graphs:
             'steps': json.dumps(self.steps),
             'shapes': json.dumps(self.shapes),
         }
-        with new_file(path) as part:
-            part.write_bytes(_in_order(save(tensors, metadata)))
+        write_bytes(path, seal(save(tensors, metadata)))
 
     @classmethod
     def load(cls, path: Path) -> Graphs:
@@ -110,6 +110,8 @@ class Graphs:
                 metadata = file.metadata() or {}
                 if (found := metadata.get('format')) != FORMAT:
                     raise GraphsError(f'{path} must have format {FORMAT!r}, got {found!r}')
+                if problem := header_problem(path) or data_problem(path):
+                    raise GraphsError(f'{path} cannot be used: {problem}')
                 parts = {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118
             return cls._from_parts(parts, metadata)
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
@@ -132,15 +134,6 @@ class Graphs:
             belongs_to=metadata['belongs_to'],
             is_for_auto=json.loads(metadata.get('is_for_auto', 'false')) is True,
         )
-
-
-def _in_order(file: bytes) -> bytes:
-    """The same safetensors file with its metadata sorted: as written, their order is random."""
-    begin, end = 8, 8 + int.from_bytes(file[:8], 'little')
-    header = json.loads(file[begin:end])
-    header['__metadata__'] = dict(sorted(header['__metadata__'].items()))
-    text = json.dumps(header, separators=(',', ':')).encode().ljust(end - begin)
-    return len(text).to_bytes(8, 'little') + text + file[end:]
 
 
 def graph_key(config: NetworkConfig) -> str:

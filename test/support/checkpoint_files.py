@@ -7,10 +7,14 @@ import json
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from dcfm_ros.models.checksums import CHECKSUMS
+
 
 def rewrite(path, change_tensors=None, change_metadata=None):
     with safe_open(path, framework='pt') as file:
         metadata = dict(file.metadata())
+    for name in CHECKSUMS:
+        metadata.pop(name, None)
     tensors = load_file(path)
     if change_tensors:
         change_tensors(tensors)
