@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 import json
 import math
 from pathlib import Path
@@ -13,6 +14,9 @@ import tempfile
 from typing import Any
 
 import yaml
+
+_MAX_SIZE = 100_000
+"""Keys and values of a table."""
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -72,10 +76,12 @@ def read_table(path: Path, form: str) -> dict[Any, Any]:
     """
     try:
         text = path.read_text(encoding='utf-8')
-        table = yaml.safe_load(text)  # JSON is YAML as well
         root = yaml.compose(text, yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f'{path} is not YAML or JSON: {error}') from error
+        if root and _size(root, {}) > _MAX_SIZE:
+            raise ValueError(f'it has more than {_MAX_SIZE} entries, aliases written out')
+        table = yaml.safe_load(text)  # JSON is YAML as well
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f'{path} is not YAML or JSON of this form: {error}') from error
     if not isinstance(table, dict) or not isinstance(root, yaml.MappingNode) or not table:
         raise ValueError(f'{path} must be a table {form}, got {table!r}')
     counts = Counter(str(key.value) for key, _ in root.value)
@@ -98,6 +104,16 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file that is at any time either the old one or the whole new one."""
     with new_file(path) as part:
         part.write_bytes(data)
+
+
+def _size(node: yaml.Node, known: dict[int, float]) -> float:
+    """Values in a part of a file, aliases written out, of which few lines can make billions."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # for one that holds itself
+        children = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        is_scalar = not isinstance(node, yaml.CollectionNode)
+        known[id(node)] = 1 if is_scalar else 1 + sum(_size(child, known) for child in children)
+    return known[id(node)]
 
 
 def _numerical(name: str) -> list[tuple[int, int, str]]:

@@ -158,6 +158,6 @@ def _parse(
         values = dict(json.loads(metadata['config']))
         config = read_config(values | (_version_1(values) if version == '1' else {}))
         training = dict(json.loads(metadata.get('training', '{}')))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f'{path} has an unreadable header: {error}') from None
     return CheckpointMetadata(config=config, training=training, format_version=int(version))

@@ -6,6 +6,11 @@ import pytest
 
 from dcfm_ros.files import list_files, new_file, new_folder, read_table
 
+LAUGHS = 'a0: &a0 [lol]\n' + '\n'.join(
+    f'a{n}: &a{n} [{", ".join([f"*a{n - 1}"] * 9)}]' for n in range(1, 12)
+)
+"""Twelve lines that mean billions of entries."""
+
 
 def test_files_are_listed_by_number_without_hidden_ones_and_folders(tmp_path):
     for name in ('a10.png', 'a2.PNG', 'a1.jpg', '._a2.png', '.png', 'Thumbs.db', 'a3.txt'):
@@ -61,7 +66,11 @@ def test_new_file_replaces_the_old_one_when_it_is_whole(tmp_path):
         ('{}', 'must be a table {name: number}, got {}'),
         ('- 1', 'must be a table'),
         ('a: [', 'is not YAML or JSON'),
-        ('a: ' + '[' * 5000, 'is not YAML or JSON'),
+        ('[' * 5000, 'recursion'),
+        (f'a: {"9" * 5000}', 'digits'),
+        ('&a {b: *a}', 'more than 100000 entries'),
+        (LAUGHS, 'more than 100000 entries'),
+        ('!!python/object/apply:os.system [exit 1]', 'could not determine a constructor'),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, text: str, problem: str) -> None:

@@ -33,6 +33,9 @@ _NOT_IN_THE_GRAPH = (
 )  # fmt: skip
 """What of a configuration graphs are independent of: it is in the weights, or for training."""
 
+_FOREIGN = (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError)
+"""What comes of reading a file of something else."""
+
 
 class GraphsError(RuntimeError):
     """A file of graphs that cannot be used; the message says which, and why."""
@@ -114,7 +117,7 @@ class Graphs:
                     raise GraphsError(f'{path} cannot be used: {problem}')
                 parts = {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118
             return cls._from_parts(parts, metadata)
-        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        except _FOREIGN as error:
             raise GraphsError(f'{path} is not a whole file of graphs: {error!r}') from None
 
     @classmethod

@@ -13,7 +13,12 @@ import typer
 
 from dcfm_ros.cli.options import OptionalFloat, OptionalInt, OptionalPath
 
-TESTS = {'soak': 'soak:Soak', 'stream': 'soak:Stream', 'hostile': 'hostile:Hostile'}
+TESTS = {
+    'soak': 'soak:Soak',
+    'stream': 'soak:Stream',
+    'hostile': 'hostile:Hostile',
+    'files': 'files:Files',
+}
 """Module of `dcfm_ros/torture` and class in it, by name."""
 Test = Enum('Test', {name: name for name in TESTS}, type=str)  # type: ignore[misc]
 _INCOMPLETE = 3

@@ -44,21 +44,13 @@ def compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
             pixels may go unnoticed.
     """
     data = bytes(message.data)
-    if data.startswith(_JPEG):
-        kind, read_header = 'JPEG', _read_jpeg
-    elif data.startswith(SIGNATURE):
-        kind, read_header = 'PNG', _read_png
-    else:
+    if not is_checkable(data):
         got = f'{len(data)} bytes that begin with {data[:8]!r} and format {message.format!r}'
         raise ValueError(f'`data` must be a JPEG or PNG image, got {got}')
-    try:
-        height, width, channels = read_header(data)
-    except struct.error as error:
-        got = f'one cut off after {len(data)} bytes'
-        raise ValueError(f'`data` must be a whole {kind} image, got {got}') from error
-    check_size(height, width)
+    height, width, channels = check_whole(data)
     image = _decode(data)
     if image is None or image.shape[:2] != (height, width):
+        kind = _kind(data)
         raise ValueError(f'`data` must be an intact {kind} image, got one that is not decoded')
     original, _, stored = message.format.partition(';')
     if original.startswith('bayer_') and channels == 1:
@@ -69,6 +61,34 @@ def compressed_to_rgb(message: Any) -> NDArray[np.uint8]:
     if 'compressed rgb' not in stored:
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return image
+
+
+def is_checkable(data: bytes) -> bool:
+    """Whether an image file is JPEG or PNG, see `check_whole`."""
+    return data.startswith((_JPEG, SIGNATURE))
+
+
+def check_whole(data: bytes) -> tuple[int, int, int]:
+    """Check a JPEG or PNG image without decoding it.
+
+    Returns:
+        Height, width and channels.
+
+    Raises:
+        ValueError: Unless it is whole and of a camera's size, as far as can be seen: a decoder
+            would fill with grey what is missing, and take memory for what is promised.
+    """
+    try:
+        height, width, channels = (_read_jpeg if _kind(data) == 'JPEG' else _read_png)(data)
+    except struct.error as error:
+        got = f'one cut off after {len(data)} bytes'
+        raise ValueError(f'`data` must be a whole {_kind(data)} image, got {got}') from error
+    check_size(height, width)
+    return height, width, channels
+
+
+def _kind(data: bytes) -> str:
+    return 'JPEG' if data.startswith(_JPEG) else 'PNG'
 
 
 def _decode(data: bytes) -> NDArray[np.uint8] | None:

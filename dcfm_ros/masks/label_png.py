@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.images.png_chunks import SIGNATURE, chunk, read_chunks
+from dcfm_ros.images.raw import check_size
 
 _GREY, _RGB, _PALETTE, _RGBA = 0, 2, 3, 6
 _COLOUR_TYPES = {_GREY: 'grey', _RGB: 'RGB', _PALETTE: 'palette', 4: 'grey + alpha', _RGBA: 'RGBA'}
@@ -41,6 +42,7 @@ def read_label_png(data: bytes) -> NDArray[np.uint8]:
     if depth > 8 or colour_type not in (_GREY, _RGB, _PALETTE, _RGBA):
         kind = f'{depth}-bit {_COLOUR_TYPES.get(colour_type, colour_type)}'
         raise ValueError(f'a label must be 8-bit grey, palette or RGB, got {kind}')
+    check_size(height, width)  # before a decoder takes memory for it
     # Read as grey, a palette image gives its indices. What else a file holds could change pixels.
     read_as = _GREY if colour_type == _PALETTE else colour_type
     parts = [chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, depth, read_as, *rest))]

@@ -26,8 +26,9 @@ def storage_files(path: Path) -> list[Path]:
     """Files of a bag in the order of recording: the file itself, or those of a folder."""
     if not path.is_dir():
         return [path]
-    if named := _metadata(path).get('relative_file_paths'):
-        return [path / Path(name).name for name in named]
+    named = _metadata(path).get('relative_file_paths')
+    if named and isinstance(named, list):
+        return [path / Path(str(name)).name for name in named]
     # Recorders number their files: name_0, ..., name_10; from Lyrical on 0_name_time, 1_name_time.
     return list_files(path, STORAGE_SUFFIXES)
 
@@ -37,8 +38,8 @@ def promised_counts(path: Path) -> dict[str, int]:
     entries = _metadata(path).get('topics_with_message_count') or ()
     try:
         return {e['topic_metadata']['name']: int(e['message_count']) for e in entries}
-    except (KeyError, TypeError):
-        return {}  # cut off
+    except (KeyError, TypeError, ValueError):
+        return {}  # cut off, or damaged
 
 
 @contextmanager
@@ -156,6 +157,6 @@ def _metadata(path: Path) -> dict[str, Any]:
         return {}
     try:
         values = yaml.safe_load(file.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError):
         return {}  # written last, so a recorder that was killed may have cut it off too
     return values if isinstance(values, dict) else {}

@@ -11,7 +11,7 @@ from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, ChunkIndex, McapRecord, Message, Schema
-from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.stream_reader import CRCValidationError, StreamReader, breakup_chunk
 
 from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic
 
@@ -90,12 +90,17 @@ class McapScan:
     def _records(self) -> Iterator[McapRecord]:
         size = self._path.stat().st_size
         with self._path.open('rb') as file:
-            records = StreamReader(file, emit_chunks=True, record_size_limit=size).records
+            records = StreamReader(
+                file, emit_chunks=True, validate_crcs=True, record_size_limit=size
+            ).records
             while True:
                 start = file.tell()
                 try:
                     record = next(records)
                 except StopIteration:
+                    return
+                except CRCValidationError as error:  # at the end of all data
+                    self._losses.note(f'{self._path.name} is damaged somewhere: {error}')
                     return
                 except Exception as error:  # of many kinds: the reader trusts what it reads
                     reason = f'record at byte {start} of {size}: {type(error).__name__}'

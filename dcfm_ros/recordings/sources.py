@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.files import list_files
+from dcfm_ros.images.compressed import check_whole, is_checkable
 from dcfm_ros.masks.label_png import read_label_png
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
@@ -105,12 +106,18 @@ def video_frames(path: Path) -> Iterator[SourceFrame]:
     import av  # needed for nothing else here
 
     index = promised = 0
-    with _capture(str(path), f'{path} is not a video that OpenCV can read') as capture:
+    unreadable = f'{path} is not a video that OpenCV can read'
+    with _capture(str(path), unreadable) as capture:
         period_ns = 1e9 / (capture.get(cv2.CAP_PROP_FPS) or 30.0)
         for index, image in enumerate(_grab(capture), start=1):
             yield SourceFrame(image=image, stamp_ns=round(index * period_ns))
+    if not index:
+        raise SourceError(f'{unreadable}: it finds no frame')
     # OpenCV would guess where the file does not say; av knows fewer formats.
-    with suppress(av.FFmpegError), av.open(str(path)) as container:
+    with (
+        suppress(av.FFmpegError, IndexError),
+        av.open(str(path), metadata_errors='replace') as container,
+    ):
         promised = container.streams.video[0].frames
     if index < promised:
         _log.warning('%s: %d of %d frames can be read', path, index, promised)
@@ -160,15 +167,27 @@ def folder_frames(
     if broken := [p.name for p in files if not cv2.haveImageReader(str(p))]:
         raise SourceError(f'{folder} has {len(broken)} files that are not images: {broken[:20]}')
     for index, path in enumerate(files):
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)  # as RGB from OpenCV 4.10 only
-        if image is None:
-            raise SourceError(f'{path} cannot be decoded')
-        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+        image = _read_image(path)
         label = None
         if labels is not None:
             label = _read_mask(labels / f'{path.stem}.png', image.shape[:2])
         stamp_ns = round((index + 1) * 1e9 / rate_hz)
         yield SourceFrame(image=image, stamp_ns=stamp_ns, label=label)
+
+
+def _read_image(path: Path) -> NDArray[np.uint8]:
+    data, image = path.read_bytes(), None
+    try:
+        if is_checkable(data):
+            check_whole(data)
+        # As RGB from OpenCV 4.10 only.
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except (ValueError, cv2.error) as error:
+        raise SourceError(f'{path} cannot be decoded: {error}') from error
+    if image is None:
+        raise SourceError(f'{path} cannot be decoded')
+    cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return np.asarray(image, np.uint8)
 
 
 def _read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import tempfile
 
 from dcfm_ros.recordings.bag_messages import BagLosses, BagTopic
 from dcfm_ros.recordings.frame import SourceError
+from dcfm_ros.recordings.write_ahead_log import log_problem
 
 
 class SqliteFile:
@@ -63,6 +64,7 @@ def _connect(path: Path, stack: ExitStack, losses: BagLosses) -> sqlite3.Connect
         uses_log = file.read(19)[18:] == b'\2'  # says the header
     options = 'immutable=1'  # reads no log, and makes no file
     if log.exists() and log.stat().st_size:
+        losses.note(log_problem(log))
         options = 'mode=ro&readonly_shm=1'
         if not index.exists():
             # SQLite would make this file beside the recording, so let it do so elsewhere.

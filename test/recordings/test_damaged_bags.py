@@ -78,6 +78,20 @@ def test_every_cut_of_an_mcap_is_read_or_refused(tmp_path, options):
     assert counts | {0} == {0, 1, 2, 3}
 
 
+def test_changed_pixel_of_an_mcap_without_chunks_is_reported(tmp_path):
+    file, options = tmp_path / 'run.mcap', {'use_chunking': False, 'enable_data_crcs': True}
+    write_mcap(file, [raw_image(image_at(i), header_at(i), 'rgb8') for i in range(3)], **options)
+    reader = BagReader(file)
+    assert_frames(reader.frames(), range(3))
+    assert reader.losses.lines() == []
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    assert len(list(reader.frames())) == 3
+    (line,) = reader.losses.lines()
+    assert line.startswith('run.mcap is damaged somewhere: crc validation failed in DataEnd')
+
+
 @pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
 @pytest.mark.parametrize('mode', [CompressionMode.NONE, CompressionMode.FILE])
 def test_damage_anywhere_is_reported(tmp_path, plugin, mode):
@@ -209,6 +223,34 @@ def test_write_ahead_log_of_a_killed_recorder_is_read_and_left_alone(tmp_path, h
     assert_frames(reader.frames(), range(150))
     assert reader.losses.lines() == []
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_damaged_write_ahead_log_is_reported(tmp_path):
+    record_and_die(tmp_path / 'run', 150)
+    log = tmp_path / 'run/run_0.db3-wal'
+    data = bytearray(log.read_bytes())
+    data[len(data) // 2] ^= 1
+    log.write_bytes(data)
+    reader = BagReader(tmp_path / 'run')
+    count = len(list(reader.frames()))
+    assert 20 < count < 130
+    (line,) = reader.losses.lines()
+    assert line.startswith('run_0.db3-wal is damaged or ends early: ')
+
+
+@pytest.mark.parametrize('text', ['[' * 5000, f'a: {"9" * 5000}', '&a {a: *a}'])
+def test_metadata_of_no_recorder_is_not_taken(tmp_path, text):
+    bag = record(tmp_path / 'run', 5)
+    (bag / 'metadata.yaml').write_text(text)
+    assert promised_counts(bag) == {}
+    assert_frames(BagReader(bag, topic='/image').frames(), range(5))
+
+
+def test_count_that_is_no_number_is_not_taken(tmp_path):
+    bag = record(tmp_path / 'run', 5)
+    metadata = bag / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace('message_count: 5', 'message_count: x'))
+    assert_frames(BagReader(bag, topic='/image').frames(), range(5))
 
 
 def test_missing_write_ahead_log_is_reported(tmp_path):

@@ -5,12 +5,14 @@ from dataclasses import replace
 import av
 import cv2
 import numpy as np
+from PIL import Image
 import pytest
 from repository import DATA
 
 from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, is_bag, open_source, source_kind
 from dcfm_ros.recordings.video import VideoWriter
+from dcfm_ros.torture.file_hostile import hostile_files
 
 
 def make_frames(count=4, size=(48, 64)):
@@ -64,6 +66,35 @@ def test_broken_image_is_named(folder):
     (folder / 'images' / '002.png').write_bytes(b'nothing')
     with pytest.raises(SourceError, match=r'002\.png'):
         list(open_source(str(folder / 'images')))
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_image_that_was_cut_off_is_named(tmp_path, suffix):
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / f'a{suffix}'), image)
+    data = (tmp_path / f'a{suffix}').read_bytes()
+    for length in range(300, len(data), 199):
+        (tmp_path / f'a{suffix}').write_bytes(data[:length])
+        with pytest.raises(SourceError, match=f'a{suffix} cannot be decoded: .* cut off after'):
+            list(open_source(str(tmp_path)))
+
+
+def test_image_that_promises_more_than_any_camera_is_named(tmp_path):
+    (tmp_path / 'a.png').write_bytes(hostile_files('PNG image')['PNG of 30000x30000'])
+    with pytest.raises(SourceError, match=r'a\.png cannot be decoded: .* got 30000 x 30000'):
+        list(open_source(str(tmp_path)))
+
+
+def test_turned_photographs_are_turned_as_before(tmp_path):
+    """Cameras of people write how they were held; `check_whole` does not change what is read."""
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / 'a.png')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(image).save(tmp_path / 'b.jpg', exif=exif)
+    plain, turned = open_source(str(tmp_path))
+    np.testing.assert_array_equal(plain.image, image)
+    assert turned.image.shape == (64, 48, 3)
 
 
 def test_bag_gives_back_every_pixel_and_header(tmp_path):
@@ -198,6 +229,19 @@ def test_frames_missing_at_the_end_of_a_video_are_reported(tmp_path, caplog):
     count = len(list(open_source(str(cut))))
     assert 10 < count < 40
     assert caplog.messages == [f'{cut}: {count} of 40 frames can be read']
+
+
+def test_video_without_a_frame_that_can_be_read_is_named(tmp_path):
+    path = tmp_path / 'a.mp4'
+    with VideoWriter(path, 15.0) as writer:
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    data = path.read_bytes()
+    begin = data.index(b'mdat') + 4
+    path.write_bytes(
+        data[:begin] + bytes(data.index(b'moov') - 4 - begin) + data[data.index(b'moov') - 4 :]
+    )
+    with pytest.raises(SourceError, match=r'a\.mp4 is not a video that OpenCV can read: it finds'):
+        list(open_source(str(path)))
 
 
 def test_video_that_failed_leaves_no_file(tmp_path):

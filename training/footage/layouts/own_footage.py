@@ -103,7 +103,7 @@ def _read_table(path: Path, problems: list[str]) -> dict[str, Any]:
         return {}
     try:
         table = yaml.safe_load(path.read_text(encoding='utf-8')) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         problems.append(f'{path} is not YAML: {error}')
         return {}
     if not isinstance(table, dict):
