@@ -16,6 +16,7 @@ from pathlib import Path
 import pickle
 from queue import SimpleQueue
 import sys
+import tempfile
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -131,8 +132,16 @@ def _map_here(function: Function, items: Sequence[Any], threads: int) -> Numbere
 def _map_in_processes(
     function: Function, items: Sequence[Any], jobs: int, threads: int
 ) -> Numbered:
-    # Bytes, because torch would hand over every tensor of an object as an open file.
-    start = ('', pickle.dumps(function), threads, Path.cwd())
+    with tempfile.TemporaryDirectory() as folder:
+        # In a file: a process that is killed before it has read what goes through a pipe hangs its
+        # starter. As bytes, because torch would hand over every tensor as an open file.
+        payload = Path(folder, 'function')
+        payload.write_bytes(pickle.dumps(function))
+        yield from _map_with(payload, items, jobs, threads)
+
+
+def _map_with(payload: Path, items: Sequence[Any], jobs: int, threads: int) -> Numbered:
+    start = ('', payload, threads, Path.cwd())
     context = multiprocessing.get_context('spawn')
     idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
 
@@ -207,13 +216,14 @@ def _check_room(ray: Any, num_cpus: int, num_gpus: int) -> None:
         raise ValueError(f'`threads` must be {limit}, got {num_cpus}')
 
 
-def _start_worker(key: str, payload: bytes, threads: int, folder: Path) -> None:
+def _start_worker(key: str, payload: bytes | Path, threads: int, folder: Path) -> None:
     global _loaded
     if folder.is_dir():
         os.chdir(folder)  # relative paths mean here what they mean where the work is given out
     os.environ['OMP_NUM_THREADS'] = str(threads)  # for what is imported later
     set_num_threads(threads)
-    _loaded = key, pickle.loads(payload)
+    data = payload.read_bytes() if isinstance(payload, Path) else payload
+    _loaded = key, pickle.loads(data)
 
 
 def _work(item: Any) -> Any:

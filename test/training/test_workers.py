@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.util import find_spec
 import os
 import sys
+from threading import Thread
 
 import cv2
+import psutil
 import pytest
 from work import (
     Square,
@@ -56,6 +59,27 @@ def test_worker_that_is_killed_takes_no_other_item_with_it(tmp_path):
     square = Square(tmp_path, deadly=(1, 2, 3), last=0)
     assert map_in_order(square, range(4), jobs=2) == [0, 1, 4, 9]
     assert (tmp_path / '0').read_text() == 'x'
+
+
+def test_worker_that_is_killed_while_it_starts_hangs_nothing(tmp_path):
+    """More than a pipe holds is to be handed over to it."""
+    square, killed = Square(tmp_path), []
+    square.ballast = bytes(1 << 22)
+
+    def kill_one():
+        while not killed:
+            for child in psutil.Process().children():
+                with suppress(psutil.Error):
+                    if 'spawn_main' in ' '.join(child.cmdline()):
+                        child.kill()
+                        killed.append(child)
+                        return
+
+    killer = Thread(target=kill_one, daemon=True)
+    killer.start()
+    assert map_in_order(square, range(4), jobs=2) == [0, 1, 4, 9]
+    killer.join()
+    assert killed
 
 
 @pytest.mark.parametrize('place', PLACES)
