@@ -90,11 +90,10 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last, so an install that broke off halfway is taken up again.
-.venv/demo.installed: extras := ros
 .venv/demo.installed: size := 250 MB to download and 900 MB
-.venv/demo.installed: setup.py constraints.txt test/legs/jazzy.txt
+.venv/demo.installed: setup.py constraints.txt test/legs/jazzy.txt $(wildcard locks/demo-*.txt)
 	@$(create_venv)
-	$(install)
+	$(install_locked)
 	touch $@
 
 .venv/test.installed: extras := ros,quantise,train,pretrained,cluster,test,dev
@@ -124,6 +123,16 @@ $(LEGS:%=.venv-%/installed): .venv-%/installed: test/legs/%.txt .venv/test.insta
 	"$$@" --only-binary :all: -r $<
 	"$$@" --no-build-isolation -e .
 	touch $@
+
+# Only files with the hashes in locks/, which .ci/lock writes.
+define install_locked
+lock=locks/demo-$$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt
+echo 'Installing into .venv: about $(size) on disk the first time ...'
+grep -E '^(pip|setuptools)==' "$$lock" >.venv/first.txt
+$(PIP) install --require-hashes -r .venv/first.txt
+$(PIP) install --require-hashes --no-build-isolation -r "$$lock"
+$(PIP) install --no-deps --no-build-isolation -e .
+endef
 
 define create_venv
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
