@@ -78,45 +78,42 @@ class Target:
         return zlib.crc32(bytes(answer.data))
 
 
+_INFO = Input(CameraInfo, messages.camera_info, 2, is_state=True)
+_NAMES = Input(String, messages.labels, 2, LATCHED, is_state=True)
+_GOOD_NAMES = String(data=json.dumps(_LABELS))
+
+
 def targets(image: NDArray[np.uint8]) -> list[Target]:
     """All node programs of the package; the segmentation node with each transport.
 
     Args:
         image: What is shown to it, RGB, (H, W, 3).
     """
+    return [*_segmentation(image), _cloud(), _ground(), _runs()]
+
+
+def _segmentation(image: NDArray[np.uint8]) -> list[Target]:
     # Every mask stands for its image alone, whatever came before.
     alone = {'keyframe_interval': 1, 'mask_blending': 0.0, 'cpu_threads': 1, 'device': 'cpu'}
     png = as_array(cv2.imencode('.png', image[..., ::-1])[1])
-    segmentation: dict[str, Any] = {
+    both: dict[str, Any] = {
         'program': 'dcfm_ros.node',
         'node': 'segmentation_node',
         'answer': ('mask', Image),
         'ends': lambda key: key.startswith('images/dropped_') or key == 'masks/frames_answered',
         'refusals': 'images/dropped_refused',
     }
-
-    def calibration(header: Header) -> CameraInfo:
-        info = CameraInfo(header=header, width=80, height=60, k=_K)
-        info.distortion_model = 'plumb_bob'
-        return info
-
-    info_input = Input(CameraInfo, messages.camera_info, 2, is_state=True)
-    labels_input = Input(String, messages.labels, 2, LATCHED, is_state=True)
-    good_labels = String(data=json.dumps(_LABELS))
     return [
         Target(
             name='raw',
             parameters={**alone, 'publish_camera_info': True},
-            inputs={
-                'image': Input(Image, messages.image, 8),
-                'camera_info': Input(CameraInfo, messages.camera_info, 2, is_state=True),
-            },
+            inputs={'image': Input(Image, messages.image, 8), 'camera_info': _INFO},
             counted='image',
             make_good=lambda header: {
-                'camera_info': calibration(header),
+                'camera_info': _calibration(header),
                 'image': array_to_image(image, 'rgb8', header),
             },
-            **segmentation,
+            **both,
         ),
         Target(
             name='compressed',
@@ -126,68 +123,81 @@ def targets(image: NDArray[np.uint8]) -> list[Target]:
             make_good=lambda header: {
                 'image/compressed': CompressedImage(header=header, format='png', data=png)
             },
-            **segmentation,
-        ),
-        Target(
-            name='cloud',
-            program='dcfm_ros.cloud.node',
-            node='semantic_cloud_node',
-            parameters={},
-            inputs={
-                'depth/camera_info': info_input,
-                'labels': labels_input,
-                'depth/image': Input(Image, messages.depth, 4),
-                'mask': Input(Image, messages.mask, 3),
-                'confidence': Input(Image, messages.mask, 3),
-            },
-            counted='depth/image',
-            answer=('points', PointCloud2),
-            make_good=lambda header: {
-                'depth/camera_info': calibration(header),
-                'labels': good_labels,
-                'mask': array_to_image(_MASK, 'mono8', header),
-                'confidence': array_to_image(np.full_like(_MASK, 200), 'mono8', header),
-                'depth/image': _depth_image(header),
-            },
-            ends=lambda key: key.startswith('depth images/dropped_') or key == 'clouds/clouds',
-            refusals='depth images/dropped_refused',
-        ),
-        Target(
-            name='ground',
-            program='dcfm_ros.ground.node',
-            node='ground_grid_node',
-            parameters={'camera_height': 1.0, 'base_frame': 'base', 'resolution': 0.1},
-            inputs={
-                'camera_info': info_input,
-                'labels': labels_input,
-                'mask': Input(Image, messages.mask, 6),
-            },
-            counted='mask',
-            answer=('ground_grid', OccupancyGrid),
-            make_good=lambda header: {
-                'camera_info': calibration(header),
-                'labels': good_labels,
-                'mask': array_to_image(_MASK, 'mono8', header),
-            },
-            ends=lambda key: key.startswith('masks/dropped_') or key == 'grids/grids',
-            refusals='masks/dropped_refused',
-        ),
-        Target(
-            name='runs',
-            program='dcfm_ros.ros.run_length_node',
-            node='run_length_node',
-            parameters={},
-            inputs={'labels': labels_input, 'mask': Input(Image, messages.mask, 4)},
-            counted='mask',
-            answer=('mask/rle', Image),
-            make_good=lambda header: {
-                'labels': good_labels,
-                'mask': array_to_image(_MASK, 'mono8', header),
-            },
-            ends=lambda key: key.startswith('masks/masks_') and key != 'masks/masks_received',
-            refusals='masks/masks_refused',
+            **both,
         ),
     ]
+
+
+def _cloud() -> Target:
+    return Target(
+        name='cloud',
+        program='dcfm_ros.cloud.node',
+        node='semantic_cloud_node',
+        parameters={},
+        inputs={
+            'depth/camera_info': _INFO,
+            'labels': _NAMES,
+            'depth/image': Input(Image, messages.depth, 4),
+            'mask': Input(Image, messages.mask, 3),
+            'confidence': Input(Image, messages.mask, 3),
+        },
+        counted='depth/image',
+        answer=('points', PointCloud2),
+        make_good=lambda header: {
+            'depth/camera_info': _calibration(header),
+            'labels': _GOOD_NAMES,
+            'mask': array_to_image(_MASK, 'mono8', header),
+            'confidence': array_to_image(np.full_like(_MASK, 200), 'mono8', header),
+            'depth/image': _depth_image(header),
+        },
+        ends=lambda key: key.startswith('depth images/dropped_') or key == 'clouds/clouds',
+        refusals='depth images/dropped_refused',
+    )
+
+
+def _ground() -> Target:
+    return Target(
+        name='ground',
+        program='dcfm_ros.ground.node',
+        node='ground_grid_node',
+        parameters={'camera_height': 1.0, 'base_frame': 'base', 'resolution': 0.1},
+        inputs={
+            'camera_info': _INFO,
+            'labels': _NAMES,
+            'mask': Input(Image, messages.mask, 6),
+        },
+        counted='mask',
+        answer=('ground_grid', OccupancyGrid),
+        make_good=lambda header: {
+            'camera_info': _calibration(header),
+            'labels': _GOOD_NAMES,
+            'mask': array_to_image(_MASK, 'mono8', header),
+        },
+        ends=lambda key: key.startswith('masks/dropped_') or key == 'grids/grids',
+        refusals='masks/dropped_refused',
+    )
+
+
+def _runs() -> Target:
+    return Target(
+        name='runs',
+        program='dcfm_ros.ros.run_length_node',
+        node='run_length_node',
+        parameters={},
+        inputs={'labels': _NAMES, 'mask': Input(Image, messages.mask, 4)},
+        counted='mask',
+        answer=('mask/rle', Image),
+        make_good=lambda header: {
+            'labels': _GOOD_NAMES,
+            'mask': array_to_image(_MASK, 'mono8', header),
+        },
+        ends=lambda key: key.startswith('masks/masks_') and key != 'masks/masks_received',
+        refusals='masks/masks_refused',
+    )
+
+
+def _calibration(header: Header) -> CameraInfo:
+    return CameraInfo(header=header, width=80, height=60, k=_K, distortion_model='plumb_bob')
 
 
 def _depth_image(header: Header) -> Image:

@@ -66,15 +66,20 @@ def test_lock_has_the_versions_of_the_constraints(lock: Path) -> None:
     """Run .ci/lock after a change of constraints.txt."""
     minor = int(version_of(lock).partition('.')[2])
     wanted = {}
-    for line in (ROOT / 'constraints.txt').read_text('utf-8').splitlines():
+    files = ('constraints.txt', 'test/legs/jazzy.txt')
+    texts = [(ROOT / name).read_text('utf-8') for name in files]
+    for line in '\n'.join(texts).splitlines():
         pin, _, marker = line.partition(';')
         if '==' not in pin:
             continue
         marked = re.search(r"([<>]=?) '3\.(\d+)'", marker)
-        if marked and not {
-            '<': minor < int(marked[2]),
-            '>=': minor >= int(marked[2]),
-        }[marked[1]]:
+        if (
+            marked
+            and not {
+                '<': minor < int(marked[2]),
+                '>=': minor >= int(marked[2]),
+            }[marked[1]]
+        ):
             continue
         name, _, version = pin.strip().partition('==')
         wanted[normal(name)] = version

@@ -13,7 +13,6 @@ pytest.importorskip('rclpy')
 pytest.importorskip('nav_msgs')
 
 from domain import domain_of_its_own
-from rclpy.serialization import serialize_message
 
 from dcfm_ros.torture import messages
 from dcfm_ros.torture.campaign import Campaign
@@ -91,10 +90,11 @@ def test_node_that_has_died_is_seen_and_started_again(tmp_path: Path) -> None:
     ],
 )
 def test_same_seed_draws_the_same_messages(draw: Any) -> None:
-    def drawn(seed: int) -> list[bytes]:
+    def drawn(seed: int) -> list[str]:
         rng = random.Random(seed)
         found = [draw(rng) for _ in range(40)]
-        return [m if isinstance(m, bytes) else bytes(serialize_message(m)) for m in found]
+        # Of broken ones the length: between fields, bytes hold whatever was in memory.
+        return [str(len(m)) if isinstance(m, bytes) else repr(m) for m in found]
 
     assert drawn(5) == drawn(5)
     assert len(set(drawn(5))) > 20
