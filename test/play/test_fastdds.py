@@ -34,6 +34,7 @@ rclpy.shutdown()
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    pytest.importorskip('rclpy')
     for name in VARIABLES:
         monkeypatch.setenv(name, '/of/somebody/else.xml')
     return monkeypatch

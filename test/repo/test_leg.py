@@ -12,6 +12,7 @@ from importlib.metadata import distribution
 import json
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -63,6 +64,15 @@ def libraries_of_a_node() -> Iterator[Path]:
 def test_every_leg_has_a_claim() -> None:
     assert {path.stem for path in FOLDER.glob('*.txt')} == CLAIMS.keys()
     assert LEG in CLAIMS or not LEG
+
+
+def test_ci_runs_every_leg() -> None:
+    makefile = (ROOT / 'Makefile').read_text('utf-8')
+    targets = re.findall(r'^\.PHONY: (.*)$|^LEGS := (.*)$', makefile, re.MULTILINE)
+    known, legs = (set((phony or names).split()) for phony, names in reversed(targets))
+    run = set((ROOT / '.ci' / 'run').read_text('utf-8').replace(';', ' ').split())
+    assert legs == CLAIMS.keys() - {'jazzy'}
+    assert {'test', *(f'test-{leg}' for leg in legs)} <= known & run
 
 
 @needs_leg
