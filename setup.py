@@ -76,6 +76,7 @@ setup(
         'dcfm_ros.ros.parameters',
         'dcfm_ros.synthetic',
         'dcfm_ros.torture',
+        'dcfm_ros.torture.faults',
         'dcfm_ros.training',
         'dcfm_ros.training.evaluation',
         'dcfm_ros.training.footage',

@@ -71,6 +71,12 @@ class SegmentationNode(LifecycleNode):
         self._deactivate()
         self._cleanup()
 
+    def destroy_node(self) -> None:
+        """Destroy the node, and with it what the middleware holds in shared memory."""
+        super().destroy_node()
+        # It holds the node until the interpreter ends, which `PromptEnd` does not wait for.
+        self._state_machine.destroy_when_not_in_use()
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network, warm it up, advertise the outputs and latch the labels."""
         return self._transition('configuring', 'inactive', self._configure, state)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 import os
 import sys
 import threading
+import time
 from typing import Any
 
 from rclpy.logging import get_logger
+from rclpy.utilities import try_shutdown
 
 _LOOK_S = 0.1
 _PATIENCE_S = 0.5
+_MAKING_S = 3.0
+"""For a node that is being made: one that is made in part cannot be destroyed, and would leave
+what the middleware has in shared memory."""
 
 
 class PromptEnd:
@@ -42,6 +48,12 @@ class PromptEnd:
 
     def _watch(self) -> None:
         while self._is_running():
+            if self._is_over.wait(_LOOK_S):
+                return
+        with suppress(RuntimeError):  # rclpy does so itself, but for a signal that came very early
+            try_shutdown()
+        end_s = time.monotonic() + _MAKING_S
+        while self._node() is None and time.monotonic() < end_s:
             if self._is_over.wait(_LOOK_S):
                 return
         if self._is_over.wait(_PATIENCE_S):

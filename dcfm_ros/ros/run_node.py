@@ -33,7 +33,7 @@ def run_node(
     Args:
         name: Name of the logger until there is a node.
         make: Makes the node, which has `close` and `exit_code`; ValueError: wrong parameters.
-        args: Command line; None: that of the process.
+        args: Command line; None: that of the process, which ends here when the node is stopped.
         begin: Called with the node before it spins.
 
     Returns:
@@ -47,15 +47,16 @@ def run_node(
     sys.setswitchinterval(_SWITCH_S)
     # A KeyboardInterrupt could strike anywhere, rclpy's destructors included; rclpy's own handler
     # shuts the context down for SIGINT as it does for SIGTERM, and then comes to this one.
-    interrupts: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: signals.append(number))
     node, has_begun, end = None, False, None
     try:
         rclpy.init(args=args)
-        if interrupts:  # before rclpy had a handler
+        if signals:  # before rclpy had a handler
             return 0
         has_begun = True
-        end = PromptEnd(rclpy.ok, lambda: node)
+        end = PromptEnd(lambda: rclpy.ok() and not signals, lambda: node)
         node = make()
         for warning in misplaced_parameters(
             sys.argv if args is None else args, node.get_fully_qualified_name()
@@ -67,14 +68,14 @@ def run_node(
         executor.spin()
     except ExternalShutdownException:
         pass
-    except (ValueError, RuntimeError) as error:
-        is_going_down = has_begun and not rclpy.ok()  # a signal arrived in the middle of something
-        if node is None and not is_going_down:
+    except Exception as error:
+        is_going_down = has_begun and bool(signals or not rclpy.ok())  # in the middle of something
+        if not is_going_down:
+            if node is not None or not isinstance(error, (ValueError, RuntimeError)):
+                raise
             for line in _start_problems(error):
                 get_logger(name).fatal(line)
             return 2
-        if not is_going_down:
-            raise
     finally:
         if end is not None:
             end.release()
@@ -84,7 +85,13 @@ def run_node(
             node.close()
             node.destroy_node()
         try_shutdown()
-    return int(node.exit_code) if node is not None else 0
+    code = int(node.exit_code) if node is not None else 0
+    if args is None and node is not None:  # what was made in part, the interpreter cleans up
+        # To take PyTorch apart would be a second of work, many on a busy machine.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def give_up(node: Any, error: Exception) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+import signal
+import sys
+import time
 
 import pytest
 
 pytest.importorskip('rclpy')
 
-from running_node import NodeProcess
+from running_node import NodeProcess, wait_for
+
+from dcfm_ros.torture.faults.process import Watched
 
 pytestmark = pytest.mark.dds
 
@@ -71,6 +76,67 @@ def test_node_does_not_wait_for_the_network_to_be_loaded(tmp_path: Path) -> None
     assert 'Traceback' not in node.log
 
 
+@pytest.mark.parametrize('wait_s', [0.0, 1.0, 2.0, 4.0])
+def test_node_that_is_stopped_while_it_starts_leaves_nothing(
+    tmp_path: Path, wait_s: float
+) -> None:
+    """Nor in shared memory, whatever it is busy with."""
+    node = Watched([sys.executable, '-m', 'dcfm_ros.node'], tmp_path / 'log')
+    wait_for(lambda: node.handles(signal.SIGTERM), 'the node to handle signals')
+    time.sleep(wait_s)
+    ending = node.end(signal.SIGTERM)
+    assert (ending.code, ending.strays, ending.files) == (0, 0, 0), node.output
+    assert 'Traceback' not in node.output
+
+
+HIT_AT_ONCE = """if True:
+    import os, signal, sys
+    import rclpy
+    from dcfm_ros import node
+
+    init = rclpy.init
+
+    def be_hit(args):
+        os.kill(os.getpid(), signal.{how})
+        init(args=args)
+
+    rclpy.init = be_hit
+    sys.exit(node.main())
+"""
+
+
+@pytest.mark.parametrize('how', ['SIGINT', 'SIGTERM'])
+def test_signal_before_rclpy_takes_them_ends_the_node_cleanly(tmp_path: Path, how: str) -> None:
+    node = NodeProcess(tmp_path / 'log', program=('-c', HIT_AT_ONCE.format(how=how)))
+    assert node.wait() == 0
+    assert node.log == ''
+
+
+def test_signals_while_the_node_cleans_up_are_ignored(tmp_path: Path) -> None:
+    program = ('-c', HIT_WHILE_IT_ENDS)
+    node = NodeProcess(tmp_path / 'log', program=program, autostart=False)
+    node.wait_for_log('autostart is off')
+    assert node.stop(signal.SIGTERM) == 0
+    assert 'Traceback' not in node.log
+
+
+HIT_WHILE_IT_ENDS = """if True:
+    import os, signal, sys
+    from dcfm_ros import node
+    from dcfm_ros.ros import run_node
+
+    shut_down = run_node.try_shutdown
+
+    def be_hit():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        shut_down()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+
+    run_node.try_shutdown = be_hit
+    sys.exit(node.main())
+"""
 NODES = {
     'node': {'autostart': 'false'},
     'cloud.node': {},

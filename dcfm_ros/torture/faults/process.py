@@ -1,0 +1,155 @@
+"""A process that is watched: how it ends, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import time
+import uuid
+
+_SHARED = re.compile(r'/dev/shm/(?:sem\.)?(?:fastrtps|fastdds)_\w+')
+"""What Fast DDS has in shared memory: segments, ports, and their locks."""
+_LOOK_S = 0.02
+_PATIENCE_S = 60.0
+"""Until a process that does not end is killed: that is a failure in any case."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended."""
+
+    code: int | None
+    """Exit code; None: it had to be killed."""
+    seconds: float
+    """From the signal on."""
+    strays: int
+    """Processes that it had started and that outlived it."""
+    files: int
+    """Files in shared memory that it had and that nobody uses any more."""
+
+    @classmethod
+    def none(cls) -> Ending:
+        """Of something that was no process, and left nothing."""
+        return cls(0, 0.0, 0, 0)
+
+
+class Watched:
+    """A process with a mark in its environment, which those that it starts inherit.
+
+    Args:
+        command: What to run.
+        log: Where its output goes.
+        environment: Added to this process's own.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._mark = f'DCFM_TORTURE_{uuid.uuid4().hex}'
+        self._held: set[str] = set()
+        # Fast DDS takes over what others have left.
+        self._before = {str(path) for path in Path('/dev/shm').iterdir()}
+        self.log = log
+        with log.open('wb') as file:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {}), self._mark: '1'},
+            )
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
+    def output(self) -> str:
+        """What it has said."""
+        return self.log.read_text(encoding='utf-8', errors='replace')
+
+    def handles(self, number: signal.Signals) -> bool:
+        """Whether it has a handler for a signal; before that it ends as the kernel has it."""
+        try:
+            status = Path(f'/proc/{self.pid}/status').read_text(encoding='ascii')
+        except OSError:
+            return False
+        (caught,) = re.findall(r'^SigCgt:\s*(\w+)', status, re.MULTILINE)
+        return bool(int(caught, 16) >> (number - 1) & 1)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._look()
+        self._process.send_signal(number)
+
+    def end(self, *numbers: signal.Signals) -> Ending:
+        """Send signals, one after another, and wait for the end."""
+        begin_s = time.monotonic()
+        for number in numbers:
+            self.send(number)
+        return self.wait(begin_s)
+
+    def wait(self, begin_s: float | None = None) -> Ending:
+        """Wait for the end; `begin_s`: since when, s of the steady clock."""
+        begin_s = time.monotonic() if begin_s is None else begin_s
+        while self.is_running and time.monotonic() - begin_s < _PATIENCE_S:
+            self._look()
+            time.sleep(_LOOK_S)
+        seconds, code = time.monotonic() - begin_s, self._process.poll()
+        if code is None:
+            self._process.kill()
+            self._process.wait()
+        return Ending(code, seconds, len(processes_with(self._mark)), len(self._left()))
+
+    def kill(self) -> None:
+        """End it as a crash would; what it had in shared memory nobody but Fast DDS could free."""
+        self._look()
+        self._process.kill()
+        self._process.wait()
+        for path in self._left():
+            Path(path).unlink(missing_ok=True)
+
+    def _look(self) -> None:
+        self._held |= _shared_memory_of(self.pid)
+
+    def _left(self) -> set[str]:
+        left = {path for path in self._held - self._before if Path(path).exists()}
+        if not left:
+            return left
+        pids = [int(path.name) for path in Path('/proc').iterdir() if path.name.isdigit()]
+        return left.difference(*map(_shared_memory_of, pids))
+
+
+def processes_with(mark: str) -> list[int]:
+    """The processes that have a variable of that name in their environment."""
+    found = []
+    for folder in Path('/proc').iterdir():
+        try:
+            if folder.name.isdigit() and mark.encode() in (folder / 'environ').read_bytes():
+                found.append(int(folder.name))
+        except OSError:  # it has ended in the meantime, or is another user's
+            continue
+    return found
+
+
+def _shared_memory_of(pid: int) -> set[str]:
+    """What a process has mapped or open."""
+    found: set[str] = set()
+    try:
+        found.update(_SHARED.findall(Path(f'/proc/{pid}/maps').read_text(encoding='utf-8')))
+        for link in Path(f'/proc/{pid}/fd').iterdir():
+            found.update(_SHARED.findall(str(link.readlink())))
+    except OSError:
+        pass
+    return found

@@ -1,0 +1,105 @@
+"""What is seen of a process that ends, and of what it leaves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import signal
+import sys
+import time
+
+import pytest
+from running_node import wait_for
+
+from dcfm_ros.torture.faults.process import Ending, Watched
+
+
+def watched(tmp_path: Path, code: str) -> Watched:
+    return Watched([sys.executable, '-u', '-c', code], tmp_path / 'log')
+
+
+def test_exit_code_and_signal(tmp_path: Path) -> None:
+    process = watched(tmp_path, 'import sys; sys.exit(7)')
+    ending = process.wait()
+    assert (ending.code, ending.strays, ending.files) == (7, 0, 0)
+    process = watched(tmp_path, 'import time; time.sleep(99)')
+    assert not process.handles(signal.SIGTERM)
+    assert process.end(signal.SIGTERM).code == -signal.SIGTERM
+
+
+def test_handler_is_seen(tmp_path: Path) -> None:
+    code = """if True:
+        import signal, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+        while True: time.sleep(0.1)
+    """
+    process = watched(tmp_path, code)
+    wait_for(lambda: process.handles(signal.SIGTERM), 'its handler')
+    assert process.end(signal.SIGTERM).code == 3
+
+
+def test_process_that_outlives_it_is_counted(tmp_path: Path) -> None:
+    code = """if True:
+        import subprocess, sys
+        print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']).pid)
+    """
+    process = watched(tmp_path, code)
+    ending = process.wait()
+    os.kill(int(process.output), signal.SIGKILL)
+    assert (ending.code, ending.strays) == (0, 1)
+
+
+@pytest.mark.parametrize('is_left', [False, True])
+def test_shared_memory_that_nobody_uses_is_counted(tmp_path: Path, is_left: bool) -> None:
+    shared = Path(f'/dev/shm/fastdds_test_{os.getpid()}_{is_left}')
+    code = f"""if True:
+        import mmap, os, time
+        file = open({str(shared)!r}, 'wb+')
+        file.truncate(4096)
+        mapped = mmap.mmap(file.fileno(), 4096)
+        print('ready')
+        time.sleep(0.5)
+        {'' if is_left else f'os.unlink({str(shared)!r})'}
+    """
+    process = watched(tmp_path, code)
+    wait_for(lambda: 'ready' in process.output, 'it to map the file')
+    try:
+        assert process.wait().files == is_left
+    finally:
+        shared.unlink(missing_ok=True)
+
+
+def test_what_another_process_uses_is_not_left(tmp_path: Path) -> None:
+    shared = Path(f'/dev/shm/fastdds_test_{os.getpid()}_both')
+    code = f'import time; file = open({str(shared)!r}, "ab"); print("ready"); time.sleep(0.5)'
+    process = watched(tmp_path, code)
+    wait_for(lambda: 'ready' in process.output, 'it to open the file')
+    try:
+        with shared.open('rb'):
+            assert process.wait().files == 0
+    finally:
+        shared.unlink()
+
+
+def test_nothing_of_one_that_is_killed_stays(tmp_path: Path) -> None:
+    shared = Path(f'/dev/shm/fastrtps_test_{os.getpid()}')
+    code = f'import time; file = open({str(shared)!r}, "wb"); print("ready"); time.sleep(99)'
+    process = watched(tmp_path, code)
+    wait_for(lambda: 'ready' in process.output, 'it to open the file')
+    process.kill()
+    assert not shared.exists()
+    assert not process.is_running
+
+
+def test_seconds_are_those_from_the_signal_on(tmp_path: Path) -> None:
+    code = """if True:
+        import signal, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), sys.exit()))
+        while True: time.sleep(0.1)
+    """
+    process = watched(tmp_path, code)
+    wait_for(lambda: process.handles(signal.SIGTERM), 'its handler')
+    time.sleep(0.2)
+    ending = process.end(signal.SIGTERM)
+    assert isinstance(ending, Ending)
+    assert ending.seconds >= 0.5
