@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+import errno
 from itertools import chain
 import json
 import math
+import os
 from pathlib import Path
 import re
+import shutil
 import tempfile
 from typing import Any
 
@@ -17,6 +20,8 @@ import yaml
 
 _MAX_SIZE = 100_000
 """Keys and values of a table."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors that say that there is no place for more; the last one is that of a limit."""
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -40,25 +45,55 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         FileExistsError: If `folder` is there already and not an empty folder.
+        OSError: If the disk is full, with the name of the folder.
     """
     folder = folder.resolve()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f'{folder} exists already')
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{folder.name}.', dir=folder.parent) as partial:
-        part = Path(partial, folder.name)
+    with _part_of(folder) as part:
         part.mkdir()
         yield part
         part.replace(folder)
 
 
 @contextmanager
+def into_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into, whose files move to `folder` when the body ends.
+
+    If the body fails, none of them appears, and older ones stay; so do other files at any time.
+
+    Raises:
+        OSError: If the disk is full; the message says so.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    # Inside, not beside it: the folder may be a disk of its own, to which nothing can be moved.
+    part = Path(tempfile.mkdtemp(dir=folder, prefix='.part.'))
+    try:
+        yield part
+        for file in sorted(part.iterdir()):
+            file.replace(folder / file.name)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            what = 'the disk is full, nothing was kept'
+            raise OSError(error.errno, what, str(folder)) from error
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a file to write, which replaces `path` when the body ends without an error."""
+    """Give a file to write, which replaces `path` when the body ends without an error.
+
+    Raises:
+        OSError: If the disk is full, with the name of the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside it: from another disk the file would be copied, not moved.
-    with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as partial:
-        part = Path(partial, path.name)
+    with _part_of(path) as part:
         yield part
         part.replace(path)
 
@@ -114,6 +149,20 @@ def _size(node: yaml.Node, known: dict[int, float]) -> float:
         is_scalar = not isinstance(node, yaml.CollectionNode)
         known[id(node)] = 1 if is_scalar else 1 + sum(_size(child, known) for child in children)
     return known[id(node)]
+
+
+@contextmanager
+def _part_of(path: Path) -> Iterator[Path]:
+    """Give a place beside a path, of which nothing is left when the body ends."""
+    try:
+        # Beside it: from another disk a file would be copied, not moved.
+        with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as partial:
+            yield Path(partial, path.name)
+    except OSError as error:
+        if error.filename is None and error.errno in DISK_FULL:
+            # What is written to a file that is open fails without its name.
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
 
 
 def _numerical(name: str) -> list[tuple[int, int, str]]:

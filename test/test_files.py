@@ -1,10 +1,32 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+import errno
 from pathlib import Path
+import resource
 
 import pytest
 
-from dcfm_ros.files import list_files, new_file, new_folder, read_table
+from dcfm_ros.files import (
+    into_folder,
+    list_files,
+    new_file,
+    new_folder,
+    read_table,
+    write_bytes,
+)
+
+
+@contextmanager
+def no_place() -> Iterator[None]:
+    """Writes fail, as they do on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 LAUGHS = 'a0: &a0 [lol]\n' + '\n'.join(
     f'a{n}: &a{n} [{", ".join([f"*a{n - 1}"] * 9)}]' for n in range(1, 12)
@@ -57,6 +79,56 @@ def test_new_file_replaces_the_old_one_when_it_is_whole(tmp_path):
         raise KeyboardInterrupt
     assert [found.name for found in path.parent.iterdir()] == ['a.txt']
     assert path.read_text() == 'new'
+
+
+def test_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    """The system does not name a file that is open."""
+    path = tmp_path / 'a.bin'
+    path.write_bytes(b'old')
+    with no_place(), pytest.raises(OSError, match=r'a\.bin') as raised:
+        write_bytes(path, bytes(100))
+    assert raised.value.errno == errno.EFBIG
+    with (
+        no_place(),
+        pytest.raises(OSError, match='folder'),
+        new_folder(tmp_path / 'folder') as part,
+    ):
+        (part / 'b').write_bytes(bytes(100))
+    assert [found.name for found in tmp_path.iterdir()] == ['a.bin']
+    assert path.read_bytes() == b'old'
+
+
+def test_error_of_something_else_keeps_its_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='absent'), new_file(tmp_path / 'a') as part:
+        (part.parent / 'absent').read_bytes()
+
+
+def test_files_move_into_a_folder_together(tmp_path: Path) -> None:
+    (tmp_path / 'mine').write_text('mine')
+    (tmp_path / 'a').write_text('old')
+    with into_folder(tmp_path) as part:
+        (part / 'a').write_text('new')
+        assert (tmp_path / 'a').read_text() == 'old'
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        'mine': 'mine',
+        'a': 'new',
+    }
+
+
+def test_files_that_fail_leave_nothing_and_the_old_ones(tmp_path: Path) -> None:
+    with into_folder(tmp_path / 'report') as part:
+        (part / 'a').write_text('old')
+    for name in ('report', 'another'):
+        with (
+            no_place(),
+            pytest.raises(OSError, match=f'the disk is full.*{name}') as raised,
+            into_folder(tmp_path / name) as part,
+        ):
+            (part / 'a').write_bytes(bytes(100))
+        assert raised.value.errno == errno.EFBIG
+    assert [path.name for path in tmp_path.iterdir()] == ['report']
+    assert [path.name for path in (tmp_path / 'report').iterdir()] == ['a']
+    assert (tmp_path / 'report/a').read_text() == 'old'
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dcfm_ros.files import write_json, write_text
+from dcfm_ros.files import into_folder, write_json, write_text
 
 Row = Mapping[str, Any]
 
@@ -50,13 +50,14 @@ def write_figures(
     """Write the tables as `name`.md, headed by command and date, and all figures as `name`.json.
 
     Returns:
-        Both files.
+        Both files; neither is new if one cannot be written.
     """
     date = datetime.now(timezone.utc).date().isoformat()
-    text, data = folder / f'{name}.md', folder / f'{name}.json'
-    write_text(text, f'# {name}\n\n`{command}`, {date}\n\n{to_markdown(tables)}')
-    write_json(data, {'command': command, 'date': date, **figures})
-    return [text, data]
+    with into_folder(folder) as part:
+        heading = f'# {name}\n\n`{command}`, {date}\n\n'
+        write_text(part / f'{name}.md', heading + to_markdown(tables))
+        write_json(part / f'{name}.json', {'command': command, 'date': date, **figures})
+    return [folder / f'{name}.md', folder / f'{name}.json']
 
 
 def to_markdown(tables: Iterable[Section]) -> str:

@@ -155,9 +155,10 @@ def _offline(recording: Recording, options: OfflineOptions, threads: int, part: 
 
 def _report(run: Callable[[Path], ReplayRun], folder: Path, json_file: Path | None) -> None:
     """Replay into the folder of a report."""
-    from dcfm_ros.replay.report import report_folder, write_report
+    from dcfm_ros.files import into_folder
+    from dcfm_ros.replay.report import write_report
 
-    with report_folder(folder) as part:
+    with into_folder(folder) as part:
         report = write_report(part, run(part))
     save_json(json_file, report)
     shown = {name: report[name] for name in _PRINTED}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +38,7 @@ def segment(
     schedule: ScheduleOptions,
 ) -> None:
     """Segment a recording or a camera without ROS: overlay video, masks and a page."""
+    from dcfm_ros.files import into_folder
     from dcfm_ros.models.checkpoint_header import find_checkpoint
     from dcfm_ros.replay.offline import OfflineOptions, replay_offline
     from dcfm_ros.replay.recording import open_recording
@@ -48,15 +51,18 @@ def segment(
         schedule=schedule,
         fidelity=False,
         streaming=False,
-        masks=masks,
     )
-    run = replay_offline(
-        recording,
-        output,
-        options,
-        lambda frames: with_progress(frames, 'segmenting', recording.num_frames),
-    )
-    summary = write_summary(output.parent, run)
+    with ExitStack() as parts:  # nothing appears if any of it cannot be written
+        if masks is not None:
+            options = replace(options, masks=parts.enter_context(into_folder(masks)))
+        part = parts.enter_context(into_folder(output.parent))
+        run = replay_offline(
+            recording,
+            part / output.name,
+            options,
+            lambda frames: with_progress(frames, 'segmenting', recording.num_frames),
+        )
+        summary = write_summary(part, run)
     save_json(json_file, summary)
     print_summary(summary, run.losses)
     typer.echo(f'results: {output}, and report.html and summary.json beside it')

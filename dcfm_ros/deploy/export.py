@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from dcfm_ros.backends.stages import frame_stage
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
-from dcfm_ros.files import write_json
+from dcfm_ros.files import into_folder, write_json
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import load_checkpoint
@@ -82,10 +81,9 @@ def export_checkpoint(
         size = height, height * 4 // 3
     drive = DriveConfig(seed=7, num_frames=_NUM_FRAMES, height=size[0], width=size[1])
     _require_libraries(kind)
-    output.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output, prefix='.export') as folder:
+    with into_folder(output) as folder:
         written = [
-            write_model(onnx, Path(folder) / name, kind)
+            write_model(onnx, folder / name, kind)
             for name, onnx in zip(_NAMES, make_models(net, size), strict=True)
         ]
         images = [image for image, _ in render_drive(drive)]
@@ -95,24 +93,23 @@ def export_checkpoint(
                 f'{agreement["equal_pixels"]:.3%} of the pixels agree with PyTorch, at least '
                 f'{LEAST_AGREEMENT:.1%} are needed; nothing written'
             )
-        for path in Path(folder).iterdir():
+        for path in folder.iterdir():
             path.chmod(0o644)
-            path.replace(output / path.name)
-    facts: dict[str, Any] = {
-        'format': kind,
-        'checkpoint': str(checkpoint),
-        'network': net.config.title,
-        'size': size,
-        'opset': OPSET,
-        'models': {path.stem: path.name for path in written},
-        'class_names': net.class_names,
-        'palette': net.palette,
-        'motion': 'none',
-        'note': _note(net.config),
-        'frames_compared': _NUM_FRAMES,
-        **agreement,
-    }
-    write_json(output / 'model.json', facts)
+        facts: dict[str, Any] = {
+            'format': kind,
+            'checkpoint': str(checkpoint),
+            'network': net.config.title,
+            'size': size,
+            'opset': OPSET,
+            'models': {path.stem: path.name for path in written},
+            'class_names': net.class_names,
+            'palette': net.palette,
+            'motion': 'none',
+            'note': _note(net.config),
+            'frames_compared': _NUM_FRAMES,
+            **agreement,
+        }
+        write_json(folder / 'model.json', facts)
     return facts
 
 

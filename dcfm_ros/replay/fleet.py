@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dcfm_ros.files import write_json, write_text
+from dcfm_ros.files import into_folder, write_json, write_text
 from dcfm_ros.masks.groups import read_groups_of
 from dcfm_ros.replay.offline import OfflineOptions, replay_offline
 from dcfm_ros.replay.pages.render import fleet_page
 from dcfm_ros.replay.quality import RunQuality
 from dcfm_ros.replay.recording import Recording
-from dcfm_ros.replay.report import FORMAT_VERSION, report_folder, write_report
+from dcfm_ros.replay.report import FORMAT_VERSION, write_report
 from dcfm_ros.replay.run import ReplayRun
 from dcfm_ros.replay.statistics import benchmark_statistics, run_statistics
 from dcfm_ros.training.workers import map_in_order
@@ -77,7 +77,7 @@ def replay_fleet(
         'failed': [{'bag': r.source, 'error': r.error} for r in results if r.run is None],
         'metadata': {name: first[name] for name in shared if first},
     }
-    with report_folder(folder) as part:
+    with into_folder(folder) as part:
         write_text(part / 'fleet.html', fleet_page(fleet, runs))
         write_json(part / 'fleet.json', fleet)
     return fleet
@@ -89,7 +89,7 @@ def _replay(
     """Replay a recording and write its report; an error becomes part of the result."""
     source, folder = work
     try:
-        with report_folder(folder) as part:
+        with into_folder(folder) as part:
             run = replay_offline(open_recording(source), part / 'overlay.mp4', options)
             write_report(part, run)
     except Exception as error:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 import csv
 from dataclasses import asdict
-import errno
 import io
 import math
 from pathlib import Path
-import shutil
-import tempfile
 from typing import Any
 
 from dcfm_ros.files import write_json, write_text
@@ -22,7 +18,6 @@ from dcfm_ros.replay.statistics import benchmark_statistics, run_statistics
 
 FORMAT_VERSION = 1
 """Of report.json: raised when a key changes its meaning."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SUMMARY = (
     'frames_sent', 'masks_received', 'frames_dropped', 'dropped_by_cause', 'keyframe_share',
     'keyframe_reasons', 'latency_ms', 'latency_ms_key', 'latency_ms_nonkey', 'keyframe_age',
@@ -33,7 +28,7 @@ _QUALITY = ('accuracy', 'agreement', 'changed', 'reference_changed', 'label_chan
 def write_report(folder: Path, run: ReplayRun) -> dict[str, Any]:
     """Write report.json, report.html and frames.csv beside the overlay video of a run.
 
-    Each file appears as a whole; `report_folder` makes all of them appear together.
+    Each file appears as a whole; `into_folder` makes all of them appear together.
 
     Returns:
         The content of report.json.
@@ -106,31 +101,6 @@ def report_of(run: ReplayRun) -> dict[str, Any]:
         'transport': run.transport,
         'metadata': run.metadata,
     }
-
-
-@contextmanager
-def report_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to write a report into, which appears as `folder` when the body ends.
-
-    If the body fails, nothing of the new report appears, and an older one stays.
-
-    Raises:
-        OSError: If the disk is full; the message says so.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
-    try:
-        yield part
-        folder.mkdir(exist_ok=True)
-        for file in sorted(part.iterdir()):
-            file.replace(folder / file.name)
-    except OSError as error:
-        if error.errno in _FULL:
-            what = 'the disk is full, nothing of the report was kept'
-            raise OSError(error.errno, what, str(folder)) from error
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def frames_csv(frames: Sequence[ReplayedFrame]) -> str:

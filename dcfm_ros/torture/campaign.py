@@ -163,11 +163,12 @@ class Campaign:
         ]
 
     def _read(self) -> list[Piece]:
-        if not self._path.exists():
+        text = self._path.read_text(encoding='utf-8') if self._path.exists() else ''
+        whole = text[: text.rfind('\n') + 1]
+        if not whole and json.dumps(self._facts).startswith(text):  # new, or had no place at once
+            self._path.unlink(missing_ok=True)
             self._append(self._facts)
             return []
-        text = self._path.read_text(encoding='utf-8')
-        whole = text[: text.rfind('\n') + 1]
         if whole != text:  # broken off while a line was written
             os.truncate(self._path, len(whole.encode()))
         try:
@@ -186,7 +187,12 @@ class Campaign:
         self.pieces.append(piece)
 
     def _append(self, line: dict[str, Any]) -> None:
-        with self._path.open('a', encoding='utf-8') as file:
-            file.write(json.dumps(line) + '\n')
-            file.flush()
-            os.fsync(file.fileno())
+        data = json.dumps(line).encode() + b'\n'
+        try:
+            with self._path.open('ab', buffering=0) as file:
+                written = file.write(data)
+                if written < len(data):  # no place for more; what is there is cut off later
+                    file.write(data[written:])
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(self._path)) from error

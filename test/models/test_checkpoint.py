@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import resource
 import shutil
 
 from checkpoint_files import as_version_1, rewrite
@@ -246,3 +247,15 @@ def test_networks_of_ablations_are_refused_with_the_reason(saved):
     rewrite(saved, change_metadata=change)
     with pytest.raises(CheckpointError, match=r'`nonkey_uses_common` is off: .* for studies only'):
         load_checkpoint(saved)
+
+
+def test_full_disk_is_told_with_the_name_and_the_old_file_stays(net, saved):
+    before, limits = saved.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r'net\.safetensors'):
+            save_checkpoint(saved, net)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert saved.read_bytes() == before
+    assert [found.name for found in saved.parent.iterdir()] == ['net.safetensors']

@@ -302,6 +302,6 @@ def test_full_disk_ends_a_replay_and_its_node_and_leaves_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert outcome.returncode == 1
-    assert 'the disk is full, nothing of the report was kept' in outcome.stderr
+    assert 'the disk is full, nothing was kept' in outcome.stderr
     assert [path.name for path in tmp_path.iterdir()] == ['bag']
     assert not processes_with(mark)

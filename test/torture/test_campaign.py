@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+import resource
 
 import pytest
 
@@ -59,6 +60,21 @@ def test_line_that_was_cut_is_done_again(tmp_path: Path) -> None:
     assert again.done == 20
     assert [piece['number'] for piece in again.run(None)] == [2]
     assert campaign(tmp_path).done == 25
+
+
+def test_full_disk_is_told_and_the_test_goes_on_later(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (10, 100):  # in the first line, and in a later one
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            with pytest.raises(OSError, match=r'sums\.jsonl'):
+                list(campaign(tmp_path).run(None))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    again = campaign(tmp_path)
+    assert again.done == 0
+    list(again.run(None))
+    assert campaign(tmp_path).results()['complete']
 
 
 def test_no_piece_begins_when_the_time_is_over(tmp_path: Path) -> None:
