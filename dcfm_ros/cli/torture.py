@@ -17,6 +17,7 @@ TESTS = {
     'soak': 'soak:Soak',
     'stream': 'soak:Stream',
     'hostile': 'hostile:Hostile',
+    'faults': 'faults.run:Faults',
     'files': 'files:Files',
 }
 """Module of `dcfm_ros/torture` and class in it, by name."""
