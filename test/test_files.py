@@ -28,6 +28,7 @@ def no_place() -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
+
 LAUGHS = 'a0: &a0 [lol]\n' + '\n'.join(
     f'a{n}: &a{n} [{", ".join([f"*a{n - 1}"] * 9)}]' for n in range(1, 12)
 )
