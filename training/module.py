@@ -104,6 +104,8 @@ class SymmetricTraining(LightningModule):
         seed = int(os.environ.get('PL_GLOBAL_SEED', 0))
         number = (self.global_step * 1_000_003 + batch_index) * 1_009 + self.global_rank
         torch.manual_seed((seed * 1_000_000_007 + number) % 2**63)
+        # Of the steps that loggers see, Lightning counts one too many at every resumption.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.trainer.global_step
 
     def training_step(self, batch: TrainingPair, _batch_index: int) -> Tensor:
         """The loss of one batch of pairs, logged; the reference is used where a term needs it."""

@@ -19,6 +19,7 @@ TESTS = {
     'hostile': 'hostile:Hostile',
     'faults': 'faults.run:Faults',
     'files': 'files:Files',
+    'training': 'training:KilledTraining',
 }
 """Module of `dcfm_ros/torture` and class in it, by name."""
 Test = Enum('Test', {name: name for name in TESTS}, type=str)  # type: ignore[misc]

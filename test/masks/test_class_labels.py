@@ -53,6 +53,7 @@ def test_unlabelled_is_255_and_what_has_no_name_among_names() -> None:
     [
         '',
         '[]',
+        '[' * 100_000,
         '{"0": 1}',
         '{"a": {"name": "a", "rgb": [1, 2, 3]}}',
         '{"256": {"name": "a", "rgb": [1, 2, 3]}}',

@@ -47,6 +47,7 @@ SHORT = {
     'pseudo-label': '--height 32',
     'replay --mode': '--seconds 0.3 --runs 1',
     'segment': '--height 32',
+    'torture files': '--count 60',
     'synth': f'--size {SIZE} --frames {FRAMES}',
     'torture': '--count 20',
     'train': '--print_config',
@@ -62,6 +63,7 @@ SMALLER = {
     r'--ray auto': '--ray local',
     r'gpu_check$': 'gpu_check --device cpu --quick --only masks',
     r'against e0cb67d$': 'against --help',  # see test_against.py
+    r'torture training': 'torture training --help',  # see test_training.py
     r'<this repository>': 'repository',
     r'^\.venv/bin/': '',
 }
