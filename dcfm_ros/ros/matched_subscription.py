@@ -79,6 +79,8 @@ class MatchedSubscription:
         """Numbers of `_subscription` and of the one whose publishers count, `_former` if it is."""
         self._known = 0
         """Publishers that `_subscription` had when it took over: they are not new."""
+        self._only: set[bytes] = set()
+        """Identifier of the publisher that there was last, if it was the only one."""
         self._heard: deque[tuple[int, int]] = deque(maxlen=self._NUM_HEARD)
         self._subscribe(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -156,6 +158,7 @@ class MatchedSubscription:
             self._end_former()
 
     def _begin_counting(self) -> None:
+        self._only = set()
         if self._gaps is not None:
             self._gaps.listen(time.monotonic(), self._node.count_publishers(self.topic))
 
@@ -198,8 +201,15 @@ class MatchedSubscription:
             return
         # The event of a match may come after the first message.
         if event.current_count_change <= 0 or event.total_count > self._known:
-            now = time.monotonic()
-            self._gaps.connect(now, event.current_count, event.current_count_change)
+            now, present = time.monotonic(), event.current_count
+            found = self._identifiers() if present == 1 else set()
+            is_back = len(found) == 1 and found == self._only
+            self._gaps.connect(now, present, event.current_count_change, is_back=is_back)
+            self._only = found if present else self._only
+
+    def _identifiers(self) -> set[bytes]:
+        infos = self._node.get_publishers_info_by_topic(self._name)
+        return {bytes(info.endpoint_gid) for info in infos if info.topic_type == self._kind}
 
     def _on_incompatible_qos(self, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)

@@ -193,6 +193,29 @@ def test_frames_before_the_first_are_lost_if_the_publisher_is_new(
     assert gaps.lost_before(first + 2) == 1
 
 
+@pytest.mark.parametrize('changes', [[(0, -1), (1, 1)], [(1, 0)]])
+def test_publisher_that_is_back_counts_on(changes: list[tuple[int, int]]) -> None:
+    """Its machine was suspended, or the node's; what it has sent since is lost, and no more."""
+    gaps = SequenceGaps()
+    gaps.listen(0.0, known_publishers=0)
+    gaps.connect(5.0, publishers=1, change=1)
+    assert gaps.lost_before(1) == 0
+    assert gaps.lost_before(170) == 168
+    for publishers, change in changes:
+        gaps.connect(60.0, publishers, change, is_back=publishers == 1)
+    assert gaps.lost_before(179) == 8
+    assert gaps.lost_before(180) == 0
+
+
+def test_publisher_that_is_back_at_a_new_subscription_counts_nothing() -> None:
+    gaps = SequenceGaps()
+    gaps.lost_before(100)
+    gaps.connect(5.0, publishers=0, change=-1)
+    gaps.listen(60.0, known_publishers=1)
+    gaps.connect(60.1, publishers=1, change=1, is_back=True)
+    assert gaps.lost_before(170) == 0
+
+
 def test_new_subscription_counts_nothing_before_its_first_frame() -> None:
     gaps = SequenceGaps()
     gaps.connect(60.0, publishers=1, change=1)
