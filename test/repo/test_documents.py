@@ -47,9 +47,10 @@ SHORT = {
     'pseudo-label': '--height 32',
     'replay --mode': '--seconds 0.3 --runs 1',
     'segment': '--height 32',
-    'torture files': '--count 60',
     'synth': f'--size {SIZE} --frames {FRAMES}',
     'torture': '--count 20',
+    'torture faults': '--count 1 --seed 32',
+    'torture files': '--count 60',
     'train': '--print_config',
 }
 """Options added to a verb; they override those before them."""
