@@ -61,8 +61,12 @@ class McapScan:
                 schemas[record.id] = record.name
             elif isinstance(record, Channel):
                 kind = schemas.get(record.schema_id, '')
-                self._channels[record.id] = record.topic
-                self.topics[record.topic] = BagTopic(kind, record.message_encoding)
+                known = self._channels.setdefault(record.id, record.topic)
+                if known == record.topic:
+                    self.topics[known] = BagTopic(kind, record.message_encoding)
+                else:
+                    both = f'channel {record.id} is {known} and again {record.topic}'
+                    losses.note(f'{path.name} is damaged: {both}')
             elif isinstance(record, Message) and record.channel_id in self._channels:
                 topic = self._channels[record.channel_id]
                 self._times.setdefault(topic, []).append(record.log_time)

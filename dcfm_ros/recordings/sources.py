@@ -170,7 +170,7 @@ def folder_frames(
         image = _read_image(path)
         label = None
         if labels is not None:
-            label = _read_mask(labels / f'{path.stem}.png', image.shape[:2])
+            label = _read_mask(labels / f'{path.stem}.png', path, image.shape[:2])
         stamp_ns = round((index + 1) * 1e9 / rate_hz)
         yield SourceFrame(image=image, stamp_ns=stamp_ns, label=label)
 
@@ -190,11 +190,11 @@ def _read_image(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def _read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _read_mask(path: Path, image: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     try:
         mask = read_label_png(path.read_bytes())
     except ValueError as error:
         raise SourceError(f'{path}: {error}') from error
     if mask.shape != size:
-        raise SourceError(f'{path} must be a {size} mask, got {mask.shape}')
+        raise SourceError(f'{path} must be a {size} mask, as {image.name} is, got {mask.shape}')
     return mask

@@ -26,6 +26,7 @@ from dcfm_ros.recordings.bag_storage import promised_counts
 from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.extract import ExtractOptions, extract_bag_once
 from dcfm_ros.recordings.sources import SourceError, open_source
+from dcfm_ros.torture.file_bags import MCAP_OPTIONS
 
 
 @pytest.mark.parametrize(('mode', 'least'), [(None, 19), (CompressionMode.STORAGE, 6)])
@@ -90,6 +91,18 @@ def test_changed_pixel_of_an_mcap_without_chunks_is_reported(tmp_path):
     assert len(list(reader.frames())) == 3
     (line,) = reader.losses.lines()
     assert line.startswith('run.mcap is damaged somewhere: crc validation failed in DataEnd')
+
+
+def test_topic_that_is_spelt_otherwise_at_the_end_of_an_mcap_is_reported(tmp_path):
+    file, options = tmp_path / 'run.mcap', MCAP_OPTIONS['mcap without index']
+    write_mcap(file, [raw_image(image_at(i), header_at(i), 'rgb8') for i in range(3)], **options)
+    data = bytearray(file.read_bytes())
+    data[data.rindex(b'/image') + 3] ^= 1
+    file.write_bytes(data)
+    reader = BagReader(file, topic='/image')
+    assert_frames(reader.frames(), range(3))
+    (line,) = reader.losses.lines()
+    assert line == 'run.mcap is damaged: channel 1 is /image and again /im`ge'
 
 
 @pytest.mark.parametrize('plugin', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])

@@ -58,7 +58,7 @@ def test_missing_labels_are_all_named(folder):
 
 def test_label_of_another_size_is_refused(folder):
     cv2.imwrite(str(folder / 'labels' / '000.png'), np.zeros((5, 5), np.uint8))
-    with pytest.raises(SourceError, match=r'must be a \(48, 64\) mask, got \(5, 5\)'):
+    with pytest.raises(SourceError, match=r'must be a \(48, 64\) mask, as 000.* is, got \(5, 5\)'):
         list(open_source(str(folder / 'images'), labels=folder / 'labels'))
 
 
