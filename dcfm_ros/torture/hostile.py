@@ -26,7 +26,7 @@ _PAUSE_S = 0.002
 """After each: the next one would replace it before it is looked at."""
 _SIZE = 96, 128
 _MOST_LINES_PER_S = 6.0
-"""Of a node's log: one a second of each kind."""
+"""That a node logs: one a second of each kind."""
 _FREE_LINES = 30
 """In a piece, however short: the first of each kind come at once."""
 

@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 import random
+import re
 import time
 from typing import Any
 
@@ -20,6 +21,7 @@ from dcfm_ros.torture.targets import Target
 _START_S = 60.0
 _ANSWER_S = 10.0
 _COUNT_S = 15.0
+_OWN_LINE = re.compile(rb'^\[(?:DEBUG|INFO|WARN|ERROR|FATAL)\] ', re.MULTILINE)
 _SETTLE_S = 0.005
 """For what a node keeps, sent on one topic, to be there before what is sent on another."""
 
@@ -91,8 +93,8 @@ class NodeUnderFire:
 
     @property
     def log_lines(self) -> int:
-        """Lines of the process's log so far."""
-        return self._log.read_bytes().count(b'\n')
+        """Lines that the node has logged so far; libraries write to the same file."""
+        return len(_OWN_LINE.findall(self._log.read_bytes()))
 
     def attack(self, rng: random.Random) -> None:
         """Send a hostile message."""
