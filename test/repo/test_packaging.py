@@ -6,13 +6,16 @@ downloaded and torch is not copied; what is installed there comes first.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
+from importlib.metadata import requires
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 import subprocess
 import sys
@@ -205,3 +208,21 @@ def test_version_is_the_same_everywhere() -> None:
     package = ElementTree.parse(ROOT / 'package.xml').findtext('version')
     assert f"version='{package}'," in setup
     assert f"__version__ = '{package}'" in init
+
+
+def test_what_is_built_for_numpy_is_in_the_line_for_a_robot() -> None:
+    """What rosdep installs of it there is built for the distribution's NumPy, not for pip's."""
+    readme = (ROOT / 'README.md').read_text('utf-8')
+    pattern = r'^pip install -c src/dcfm_ros/constraints\.txt (.*?[^\\])$'
+    (line,) = re.findall(pattern, readme, re.MULTILINE | re.DOTALL)
+    given = set(line.replace('\\', ' ').split())
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text('utf-8')))
+        if isinstance(node, ast.keyword) and node.arg == 'install_requires'
+    )
+    for requirement in names:
+        name = re.split(r'[^\w.-]', requirement)[0]
+        needs = [need for need in requires(name) or () if 'extra ==' not in need]
+        if any(re.match(r'numpy\b', need) for need in needs):
+            assert name in given, name
