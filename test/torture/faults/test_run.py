@@ -19,9 +19,10 @@ from dcfm_ros.torture.faults.run import FAULTS, Faults
 from dcfm_ros.torture.faults.stage import Fault, Stage
 
 pytestmark = [pytest.mark.dds, pytest.mark.slow]
+# Not 'node frozen': see docs/torture.md, what does not hold yet.
 KINDS = (
-    'broken images', 'burst of 1000 images', 'enable and reset at random', 'node frozen',
-    'second publisher', 'signal in a stream',
+    'broken images', 'burst of 1000 images', 'enable and reset at random', 'second publisher',
+    'signal in a stream', 'stamps jump',
 )  # fmt: skip
 
 
