@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from domain import domain_of_its_own
-from running_node import CLOUD, GROUND, SEGMENTATION, running_node, wait_for
+from running_node import CLOUD, GROUND, SEGMENTATION, NodeProcess, running_node, wait_for
 
 pytestmark = pytest.mark.dds
 
@@ -35,9 +35,9 @@ def domain() -> Iterator[int]:
         yield number
 
 
-def sockets_of(program: tuple[str, ...], ports: range) -> Counter[tuple[str, bool]]:
-    """Kind of each socket of a node of this process, and whether it has a port of its domain."""
-    (process,) = (p for p in psutil.Process().children() if program[1] in p.cmdline())
+def sockets_of(node: NodeProcess, ports: range) -> Counter[tuple[str, bool]]:
+    """Kind of each socket of a node, and whether it has a port of its domain."""
+    process = psutil.Process(node.pid)
 
     def found() -> Counter[tuple[str, bool]]:
         sockets = process.net_connections('inet')
@@ -57,14 +57,14 @@ def test_node_has_the_sockets_of_an_empty_node(
         parameters = {'device': 'cpu'}
     ports = range(7400 + 250 * domain, 7400 + 250 * (domain + 1))
     with (
-        running_node(tmp_path / 'empty', program=EMPTY),
+        running_node(tmp_path / 'empty', program=EMPTY) as empty,
         running_node(tmp_path / 'log', program=program, **parameters) as node,
     ):
         if program == SEGMENTATION:
             node.wait_for_log('loaded')
-        found = sockets_of(program, ports)
-        assert found == sockets_of(EMPTY, ports)
-        assert {kind for kind, _ in found} == {'SOCK_DGRAM'}  # no TCP
+        # Each opens one to send from when it finds the other.
+        wait_for(lambda: sockets_of(node, ports) == sockets_of(empty, ports), 'equal sockets')
+        assert {kind for kind, _ in sockets_of(node, ports)} == {'SOCK_DGRAM'}  # no TCP
 
 
 @pytest.fixture

@@ -62,6 +62,10 @@ class NodeProcess:
             self._process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         return self._log.read_text(encoding='utf-8', errors='replace')
 
