@@ -109,6 +109,7 @@ def test_verb_that_fails_in_the_middle_leaves_nothing(tmp_path, verb):
     broken.write_bytes(broken.read_bytes()[:100])  # still begins as an image
     run = dcfm(verb, tmp_path / 'images', '--output', tmp_path / 'out')
     assert run.returncode == 1
-    assert run.stderr == f'dcfm: {broken} cannot be decoded\n'
+    reason = '`data` must be a whole PNG image, got one cut off after 100 bytes'
+    assert run.stderr == f'dcfm: {broken} cannot be decoded: {reason}\n'
     left = {path.name for path in tmp_path.rglob('*') if path.is_file()}
     assert left == {'0.png', '1.png', '2.png'}
