@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from importlib import import_module
 from pathlib import Path
 import shlex
@@ -22,12 +21,11 @@ TESTS = {
     'training': 'training:KilledTraining',
 }
 """Module of `dcfm_ros/torture` and class in it, by name."""
-Test = Enum('Test', {name: name for name in TESTS}, type=str)  # type: ignore[misc]
 _INCOMPLETE = 3
 
 
 def torture(
-    test: Annotated[Test, typer.Argument(help='What to test.')],
+    test: Annotated[str, typer.Argument(help=f'One of {", ".join(TESTS)}.')],
     count: Annotated[
         OptionalInt, typer.Option(min=1, help='How much; default: the whole test.')
     ] = None,
@@ -51,12 +49,14 @@ def torture(
     from dcfm_ros.cli.options import print_rows, with_progress
     from dcfm_ros.torture.campaign import Campaign
 
-    module, _, kind = TESTS[test.value].partition(':')
+    if test not in TESTS:
+        raise ValueError(f'`test` must be one of {", ".join(TESTS)}, got {test!r}')
+    module, _, kind = TESTS[test].partition(':')
     made = getattr(import_module(f'dcfm_ros.torture.{module}'), kind)
     folder.mkdir(parents=True, exist_ok=True)
-    campaign = Campaign(test.value, made(seed, folder), count or made.full)
+    campaign = Campaign(test, made(seed, folder), count or made.full)
     left = -(-(campaign.count - campaign.done) // made.piece)
-    for _piece in with_progress(campaign.run(minutes), f'{test.value}, pieces', left):
+    for _piece in with_progress(campaign.run(minutes), f'{test}, pieces', left):
         pass
     results = campaign.results()
     command = shlex.join(['dcfm', *sys.argv[1:]])
@@ -64,9 +64,7 @@ def torture(
     for title, rows, _note in tables[:-1]:
         typer.echo(f'\n{title}')
         print_rows([{key: cell(value) for key, value in row.items()} for row in rows])
-    for path in write_figures(
-        figures or folder, f'torture_{test.value}', command, results, tables
-    ):
+    for path in write_figures(figures or folder, f'torture_{test}', command, results, tables):
         typer.echo(f'wrote {path}')
     if results['verdicts'] and not results['holds']:
         raise typer.Exit(1)

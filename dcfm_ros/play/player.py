@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-import threading
 import time
 
 import numpy as np
 from numpy.typing import NDArray
-import rclpy
-from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from dcfm_ros.play.player_node import OnMask, PlayerNode
 from dcfm_ros.play.report import PlayReport
+from dcfm_ros.play.spinning import spinning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +51,11 @@ def connect(
     if image_transport not in ('raw', 'compressed'):
         allowed = "'raw' or 'compressed'"
         raise ValueError(f'`image_transport` must be {allowed}, got {image_transport!r}')
-    context = Context()
-    rclpy.init(context=context)
-    executor = SingleThreadedExecutor(context=context)
     name = f'/{namespace.strip("/")}'.rstrip('/')
-    node = PlayerNode(context, name, reliability, image_transport, on_mask)
-    executor.add_node(node)
-    thread = threading.Thread(target=_spin, args=(executor,), name='player')
-    thread.start()
-    try:
+    with spinning(
+        lambda context: PlayerNode(context, name, reliability, image_transport, on_mask)
+    ) as node:
         yield node
-    finally:
-        context.try_shutdown()  # before the executor's own shutdown, which races with its spin
-        thread.join()
-        executor.shutdown()
-        node.destroy_node()
 
 
 def play(
@@ -118,13 +105,3 @@ def _when_due(frames: Iterable[PlayedFrame], rate_hz: float | None) -> Iterator[
         last_ns = frame.stamp_ns
         time.sleep(max(0.0, due_s - time.monotonic()))
         yield frame
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        pass
-    except RuntimeError:  # an RCLError, if the context went while the executor was busy
-        if executor.context.ok():
-            raise

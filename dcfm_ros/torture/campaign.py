@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 import json
 import os
 from pathlib import Path
 import time
-from types import TracebackType
 from typing import Any, ClassVar
 
 from dcfm_ros.benchmark.sections import Section, machine_section
@@ -59,6 +59,9 @@ class Torture:
         self.seed = seed
         self.folder = folder
 
+    def begin(self, keep: ExitStack) -> None:
+        """Start what lives as long as pieces are done; `keep` ends it, also if this fails."""
+
     def run_piece(self, number: int, count: int) -> Piece:
         """Do a piece.
 
@@ -77,15 +80,13 @@ class Torture:
         return []
 
     def __enter__(self) -> Torture:
+        with ExitStack() as stack:
+            self.begin(stack)
+            self._keep = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End what `__enter__` has started."""
+    def __exit__(self, *_: object) -> None:
+        self._keep.close()
 
 
 class Campaign:

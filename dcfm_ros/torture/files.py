@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 import shutil
@@ -34,14 +35,13 @@ class Files(Torture):
     full = 64_000
     piece = 500
 
-    def __enter__(self) -> Files:
+    def begin(self, keep: ExitStack) -> None:
+        """Make the whole files, and a place for the damaged ones."""
         make_whole(self._whole)
-        self._worker = Worker(self._whole, self.folder / 'files_damaged', _LIMIT_S)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._worker.close()
-        shutil.rmtree(self.folder / 'files_damaged', ignore_errors=True)
+        damaged = self.folder / 'files_damaged'
+        keep.callback(shutil.rmtree, damaged, ignore_errors=True)
+        self._worker = Worker(self._whole, damaged, _LIMIT_S)
+        keep.callback(self._worker.close)
 
     @cached_property
     def cases(self) -> list[Damage]:

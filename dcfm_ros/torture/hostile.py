@@ -10,12 +10,13 @@ import time
 from typing import Any
 
 from dcfm_ros.benchmark.sections import Section
+from dcfm_ros.play.spinning import spinning
 from dcfm_ros.recordings.sources import synthetic_frames
 from dcfm_ros.synthetic.drive import DriveConfig
 from dcfm_ros.torture.campaign import Piece, Torture, Verdict
 from dcfm_ros.torture.expected import checksums_of_masks
 from dcfm_ros.torture.figures import mean_of, tenths_by_run
-from dcfm_ros.torture.peer import running_peer
+from dcfm_ros.torture.peer import Peer
 from dcfm_ros.torture.targets import targets
 from dcfm_ros.torture.under_fire import NodeUnderFire
 
@@ -38,29 +39,21 @@ class Hostile(Torture):
     full = 100_000
     piece = 2_500
 
-    def __enter__(self) -> Hostile:
-        self._open = ExitStack()
+    def begin(self, keep: ExitStack) -> None:
+        """Start all nodes, and wait for their first answers."""
         drive = DriveConfig(height=_SIZE[0], width=_SIZE[1], num_frames=1, seed=self.seed)
         (frame,) = synthetic_frames(drive)
         mask = checksums_of_masks([frame.image], 1, 1)[0]
-        try:
-            peer = self._open.enter_context(running_peer())
-            self._nodes = {
-                target.name: NodeUnderFire(target, peer, self.folder)
-                for target in targets(frame.image)
-            }
-            for node in self._nodes.values():
-                self._open.callback(node.stop)
-                if node.target.program == 'dcfm_ros.node':
-                    node.expected = mask
-                node.start()
-        except BaseException:
-            self._open.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+        peer = keep.enter_context(spinning(Peer))
+        self._nodes = {
+            target.name: NodeUnderFire(target, peer, self.folder)
+            for target in targets(frame.image)
+        }
+        for node in self._nodes.values():
+            keep.callback(node.stop)
+            if node.target.program == 'dcfm_ros.node':
+                node.expected = mask
+            node.start()
 
     def run_piece(self, number: int, count: int) -> Piece:
         """Send hostile messages, and ask each node after every few of them."""

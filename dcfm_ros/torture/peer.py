@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-import threading
+from collections.abc import Callable, Mapping
 import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 
 class Peer(Node):
-    """Keeps the newest diagnostics of every node; `running_peer` makes and spins it."""
+    """Keeps the newest diagnostics of every node."""
 
     def __init__(self, context: Context) -> None:
         super().__init__('torture', context=context, use_global_arguments=False)
@@ -40,30 +36,6 @@ class Peer(Node):
         for status in message.status:
             values = {entry.key: entry.value for entry in status.values}
             self._statuses[status.name] = now_s, values
-
-
-@contextmanager
-def running_peer() -> Iterator[Peer]:
-    """A peer in a context of its own, while the body runs."""
-    context = Context()
-    rclpy.init(context=context)
-    peer = Peer(context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(peer)
-
-    def spin() -> None:
-        with suppress(ExternalShutdownException):
-            executor.spin()
-
-    thread = threading.Thread(target=spin, name='peer')
-    thread.start()
-    try:
-        yield peer
-    finally:
-        context.try_shutdown()
-        thread.join()
-        executor.shutdown()
-        peer.destroy_node()
 
 
 def wait_until(condition: Callable[[], Any], wait_s: float, pause_s: float = 0.0005) -> bool:

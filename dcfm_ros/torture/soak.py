@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from std_srvs.srv import Trigger
 
 from dcfm_ros.benchmark.sections import Section
+from dcfm_ros.play.fastdds import packaged_profile, profile_in_use, use_profile
 from dcfm_ros.play.node_process import node_process
 from dcfm_ros.play.player import PlayedFrame, connect, play
 from dcfm_ros.play.report import PlayReport
@@ -45,9 +46,11 @@ class Soak(Torture):
     size = 96, 128
     rate_hz: float | None = None
     """Of the images; None: as fast as they are answered."""
+    needs_profile = False
+    """Whether the images are larger than what Fast DDS keeps room for by itself."""
 
-    def __enter__(self) -> Soak:
-        self._open = ExitStack()
+    def begin(self, keep: ExitStack) -> None:
+        """Start the node and connect to it."""
         drive = DriveConfig(
             height=self.size[0], width=self.size[1], num_frames=_IMAGES, seed=self.seed
         )
@@ -57,16 +60,11 @@ class Soak(Torture):
         self._stamps = (number * 33_000_000 for number in count_from(1))
         parameters = {'keyframe_interval': _INTERVAL, 'device': 'cpu', 'cpu_threads': 1}
         log = self.folder / f'soak_{self.size[0]}x{self.size[1]}.log'
-        try:
-            self._node = self._open.enter_context(node_process(parameters, log))
-            self._player = self._open.enter_context(connect(on_mask=self._check))
-        except BaseException:
-            self._open.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+        if self.needs_profile and profile_in_use() is None:
+            keep.callback(use_profile, None)
+            use_profile(packaged_profile())
+        self._node = keep.enter_context(node_process(parameters, log))
+        self._player = keep.enter_context(connect(on_mask=self._check))
 
     def run_piece(self, number: int, count: int) -> Piece:
         """Play the images round and round; masks, keyframes and counts must be right."""
@@ -153,6 +151,7 @@ class Stream(Soak):
     piece = _CHUNK
     size = 480, 640
     rate_hz = 15.0
+    needs_profile = True
 
 
 _COUNTS = (
@@ -179,10 +178,12 @@ def _chunks(count: int) -> Iterator[int]:
 
 
 def _counts(report: PlayReport) -> Counter[str]:
+    # Lost after the last one that arrived: the node counts them when the next one shows the gap.
+    last = max(report.never_arrived - report.dropped_by_cause['lost'], 0)
     return Counter(
         sent=report.sent,
         answered=report.answered,
-        dropped=report.dropped,
-        unaccounted=abs(report.unaccounted),
+        dropped=report.dropped + last,
+        unaccounted=abs(report.unaccounted - last),
         unexpected=report.unexpected_masks,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 import math
 import shutil
 import subprocess
@@ -33,7 +33,8 @@ class KilledTraining(Torture):
     piece = 4
     steps = 12
 
-    def __enter__(self) -> KilledTraining:
+    def begin(self, keep: ExitStack) -> None:
+        """Train once without a kill, if that has not been done."""
         self._footage = self.folder / 'training_footage'
         make_footage(self._footage)
         self._unbroken = Training(self._footage, self.folder / 'training_unbroken', self.steps)
@@ -43,7 +44,6 @@ class KilledTraining(Torture):
             if code := self._unbroken.finish():
                 raise RuntimeError(f'the training failed with {code}, see {self._unbroken.folder}')
         self._losses = self._unbroken.losses(0)
-        return self
 
     def run_piece(self, number: int, count: int) -> Piece:
         """Kill a training `count` times, resume it to its end, and compare."""

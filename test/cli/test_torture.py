@@ -22,3 +22,10 @@ def test_torture_goes_on_and_ends_with_a_verdict(tmp_path: Path) -> None:
     results = json.loads((tmp_path / 'torture_soak.json').read_text())
     assert (results['done'], results['holds'], results['complete']) == (40, True, True)
     assert 'images neither answered nor counted' in (tmp_path / 'torture_soak.md').read_text()
+
+
+def test_unknown_test_is_refused() -> None:
+    done = dcfm('torture', 'soap')
+    assert done.returncode == 1
+    assert done.stderr.startswith('dcfm: `test` must be one of soak, stream, ')
+    assert done.stderr.endswith("got 'soap'\n")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-import threading
+from contextlib import AbstractContextManager, contextmanager
 import time
 from typing import Any
 
@@ -14,15 +13,14 @@ from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
-import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from running_node import NODE, WAIT_S, wait_for
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from dcfm_ros.play.spinning import spinning
 from dcfm_ros.ros.messages import array_to_image, ns_to_stamp
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -172,27 +170,8 @@ def answer_to(received: list[Any], header: Header) -> Any:
     return found[0]
 
 
-@contextmanager
-def running_peer() -> Iterator[Peer]:
-    context = Context()
-    rclpy.init(context=context)
-    peer = Peer(context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(peer)
-
-    def spin() -> None:
-        with suppress(ExternalShutdownException):
-            executor.spin()
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    try:
-        yield peer
-    finally:
-        context.try_shutdown()
-        thread.join()
-        executor.shutdown()
-        peer.destroy_node()
+def running_peer() -> AbstractContextManager[Peer]:
+    return spinning(Peer)
 
 
 class Diagnostics:

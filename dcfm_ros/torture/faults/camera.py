@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 import threading
 import time
 from typing import Any
 import zlib
 
 from diagnostic_msgs.msg import DiagnosticArray
-import rclpy
 from rclpy.context import Context
 from rclpy.event_handler import PublisherEventCallbacks
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -30,7 +27,7 @@ IMAGE, MASK = '/segmentation/image', '/segmentation/mask'
 class Camera(Node):
     """Every image says in its `frame_id` which picture it is, so that any mask can be checked.
 
-    A thread of its own spins it, see `connected`.
+    A thread of its own spins it, see `spinning`.
     """
 
     def __init__(self, context: Context, pictures: Sequence[Picture]) -> None:
@@ -146,27 +143,3 @@ class Camera(Node):
             self.health = NodeHealth.from_values(values, own['model'].message)
             self._health_s = time.monotonic()
             self._changed.notify_all()
-
-
-@contextmanager
-def connected(pictures: Sequence[Picture]) -> Iterator[Camera]:
-    """A camera in a context of its own, and the thread that spins it."""
-    context = Context()
-    rclpy.init(context=context)
-    camera = Camera(context, pictures)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(camera)
-
-    def spin() -> None:
-        with suppress(ExternalShutdownException):
-            executor.spin()
-
-    thread = threading.Thread(target=spin, name='camera')
-    thread.start()
-    try:
-        yield camera
-    finally:
-        context.try_shutdown()
-        thread.join()
-        executor.shutdown()
-        camera.destroy_node()

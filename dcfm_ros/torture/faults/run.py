@@ -10,9 +10,10 @@ from typing import Any
 
 from dcfm_ros.benchmark.sections import Section
 from dcfm_ros.percentiles import percentiles
+from dcfm_ros.play.spinning import spinning
 from dcfm_ros.torture.campaign import Piece, Torture, Verdict
 from dcfm_ros.torture.faults import control, endings, host, inputs, other_nodes, writers
-from dcfm_ros.torture.faults.camera import connected
+from dcfm_ros.torture.faults.camera import Camera
 from dcfm_ros.torture.faults.pictures import make_pictures
 from dcfm_ros.torture.faults.stage import Fault, Stage
 
@@ -37,21 +38,13 @@ class Faults(Torture):
     piece = 6
     faults: Sequence[Fault] = FAULTS
 
-    def __enter__(self) -> Faults:
-        self._open = ExitStack()
-        try:
-            pictures = make_pictures(self.seed)
-            camera = self._open.enter_context(connected(pictures))
-            self._stage = Stage(camera, self.folder)
-            self._open.callback(self._stage.close)
-            self._stage.start()
-        except BaseException:
-            self._open.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+    def begin(self, keep: ExitStack) -> None:
+        """Start a node and the camera that it answers."""
+        pictures = make_pictures(self.seed)
+        camera = keep.enter_context(spinning(lambda context: Camera(context, pictures)))
+        self._stage = Stage(camera, self.folder)
+        keep.callback(self._stage.close)
+        self._stage.start()
 
     def run_piece(self, number: int, count: int) -> Piece:
         """Draw the faults by their number in the whole, and do them."""

@@ -50,7 +50,7 @@ class Stage:
     """A node process and the camera; what is random comes from `random`, new for each fault.
 
     Args:
-        camera: Of `connected`.
+        camera: Spun by a thread.
         folder: For logs.
     """
 
