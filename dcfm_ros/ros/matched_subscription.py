@@ -21,6 +21,7 @@ from rclpy.qos import (
 )
 
 from dcfm_ros.ros.health.sequence_gaps import SequenceGaps
+from dcfm_ros.ros.health.standstill import Standstill
 from dcfm_ros.ros.qos_overrides import override_name, overriding_options
 
 
@@ -28,8 +29,9 @@ class MatchedSubscription:
     """Reliable, or best effort while a publisher offers no more.
 
     Best effort loses large images, and a request for more than is offered gets nothing at all.
-    The offers are looked at once per second. The node's `qos_overrides` win. During a change two
-    subscriptions receive: what is sent before the publishers know the new one would be lost.
+    The offers are looked at twice per second. The node's `qos_overrides` win. During a change two
+    subscriptions receive: what is sent before the publishers know the new one would be lost. If
+    nothing comes after the process stood still, see `Standstill`, it subscribes anew.
     """
 
     _NUM_HEARD = 32
@@ -84,7 +86,8 @@ class MatchedSubscription:
         self._heard: deque[tuple[int, int]] = deque(maxlen=self._NUM_HEARD)
         self._subscribe(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(1.0, self._match, clock=steady)
+        self._standstill = Standstill(time.monotonic())
+        self._timer = node.create_timer(0.5, self._match, clock=steady)
         self._match()
 
     @property
@@ -120,8 +123,11 @@ class MatchedSubscription:
         """Resubscribe if the publishers offer something else by now."""
         infos = self._node.get_publishers_info_by_topic(self._name)
         infos = [info for info in infos if info.topic_type == self._kind]
+        is_silent = self._standstill.is_silent_after(time.monotonic())
         if not infos:
             return
+        if is_silent:
+            self._renew()
         now, offers = self._subscription.qos_profile, [info.qos_profile for info in infos]
         reliability, durability = ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE
         if any(offer.reliability == ReliabilityPolicy.BEST_EFFORT for offer in offers):
@@ -136,7 +142,13 @@ class MatchedSubscription:
             self._node.get_logger().info(f'resubscribing to {self.topic} as offered: {offered}')
             self._subscribe(reliability, durability)
 
-    def _subscribe(self, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> None:
+    def _subscribe(
+        self,
+        reliability: ReliabilityPolicy,
+        durability: DurabilityPolicy,
+        *,
+        counts_on: bool = False,
+    ) -> None:
         if self._former is None:
             self._former = self._subscription
         else:  # the one in between has received nothing yet
@@ -154,8 +166,20 @@ class MatchedSubscription:
             ),
         )
         if self._former is None or not self._former.get_publisher_count():
-            self._begin_counting()
+            if not counts_on:
+                self._begin_counting()
             self._end_former()
+
+    def _renew(self) -> None:
+        """Subscribe anew, as before; a new subscription beside a deaf one may be deaf as well."""
+        self._node.get_logger().warning(
+            f'nothing came on {self.topic} after this process stood still: subscribing anew'
+        )
+        profile, is_same = self._subscription.qos_profile, self._identifiers() == self._only
+        self._end_former()
+        self._node.destroy_subscription(self._subscription)
+        self._subscription = None
+        self._subscribe(profile.reliability, profile.durability, counts_on=is_same)
 
     def _begin_counting(self) -> None:
         self._only = set()
@@ -181,6 +205,7 @@ class MatchedSubscription:
             self._former = None
 
     def _on_message(self, subscription: int, message: Any, info: dict[str, Any]) -> None:
+        self._standstill.received(time.monotonic())
         position = info['publication_sequence_number']
         sent = info['source_timestamp'], position
         if subscription != self._newest:

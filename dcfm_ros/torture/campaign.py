@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from dcfm_ros.benchmark.sections import Section, machine_section
 from dcfm_ros.machine import machine
+from dcfm_ros.play.fastdds import packaged_profile, profile_in_use, use_profile
 
 Piece = dict[str, Any]
 """What was seen in a piece: JSON. `Campaign` adds 'number', 'count', 'run' and 'seconds'."""
@@ -54,6 +55,8 @@ class Torture:
     """How many of them the whole test has."""
     piece: ClassVar[int]
     """How many of them make a piece, about a minute long."""
+    needs_profile = False
+    """Whether the nodes get the packaged Fast DDS profile, unless the user has set one."""
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed = seed
@@ -81,6 +84,9 @@ class Torture:
 
     def __enter__(self) -> Torture:
         with ExitStack() as stack:
+            if self.needs_profile and profile_in_use() is None:
+                stack.callback(use_profile, None)
+                use_profile(packaged_profile())
             self.begin(stack)
             self._keep = stack.pop_all()
         return self

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from std_srvs.srv import Trigger
 
 from dcfm_ros.benchmark.sections import Section
-from dcfm_ros.play.fastdds import packaged_profile, profile_in_use, use_profile
 from dcfm_ros.play.node_process import node_process
 from dcfm_ros.play.player import PlayedFrame, connect, play
 from dcfm_ros.play.report import PlayReport
@@ -46,8 +45,6 @@ class Soak(Torture):
     size = 96, 128
     rate_hz: float | None = None
     """Of the images; None: as fast as they are answered."""
-    needs_profile = False
-    """Whether the images are larger than what Fast DDS keeps room for by itself."""
 
     def begin(self, keep: ExitStack) -> None:
         """Start the node and connect to it."""
@@ -60,9 +57,6 @@ class Soak(Torture):
         self._stamps = (number * 33_000_000 for number in count_from(1))
         parameters = {'keyframe_interval': _INTERVAL, 'device': 'cpu', 'cpu_threads': 1}
         log = self.folder / f'soak_{self.size[0]}x{self.size[1]}.log'
-        if self.needs_profile and profile_in_use() is None:
-            keep.callback(use_profile, None)
-            use_profile(packaged_profile())
         self._node = keep.enter_context(node_process(parameters, log))
         self._player = keep.enter_context(connect(on_mask=self._check))
 
@@ -151,7 +145,7 @@ class Stream(Soak):
     piece = _CHUNK
     size = 480, 640
     rate_hz = 15.0
-    needs_profile = True
+    needs_profile = True  # the images are larger than what Fast DDS has room for by itself
 
 
 _COUNTS = (

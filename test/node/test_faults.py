@@ -164,6 +164,28 @@ def test_burst_of_thousands_is_counted_and_its_last_image_answered(camera: Strea
     assert camera.count('frames_received') > received
 
 
+def test_node_that_stood_still_subscribes_anew_and_loses_no_count(
+    camera: Stream, node: NodeProcess
+) -> None:
+    camera.ask()
+    settle(camera)
+    before = node.log.count('subscribing anew')
+    os.kill(node.pid, signal.SIGSTOP)
+    try:
+        time.sleep(1.2)
+    finally:
+        os.kill(node.pid, signal.SIGCONT)
+    wait_for(lambda: node.log.count('subscribing anew') > before, 'the warning')
+    answered = len(camera.masks)
+
+    def is_answered() -> bool:  # what comes before the publisher knows the subscription is lost
+        camera.send(camera.image())
+        return len(camera.masks) > answered
+
+    wait_for(is_answered, 'a mask')
+    settle(camera)
+
+
 def test_services_that_are_called_in_any_order_lose_no_frame(camera: Stream) -> None:
     peer, is_over = camera.peer, threading.Event()
 

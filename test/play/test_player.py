@@ -171,7 +171,9 @@ def test_no_node_is_an_error_that_says_so() -> None:
 
 def test_wrong_namespace_fails_soon_and_names_the_right_one(node: NodeProcess) -> None:
     def is_told() -> bool:  # the node may take some seconds to be discovered
-        with pytest.raises(ValueError, match='no segmentation node in namespace /nobody') as caught:
+        with pytest.raises(
+            ValueError, match='no segmentation node in namespace /nobody'
+        ) as caught:
             player.check_running(wait_s=0.5)
         return '/segmentation' in str(caught.value).partition('with one: ')[2]
 

@@ -36,6 +36,7 @@ class Faults(Torture):
     unit = 'faults'
     full = 1200
     piece = 6
+    needs_profile = True  # without it a publisher may no longer reach a node that was frozen
     faults: Sequence[Fault] = FAULTS
 
     def begin(self, keep: ExitStack) -> None:
