@@ -127,7 +127,7 @@ class Campaign:
             Each piece, when it is done and kept.
         """
         end_s = float('inf') if minutes is None else time.monotonic() + 60 * minutes
-        if self.done >= self.count:
+        if self.done >= self.count or minutes == 0:
             return
         number_of_run = 1 + max((piece['run'] for piece in self.pieces), default=-1)
         with self.torture:

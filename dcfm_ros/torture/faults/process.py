@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import time
+from typing import ClassVar
 import uuid
 
 _SHARED = re.compile(r'/dev/shm/(?:sem\.)?(?:fastrtps|fastdds)_\w+')
@@ -46,6 +47,9 @@ class Watched:
         log: Where its output goes.
         environment: Added to this process's own.
     """
+
+    _shared_with_killed: ClassVar[set[str]] = set()
+    """Ports that killed processes had open: the last user removes one, and counts them in."""
 
     def __init__(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -113,18 +117,25 @@ class Watched:
         return Ending(code, seconds, len(processes_with(self._mark)), len(self._left()))
 
     def kill(self) -> None:
-        """End it as a crash would; what it had in shared memory nobody but Fast DDS could free."""
+        """End it as a crash would; what it had in shared memory nobody but Fast DDS could free.
+
+        What is its own goes although others have it mapped: it would be taken for theirs when they
+        end.
+        """
         self._look()
+        own = {path for path in self._held if f'{path}_el' in _open_files_of(self.pid)}
+        self._shared_with_killed.update(path for path in self._held if '_port' in path)
         self._process.kill()
         self._process.wait()
-        for path in self._left():
+        for path in self._left() | own | {f'{path}_el' for path in own}:
             Path(path).unlink(missing_ok=True)
 
     def _look(self) -> None:
         self._held |= _shared_memory_of(self.pid)
 
     def _left(self) -> set[str]:
-        left = {path for path in self._held - self._before if Path(path).exists()}
+        held = self._held - self._before - self._shared_with_killed
+        left = {path for path in held if Path(path).exists()}
         if not left:
             return left
         pids = [int(path.name) for path in Path('/proc').iterdir() if path.name.isdigit()]
@@ -145,11 +156,19 @@ def processes_with(mark: str) -> list[int]:
 
 def _shared_memory_of(pid: int) -> set[str]:
     """What a process has mapped or open."""
+    try:
+        maps = Path(f'/proc/{pid}/maps').read_text(encoding='utf-8')
+    except OSError:
+        maps = ''
+    return {path for text in {maps, *_open_files_of(pid)} for path in _SHARED.findall(text)}
+
+
+def _open_files_of(pid: int) -> set[str]:
+    """Among others the locks, `*_el`, of what is its own in shared memory."""
     found: set[str] = set()
     try:
-        found.update(_SHARED.findall(Path(f'/proc/{pid}/maps').read_text(encoding='utf-8')))
         for link in Path(f'/proc/{pid}/fd').iterdir():
-            found.update(_SHARED.findall(str(link.readlink())))
+            found.add(str(link.readlink()))
     except OSError:
         pass
     return found

@@ -140,7 +140,12 @@ class Stage:
         return None
 
     def begin_to_count(self) -> None:
-        """Take the counters of now as the beginning; the node is idle."""
+        """Take the counters of now as the beginning; the node is idle.
+
+        Lost images are known with one publisher only: one that was killed stays until its lease
+        is over.
+        """
+        self.camera.wait_for_health(lambda health: health.publishers == 1, WAIT_S)
         self.settle(is_exact=False)
         self.camera.forget()
         self._before = self.camera.health

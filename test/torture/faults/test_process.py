@@ -103,3 +103,35 @@ def test_seconds_are_those_from_the_signal_on(tmp_path: Path) -> None:
     ending = process.end(signal.SIGTERM)
     assert isinstance(ending, Ending)
     assert ending.seconds >= 0.5
+
+
+_ENDS = """if True:
+    import signal, sys, rclpy
+    from rclpy.executors import ExternalShutdownException
+    from std_msgs.msg import String
+    rclpy.init()
+    node = rclpy.create_node(sys.argv[1])
+    if sys.argv[1] == 'listener':
+        node.create_subscription(String, 'it', lambda message: print('heard'), 10)
+    else:
+        publisher = node.create_publisher(String, 'it', 10)
+        node.create_timer(0.05, lambda: publisher.publish(String(data='x')))
+    try:
+        rclpy.spin(node)
+    except ExternalShutdownException:
+        node.destroy_node()
+"""
+
+
+@pytest.mark.dds
+def test_what_a_killed_process_shared_is_not_counted_as_left_by_others(tmp_path: Path) -> None:
+    pytest.importorskip('rclpy')
+    run = [sys.executable, '-u', '-c', _ENDS]
+    listener = Watched([*run, 'listener'], tmp_path / 'listener')
+    talker = Watched([*run, 'talker'], tmp_path / 'talker')
+    try:
+        wait_for(lambda: 'heard' in listener.output, 'a message')
+    finally:
+        talker.kill()
+        ending = listener.end(signal.SIGTERM)
+    assert (ending.code, ending.files) == (0, 0)
