@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdError, decompress, open
+    from compression.zstd import ZstdCompressor, ZstdError, decompress, open
 else:
-    from backports.zstd import ZstdError, decompress, open
+    from backports.zstd import ZstdCompressor, ZstdError, decompress, open
 
-__all__ = ['ZstdError', 'decompress', 'open']
+__all__ = ['ZstdCompressor', 'ZstdError', 'decompress', 'open']

@@ -126,7 +126,7 @@ class MatchedSubscription:
         is_silent = self._standstill.is_silent_after(time.monotonic())
         if not infos:
             return
-        if is_silent:
+        if is_silent and not self._takes_latched:  # such messages may come once only
             self._renew()
         now, offers = self._subscription.qos_profile, [info.qos_profile for info in infos]
         reliability, durability = ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE

@@ -42,10 +42,10 @@ class Verdict:
 class Torture:
     """What is done to the software, piece by piece; a context while which its processes live.
 
-    Pieces depend on seed and number only, so that a run that was broken off can go on.
+    Pieces depend on the seed and on where they begin only, so that a run can be broken off.
 
     Args:
-        seed: What all that is random in a piece comes from, with the number of the piece.
+        seed: What all that is random in a piece comes from, with its beginning.
         folder: For logs and what the test writes; there already, and kept.
     """
 
@@ -65,11 +65,11 @@ class Torture:
     def begin(self, keep: ExitStack) -> None:
         """Start what lives as long as pieces are done; `keep` ends it, also if this fails."""
 
-    def run_piece(self, number: int, count: int) -> Piece:
+    def run_piece(self, begin: int, count: int) -> Piece:
         """Do a piece.
 
         Args:
-            number: Of the piece, from 0.
+            begin: How much of `unit` was done before.
             count: How much of `unit` it has; `piece`, or what is left of the whole.
         """
         raise NotImplementedError
@@ -135,7 +135,7 @@ class Campaign:
                 count = min(self.torture.piece, self.count - self.done)
                 began_s = time.monotonic()
                 number = len(self.pieces)
-                seen = self.torture.run_piece(number, count)
+                seen = self.torture.run_piece(self.done, count)
                 passed_s = round(time.monotonic() - began_s, 2)
                 facts = {'number': number, 'count': count, 'run': number_of_run}
                 self._keep(facts | {'seconds': passed_s} | seen)

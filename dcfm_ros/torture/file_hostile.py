@@ -12,9 +12,8 @@ import struct
 import tempfile
 import zlib
 
-from backports import zstd
-
 from dcfm_ros.images.png_chunks import SIGNATURE, chunk
+from dcfm_ros.recordings.zstd import ZstdCompressor
 
 
 def mark() -> Path:
@@ -93,6 +92,6 @@ _JPEG = (
 
 
 def _zeros() -> bytes:
-    packer = zstd.ZstdCompressor()
+    packer = ZstdCompressor()
     block = bytes(1 << 24)
     return b''.join(packer.compress(block) for _ in range(42)) + packer.flush()

@@ -62,11 +62,11 @@ class Files(Torture):
     def _whole(self) -> Path:
         return self.folder / 'files_whole'
 
-    def run_piece(self, number: int, count: int) -> Piece:
+    def run_piece(self, begin: int, count: int) -> Piece:
         """Read `count` damaged files."""
         outcomes: Counter[str] = Counter()
         bad = []
-        for damage in self._cases_of(number, count):
+        for damage in self._cases_of(begin, count):
             answer = self._worker.run(damage)
             outcomes[f'{damage.kind}/{damage.how}/{answer["outcome"]}'] += 1
             if answer['outcome'] in BAD:
@@ -95,10 +95,9 @@ class Files(Torture):
         bad = [case for piece in pieces for case in piece['bad']]
         return [*tables, Section('Bad', bad[:40])] if bad else tables
 
-    def _cases_of(self, number: int, count: int) -> list[Damage]:
-        begin = number * self.piece
+    def _cases_of(self, begin: int, count: int) -> list[Damage]:
         cases = self.cases[begin : begin + count]
-        random = np.random.default_rng([self.seed, number])
+        random = np.random.default_rng([self.seed, begin])
         while len(cases) < count:
             kind = list(self._sizes)[random.integers(len(self._sizes))]
             place, bit = int(random.integers(self._sizes[kind])), int(random.integers(8))

@@ -55,9 +55,9 @@ class Hostile(Torture):
                 node.expected = mask
             node.start()
 
-    def run_piece(self, number: int, count: int) -> Piece:
+    def run_piece(self, begin: int, count: int) -> Piece:
         """Send hostile messages, and ask each node after every few of them."""
-        rng = random.Random(f'{self.seed} {number}')
+        rng = random.Random(f'{self.seed} {begin}')
         seen: Counter[str] = Counter()
         waiting = dict.fromkeys(self._nodes, 0)
         before = {name: node.account() for name, node in self._nodes.items()}

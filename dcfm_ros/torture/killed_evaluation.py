@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from dcfm_ros.torture.training_process import wait_for
+from dcfm_ros.torture.training_process import wait_for, wait_or_kill
 
 _WAIT_S = 600.0
 
@@ -32,7 +32,7 @@ def killed_evaluation(footage: Path, folder: Path, random: np.random.Generator) 
     folder.mkdir(exist_ok=True)
     expected, found = folder / 'unbroken.json', folder / 'killed.json'
     if not expected.exists():
-        _start(footage, expected).wait(_WAIT_S)
+        wait_or_kill(_start(footage, expected), _WAIT_S)
     process = _start(footage, found)
     killed = 0
     if wait_for(process, lambda: len(_workers(process)) == 2):
@@ -43,7 +43,7 @@ def killed_evaluation(footage: Path, folder: Path, random: np.random.Generator) 
             if workers:
                 workers[int(random.integers(len(workers)))].kill()
                 killed = 1
-    process.wait(_WAIT_S)
+    wait_or_kill(process, _WAIT_S)
     is_same = found.exists() and _read(found) == _read(expected)
     found.unlink(missing_ok=True)
     return {'evaluations': 1, 'workers_killed': killed, 'other_json': int(not is_same)}

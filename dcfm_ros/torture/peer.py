@@ -33,9 +33,10 @@ class Peer(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         now_s = time.monotonic()
-        for status in message.status:
-            values = {entry.key: entry.value for entry in status.values}
-            self._statuses[status.name] = now_s, values
+        self._statuses |= {  # at once: sums over several are looked at in another thread
+            status.name: (now_s, {entry.key: entry.value for entry in status.values})
+            for status in message.status
+        }
 
 
 def wait_until(condition: Callable[[], Any], wait_s: float, pause_s: float = 0.0005) -> bool:

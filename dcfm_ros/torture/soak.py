@@ -60,7 +60,7 @@ class Soak(Torture):
         self._node = keep.enter_context(node_process(parameters, log))
         self._player = keep.enter_context(connect(on_mask=self._check))
 
-    def run_piece(self, number: int, count: int) -> Piece:
+    def run_piece(self, begin: int, count: int) -> Piece:
         """Play the images round and round; masks, keyframes and counts must be right."""
         burst = round(count * _BURST) if self.rate_hz is None else 0
         seen: Counter[str] = Counter()

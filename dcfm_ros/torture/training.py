@@ -45,9 +45,9 @@ class KilledTraining(Torture):
                 raise RuntimeError(f'the training failed with {code}, see {self._unbroken.folder}')
         self._losses = self._unbroken.losses(0)
 
-    def run_piece(self, number: int, count: int) -> Piece:
+    def run_piece(self, begin: int, count: int) -> Piece:
         """Kill a training `count` times, resume it to its end, and compare."""
-        random = np.random.default_rng([self.seed, number])
+        random = np.random.default_rng([self.seed, begin])
         folder = self.folder / 'training_killed'
         shutil.rmtree(folder, ignore_errors=True)
         training = Training(self._footage, folder, self.steps)
@@ -57,7 +57,7 @@ class KilledTraining(Torture):
             moment = _MOMENTS[len(kills) % len(_MOMENTS)]
             left = training.left_over()
             code = self._kill(training, moment, random)
-            if code >= 0:  # it came to its end before
+            if code is not None:  # it came to its end before
                 if code or missed > 10 * count:
                     raise RuntimeError(f'the training failed with {code}, see {folder}')
                 missed += 1
@@ -91,8 +91,8 @@ class KilledTraining(Torture):
         found, known = training.losses(start), self._losses
         return all(abs(v - known.get(step, math.nan)) <= _TOLERANCE for step, v in found.items())
 
-    def _kill(self, training: Training, moment: str, random: np.random.Generator) -> int:
-        """Start a training and kill it; its exit code, below 0 if it was alive."""
+    def _kill(self, training: Training, moment: str, random: np.random.Generator) -> int | None:
+        """Start a training and kill it; its exit code, None if it was alive."""
         number = training.starts
         known = set(training.folder.glob(f'.{training.state.name}.*'))
         process = training.start()
@@ -109,8 +109,10 @@ class KilledTraining(Torture):
                 wait_for(process, lambda: len(training.losses(number)) >= steps)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(share * (_MAX_ANY_S if moment == 'any' else 1.0))
-        process.kill()
-        return process.wait()
+        if (code := process.poll()) is None:
+            process.kill()
+            process.wait()
+        return code
 
     def _fill_disk(self, training: Training) -> Piece:
         """Let a training run onto a full disk; what it has written before must stay."""
@@ -119,7 +121,7 @@ class KilledTraining(Torture):
         before = training.state.read_bytes()
         code = training.finish(file_limit=len(before) // 2)
         kept = training.state.read_bytes() == before
-        return {'disk_full': 1, 'disk_full_unseen': int(code == 0), 'state_lost': int(not kept)}
+        return {'disk_full': 1, 'disk_full_unseen': int(code <= 0), 'state_lost': int(not kept)}
 
     def verdicts(self, pieces: Sequence[Piece]) -> list[Verdict]:
         """Everything is as if nothing had happened."""

@@ -97,8 +97,8 @@ class Training:
             path.unlink(missing_ok=True)
 
     def finish(self, file_limit: int | None = None) -> int:
-        """Start the process and wait for its end; its exit code."""
-        return self.start(file_limit).wait(_WAIT_S)
+        """Start the process and wait for its end; its exit code, below 0 if it has none."""
+        return wait_or_kill(self.start(file_limit), _WAIT_S)
 
     def losses(self, start: int) -> dict[int, float]:
         """Loss by step, as the process with that number has logged it so far."""
@@ -162,8 +162,18 @@ def _environment() -> dict[str, str]:
 
 def wait_for(process: subprocess.Popen[bytes], is_so: Callable[[], bool]) -> bool:
     """Wait until something is so, or a process has ended; whether it is so and runs still."""
-    while process.poll() is None:
+    end_s = time.monotonic() + _WAIT_S
+    while process.poll() is None and time.monotonic() < end_s:
         if is_so():
             return True
         time.sleep(0.002)
     return False
+
+
+def wait_or_kill(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """Exit code of a process; one that takes longer than that is killed."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

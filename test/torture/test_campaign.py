@@ -20,10 +20,10 @@ class Sums(Torture):
     fails_in = -1
     breaks_in = -1
 
-    def run_piece(self, number: int, count: int) -> Piece:
-        if number == self.breaks_in:
+    def run_piece(self, begin: int, count: int) -> Piece:
+        if begin == self.breaks_in:
             raise KeyboardInterrupt
-        return {'wrong': int(number == self.fails_in), 'drawn': self.seed * 100 + number}
+        return {'wrong': int(begin == self.fails_in), 'did': [begin, begin + count]}
 
     def verdicts(self, pieces: Sequence[Piece]) -> list[Verdict]:
         return [Verdict.zero('wrong', sum(piece['wrong'] for piece in pieces))]
@@ -40,7 +40,7 @@ def test_the_last_piece_has_what_is_left(tmp_path: Path) -> None:
 
 def test_run_that_was_broken_off_goes_on(tmp_path: Path) -> None:
     broken = campaign(tmp_path)
-    broken.torture.breaks_in = 1
+    broken.torture.breaks_in = 10
     with pytest.raises(KeyboardInterrupt):
         list(broken.run(None))
     again = campaign(tmp_path)
@@ -79,6 +79,7 @@ def test_full_disk_is_told_and_the_test_goes_on_later(tmp_path: Path) -> None:
 
 def test_no_piece_begins_when_the_time_is_over(tmp_path: Path) -> None:
     begun = campaign(tmp_path)
+    begun.torture.begin = pytest.fail  # nor is anything started
     assert list(begun.run(0.0)) == []
     assert not begun.results()['complete']
 
@@ -88,9 +89,16 @@ def test_more_may_be_asked_for_later(tmp_path: Path) -> None:
     assert [piece['number'] for piece in campaign(tmp_path, 30).run(None)] == [1, 2]
 
 
+def test_nothing_is_left_out_after_a_short_piece(tmp_path: Path) -> None:
+    list(campaign(tmp_path, 13).run(None))
+    list(campaign(tmp_path, 30).run(None))
+    did = [piece['did'] for piece in campaign(tmp_path, 30).pieces]
+    assert did == [[0, 10], [10, 13], [13, 23], [23, 30]]
+
+
 def test_what_went_wrong_in_one_piece_stays(tmp_path: Path) -> None:
     torn = campaign(tmp_path)
-    torn.torture.fails_in = 1
+    torn.torture.fails_in = 10
     list(torn.run(None))
     results = campaign(tmp_path).results()
     assert not results['holds']

@@ -134,6 +134,8 @@ class Watched:
         self._held |= _shared_memory_of(self.pid)
 
     def _left(self) -> set[str]:
+        gone = {path for path in self._shared_with_killed if not Path(path).exists()}
+        self._shared_with_killed.difference_update(gone)  # another one may get the name
         held = self._held - self._before - self._shared_with_killed
         left = {path for path in held if Path(path).exists()}
         if not left:

@@ -47,10 +47,9 @@ class Faults(Torture):
         keep.callback(self._stage.close)
         self._stage.start()
 
-    def run_piece(self, number: int, count: int) -> Piece:
+    def run_piece(self, begin: int, count: int) -> Piece:
         """Draw the faults by their number in the whole, and do them."""
-        first = number * self.piece
-        return {'faults': [self._do(index) for index in range(first, first + count)]}
+        return {'faults': [self._do(index) for index in range(begin, begin + count)]}
 
     def verdicts(self, pieces: Sequence[Piece]) -> list[Verdict]:
         """All recovered and all accounted for, nothing left."""

@@ -145,7 +145,8 @@ class Stage:
         Lost images are known with one publisher only: one that was killed stays until its lease
         is over.
         """
-        self.camera.wait_for_health(lambda health: health.publishers == 1, WAIT_S)
+        if not self.camera.wait_for_health(lambda health: health.publishers == 1, WAIT_S):
+            raise TimeoutError(f'waited {WAIT_S:.0f} s for other publishers to be missed')
         self.settle(is_exact=False)
         self.camera.forget()
         self._before = self.camera.health

@@ -8,7 +8,9 @@ from functools import partial
 import os
 from pathlib import Path
 import resource
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +57,7 @@ cp -a "$out/." "$after" || exit 99
 exit $code
 """
 _PAGE = 4096
+_PATIENCE_S = 300.0
 _ALL_WRITTEN = 0, 3
 """3: so does a torture test that is not done."""
 _IN_PIECES = '.jsonl'
@@ -129,17 +132,23 @@ def _where_it_fails(
 
 def _run(command: Sequence[str], prepare: Callable[[], None] | None = None) -> _Result:
     mark, begin_s = f'DCFM_TORTURE_{uuid.uuid4().hex}', time.monotonic()
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors='replace',
-        env={**os.environ, mark: '1'},
-        preexec_fn=prepare,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
+            env={**os.environ, mark: '1'},
+            preexec_fn=prepare,
+            check=False,
+            timeout=_PATIENCE_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        for pid in processes_with(mark):
+            os.kill(pid, signal.SIGKILL)
+        raise TimeoutError(f'not done after {_PATIENCE_S:.0f} s: {shlex.join(command)}') from error
     seconds = time.monotonic() - begin_s
     assert done.returncode != 99, done.stdout
     return _Result(done.returncode, done.stdout, seconds, len(processes_with(mark)))

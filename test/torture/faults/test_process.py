@@ -113,6 +113,7 @@ _ENDS = """if True:
     node = rclpy.create_node(sys.argv[1])
     if sys.argv[1] == 'listener':
         node.create_subscription(String, 'it', lambda message: print('heard'), 10)
+        node.create_timer(0.2, lambda: None)  # without one, rclpy may miss the signal
     else:
         publisher = node.create_publisher(String, 'it', 10)
         node.create_timer(0.05, lambda: publisher.publish(String(data='x')))
