@@ -56,13 +56,14 @@ def run_node(
         if signals:  # before rclpy had a handler
             return 0
         has_begun = True
+        # Not after the node: once the context is shut down it cannot be made, and says so loudly.
+        executor = SingleThreadedExecutor()
         end = PromptEnd(lambda: rclpy.ok() and not signals, lambda: node)
         node = make()
         for warning in misplaced_parameters(
             sys.argv if args is None else args, node.get_fully_qualified_name()
         ):
             node.get_logger().warning(warning)
-        executor = SingleThreadedExecutor()
         executor.add_node(node)
         begin(node)
         executor.spin()

@@ -13,8 +13,9 @@ import time
 from typing import ClassVar
 import uuid
 
-_SHARED = re.compile(r'/dev/shm/(?:sem\.)?(?:fastrtps|fastdds)_\w+')
-"""What Fast DDS has in shared memory: segments, ports, and their locks."""
+_SHARED = re.compile(r'/dev/shm/(?:fastrtps|fastdds)_\w+')
+"""What Fast DDS has in shared memory, segments and ports. Not the semaphore of a port, 32 bytes,
+which Fast DDS now and then leaves where two processes end at once, and uses again."""
 _LOOK_S = 0.02
 _PATIENCE_S = 60.0
 """Until a process that does not end is killed: that is a failure in any case."""
@@ -30,13 +31,18 @@ class Ending:
     """From the signal on."""
     strays: int
     """Processes that it had started and that outlived it."""
-    files: int
+    left: tuple[str, ...] = ()
     """Files in shared memory that it had and that nobody uses any more."""
+
+    @property
+    def files(self) -> int:
+        """How many of them."""
+        return len(self.left)
 
     @classmethod
     def none(cls) -> Ending:
         """Of something that was no process, and left nothing."""
-        return cls(0, 0.0, 0, 0)
+        return cls(0, 0.0, 0)
 
 
 class Watched:
@@ -114,7 +120,8 @@ class Watched:
         if code is None:
             self._process.kill()
             self._process.wait()
-        return Ending(code, seconds, len(processes_with(self._mark)), len(self._left()))
+        strays = len(processes_with(self._mark))
+        return Ending(code, seconds, strays, tuple(sorted(self._left())))
 
     def kill(self) -> None:
         """End it as a crash would; what it had in shared memory nobody but Fast DDS could free.

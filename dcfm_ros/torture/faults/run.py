@@ -119,7 +119,7 @@ class Faults(Torture):
         seen = {
             'fault': fault.name, 'number': index, 'problem': '', 'recovered': False,
             'recovery_s': None, 'asked': 0, 'end_s': None, 'wrong_code': False, 'strays': 0,
-            'files': 0, 'unaccounted': 0, 'unknown': 0, 'wrong': 0, 'images': 0,
+            'files': 0, 'left': (), 'unaccounted': 0, 'unknown': 0, 'wrong': 0, 'images': 0,
         }  # fmt: skip
         begin_s = time.monotonic()
         try:
@@ -144,6 +144,7 @@ def _observe(stage: Stage, fault: Fault, seen: dict[str, Any]) -> None:
             'wrong_code': ending.code != fault.due_code,
             'strays': ending.strays,
             'files': ending.files,
+            'left': ending.left,
         }
     if not fault.of_node:
         seen['recovered'] = True

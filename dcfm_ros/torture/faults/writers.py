@@ -92,12 +92,12 @@ def write(stage: Stage, writer: str) -> Ending:
     spare = 0 if writer == 'bench --json' else stage.random.choice([0, 0, 1, 4]) * _PAGE
     result = _where_it_fails(how, [*_DCFM, *words], (out, before, after), spare)
     if result.code in _ALL_WRITTEN and spare and how == 'full':  # it found a place
-        return Ending(1, result.seconds, result.strays, 0)
+        return Ending(1, result.seconds, result.strays)
     assert 'Traceback' not in result.text, result.text[-2000:]
     assert str(out) in result.text, f'{how}: no file is named: {result.text[-500:]}'
     differing = {name for name, _ in _tree(before).items() ^ _tree(after).items()}
     assert not differing, f'{how}: left or changed: {sorted(differing)}; {result.text[-300:]}'
-    return Ending(result.code, result.seconds, result.strays, 0)
+    return Ending(result.code, result.seconds, result.strays)
 
 
 def _where_it_fails(
