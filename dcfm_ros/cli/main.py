@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 import os
+import signal
 import sys
 
 import typer
@@ -62,6 +63,9 @@ def main() -> None:
     """Run the command line; errors that a user can mend are one line, without a traceback."""
     # Read when torch is loaded: waiting threads sleep instead of spinning, see node.main.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    if not {'train', 'ablate'}.intersection(sys.argv[1:2]):  # Lightning finishes the step first
+        # By itself Python would end at once, and leave the processes that a verb has started.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except ModuleNotFoundError as error:
