@@ -6,6 +6,7 @@ docs/ground_grid.md is its manual. It needs no PyTorch and no depth.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 import math
@@ -144,22 +145,27 @@ class GroundGridNode(Node):
             place = self._place_at(stamp_ns)
             job = GroundJob(Frame(message, now_s), self._info, self._labels, place)
             if self._declared.values.min_confidence > 0:
-                lone = self._pairs.lone_firsts
-                self._hand_on(self._pairs.add_first(stamp_ns, job))
-                self._statistics.dropped('no_confidence', self._pairs.lone_firsts - lone)
+                self._join(self._pairs.add_first, stamp_ns, job)
             else:
-                self._hand_on((job, None))
+                self._hand_on(job)
 
     def _on_confidence(self, message: Image) -> None:
         self._has_confidence = True
-        self._hand_on(self._pairs.add_second(stamp_to_ns(message.header.stamp), message))
+        self._join(self._pairs.add_second, stamp_to_ns(message.header.stamp), message)
 
-    def _hand_on(self, pair: tuple[GroundJob, Image | None] | None) -> None:
-        """Give a mask and its confidence to the worker, if both are there."""
+    def _join(self, add: Callable[..., Any], stamp_ns: int, item: GroundJob | Image) -> None:
+        """Add a mask or a confidence, count the masks it gives up and hand on a pair."""
+        lone = self._pairs.lone_firsts
+        pair = add(stamp_ns, item)
+        self._statistics.dropped('no_confidence', self._pairs.lone_firsts - lone)
         if pair is not None:
             job, confidence = pair
-            if self._worker.slot.put('', job._replace(confidence=confidence)) is not None:
-                self._statistics.dropped('replaced')
+            self._hand_on(job._replace(confidence=confidence))
+
+    def _hand_on(self, job: GroundJob) -> None:
+        """Give the worker a mask, with its confidence if it has to have one."""
+        if self._worker.slot.put('', job) is not None:
+            self._statistics.dropped('replaced')
 
     def _place_at(self, stamp_ns: int) -> Place | None:
         """By the odometry nearest in time, if that is near."""

@@ -198,6 +198,43 @@ def test_masks_wait_for_their_confidence(tmp_path: Path) -> None:
         assert scene.diagnostics.wait_for_level('grids', DiagnosticStatus.OK)
 
 
+def test_every_mask_is_counted_where_stamps_come_twice(tmp_path: Path) -> None:
+    values = {'min_confidence': '0.5', **MOUNT}
+    with running_node(tmp_path / 'log', program=GROUND, **values), running_peer() as peer:
+        scene = Scene(peer)
+        scene.calibrate()
+        scene.label()
+        publishers = {'mask': scene.masks, 'confidence': peer.connect('/segmentation/confidence')}
+        pixels = {'mask': MASK, 'confidence': np.full((60, 80), 255, np.uint8)}
+        num_masks = 0
+
+        def publish(topic: str, stamp_ns: int) -> None:
+            nonlocal num_masks
+            header = Header(stamp=ns_to_stamp(stamp_ns), frame_id='optical')
+            publishers[topic].publish(array_to_image(pixels[topic], 'mono8', header))
+            num_masks += topic == 'mask'
+
+        def dropped(*names: str) -> int:
+            masks = scene.diagnostics.values('masks')
+            return sum(int(masks[key]) for key in masks if key.startswith(names))
+
+        def is_ready() -> bool:
+            publish('mask', 0)  # never waits for a confidence
+            return dropped('dropped_no_confidence') > 0
+
+        def missing() -> int:
+            """Masks that are neither grids nor dropped."""
+            grids = int(scene.diagnostics.values('grids')['grids'])
+            return num_masks - dropped('dropped_') - grids
+
+        wait_for(is_ready, 'calibration and labels', pause_s=0.1)
+        for stamp_ns in range(1, 6):
+            for topic in ('confidence', 'confidence', 'mask', 'confidence', 'mask'):
+                publish(topic, stamp_ns)
+                time.sleep(0.05)  # topics have no common order: if another one, nothing is missing
+        wait_for(lambda: missing() == 0, 'all masks to be counted')
+
+
 @pytest.mark.parametrize(
     ('given', 'words'),
     [
