@@ -61,6 +61,16 @@ class Scene:
         self.masks.publish(array_to_image(mask, 'mono8', header))
         return header
 
+    def grid_of(self, header: Header) -> OccupancyGrid:
+        found: list[OccupancyGrid] = []
+
+        def has_come() -> bool:
+            found.extend(grid for grid in self.grids if grid.header.stamp == header.stamp)
+            return bool(found)
+
+        wait_for(has_come, 'the grid of a mask')
+        return found[0]
+
     def see(self, mask: NDArray[np.uint8] = MASK) -> OccupancyGrid:
         """The grid of a mask; the first masks may come before calibration and labels."""
         stamps = []
@@ -141,28 +151,29 @@ def test_former_masks_vote_where_the_base_was(tmp_path: Path) -> None:
         scene.label()
         odometry = peer.connect('/segmentation/odom', 10, Odometry)
 
-        def drive_to(x: float) -> OccupancyGrid:
-            """The grid of a mask of a base at x."""
-            known = len(scene.grids)
+        def drive_to(x: float) -> NDArray[np.int8]:
+            """The cells of the grid of a mask of a base at x."""
             scene.stamp_ns += 1_000_000_000
             message = Odometry(header=Header(stamp=ns_to_stamp(scene.stamp_ns)))
             message.pose.pose.position.x = x
             message.pose.pose.orientation.z = math.sin(math.pi / 4)  # towards the left
             message.pose.pose.orientation.w = math.cos(math.pi / 4)
             odometry.publish(message)
-            time.sleep(0.3)
-            header = scene.show()
-            wait_for(
-                lambda: [g for g in scene.grids[known:] if g.header.stamp == header.stamp], 'it'
-            )
-            return scene.grids[-1]
+            time.sleep(0.1)
+            return cells_of(scene.grid_of(scene.show()))
+
+        drives = []
+
+        def is_remembered() -> bool:
+            """Whether the first mask votes; not if one was there before its odometry was."""
+            first, moved = drive_to(0.0), drive_to(1.0)
+            drives.append((first, (moved != -1) & (first == -1)))
+            return bool(drives[-1][1][10:].any())
 
         scene.see()
-        first = cells_of(drive_to(0.0))
-        # Facing along y, 1 m along x is 1 m to the right: what was seen is 10 rows to the left.
-        moved = cells_of(drive_to(1.0))
-    is_new = (moved != -1) & (first == -1)
-    assert is_new[10:].any()
+        wait_for(is_remembered, 'cells that only a former mask has seen')
+    first, is_new = drives[-1]
+    # Facing along y, 1 m along x is 1 m to the right: what was seen is 10 rows to the left.
     assert (first[:-10][is_new[10:]] != -1).all()
 
 
