@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import threading
 import time
 from typing import NamedTuple
@@ -37,16 +38,7 @@ class ProcessMeter:
             'cpu_percent' (100: one core), 'memory_mb' (mean) and 'memory_mb_max'; None if there
             are fewer than two samples.
         """
-        chosen = [sample for sample in self._samples if start_s <= sample.time_s < end_s]
-        if len(chosen) < 2:
-            return dict.fromkeys(('cpu_percent', 'memory_mb', 'memory_mb_max'))
-        first, last = chosen[0], chosen[-1]
-        memory = [sample.memory_mb for sample in chosen]
-        return {
-            'cpu_percent': 100 * (last.cpu_s - first.cpu_s) / (last.time_s - first.time_s),
-            'memory_mb': sum(memory) / len(memory),
-            'memory_mb_max': max(memory),
-        }
+        return use_of(self._samples, start_s, end_s)
 
     def _watch(self) -> None:
         while sample := take_sample(self.pid):
@@ -74,3 +66,17 @@ def take_sample(pid: int) -> Sample | None:
     except psutil.Error:
         return None
     return Sample(time.monotonic(), times.user + times.system, memory.rss / 1e6)
+
+
+def use_of(samples: Sequence[Sample], start_s: float, end_s: float) -> dict[str, float | None]:
+    """Use between two moments of the steady clock; see `ProcessMeter.figures`."""
+    chosen = [sample for sample in samples if start_s <= sample.time_s < end_s]
+    if len(chosen) < 2:
+        return dict.fromkeys(('cpu_percent', 'memory_mb', 'memory_mb_max'))
+    first, last = chosen[0], chosen[-1]
+    memory = [sample.memory_mb for sample in chosen]
+    return {
+        'cpu_percent': 100 * (last.cpu_s - first.cpu_s) / (last.time_s - first.time_s),
+        'memory_mb': sum(memory) / len(memory),
+        'memory_mb_max': max(memory),
+    }

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 from running_node import wait_for
 
-from dcfm_ros.play.process_meter import ProcessMeter, Sample, take_sample
+from dcfm_ros.play.process_meter import ProcessMeter, Sample, take_sample, use_of
 
 
 def sample(pid: int) -> Sample:
     found = take_sample(pid)
     assert found is not None
     return found
+
+
+def test_use_is_that_between_two_moments() -> None:
+    samples = [
+        Sample(time_s=1.0, cpu_s=7.0, memory_mb=90.0),
+        Sample(time_s=2.0, cpu_s=7.0, memory_mb=10.0),
+        Sample(time_s=2.5, cpu_s=7.25, memory_mb=40.0),
+        Sample(time_s=4.0, cpu_s=8.0, memory_mb=25.0),
+        Sample(time_s=5.0, cpu_s=9.5, memory_mb=90.0),
+    ]
+    assert use_of(samples, 2.0, 5.0) == pytest.approx(
+        {'cpu_percent': 50.0, 'memory_mb': 25.0, 'memory_mb_max': 40.0}
+    )
+    assert use_of(samples, 4.0, math.inf)['cpu_percent'] == pytest.approx(150.0)
+    assert set(use_of(samples, 4.0, 5.0).values()) == {None}
 
 
 def test_meter_tells_work_from_idleness() -> None:
@@ -25,20 +43,22 @@ def test_meter_tells_work_from_idleness() -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.readline()
+        status = psutil.Process(process.pid).status
+        wait_for(lambda: status() == psutil.STATUS_SLEEPING, 'it to read')
         with ProcessMeter(process.pid, period_s=0.01) as meter:
-            before = sample(process.pid)
-            wait_for(lambda: sample(process.pid).time_s > before.time_s + 0.1, 'idle samples')
-            middle = sample(process.pid)
+
+            def percent_since(start_s: float) -> float | None:
+                return meter.figures(start_s, math.inf)['cpu_percent']
+
+            start_s = time.monotonic()
+            wait_for(lambda: percent_since(start_s + 0.1) is not None, 'idle samples')
+            idle = meter.figures(start_s, math.inf)
             process.stdin.write(b'x')
             process.stdin.flush()
-            wait_for(lambda: sample(process.pid).cpu_s > middle.cpu_s + 0.3, 'work')
-            after = sample(process.pid)
+            start_s = time.monotonic()
+            wait_for(lambda: (percent_since(start_s) or 0.0) > 0.0, 'work')
         process.kill()
-    idle = meter.figures(before.time_s, middle.time_s)
-    busy = meter.figures(middle.time_s, after.time_s)
-    assert idle['cpu_percent'] == pytest.approx(0.0, abs=5.0)
-    expected = 100 * (after.cpu_s - middle.cpu_s) / (after.time_s - middle.time_s)
-    assert busy['cpu_percent'] == pytest.approx(expected, abs=10.0)
+    assert idle['cpu_percent'] == 0.0
     assert idle['memory_mb'] is not None
     assert 1.0 < idle['memory_mb'] < 100.0
 
