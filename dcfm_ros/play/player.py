@@ -86,7 +86,7 @@ def play(
     player.wait_until_ready(wait_s)
     player.begin()
     is_paced = timeline or rate_hz is not None
-    for frame in _when_due(frames, rate_hz) if is_paced else frames:
+    for frame in when_due(frames, rate_hz) if is_paced else frames:
         player.send(frame.image, frame.stamp_ns, frame.frame_id)
         if not is_paced:
             player.wait_until_settled(wait_s)
@@ -94,7 +94,7 @@ def play(
     return player.report()
 
 
-def _when_due(frames: Iterable[PlayedFrame], rate_hz: float | None) -> Iterator[PlayedFrame]:
+def when_due(frames: Iterable[PlayedFrame], rate_hz: float | None) -> Iterator[PlayedFrame]:
     """Yield each frame when it is due, by the rate or by the stamps."""
     due_s = last_ns = None
     for frame in frames:

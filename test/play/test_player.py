@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import threading
+import time
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
@@ -18,7 +19,7 @@ from running_node import NODE, NodeProcess, wait_for
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from dcfm_ros.play.player import connect, play
+from dcfm_ros.play.player import PlayedFrame, connect, play, when_due
 from dcfm_ros.ros.health.status import Level, Status
 from dcfm_ros.ros.messages import statuses_to_diagnostics
 
@@ -76,17 +77,51 @@ def test_masks_are_handed_over_instead_of_kept(node: NodeProcess) -> None:
     assert len(threads) == 1 and threading.current_thread().name not in threads
 
 
-def test_timeline_is_as_far_apart_as_the_stamps(node: NodeProcess) -> None:
-    steps_ns = (0, 50_000_000, 350_000_000, 300_000_000, 400_000_000)  # one goes back
-    played = [
-        replace(frame, stamp_ns=frame.stamp_ns // 10**9 * 10**9 + step_ns)
-        for frame, step_ns in zip(random_frames(5), steps_ns, strict=True)
+STEPS_NS = (0, 50_000_000, 350_000_000, 300_000_000, 400_000_000)  # one goes back
+DUE_S = (0.0, 0.05, 0.35, 0.35, 0.45)
+
+
+def frames_at(*steps_ns: int) -> list[PlayedFrame]:
+    return [
+        replace(frame, stamp_ns=10**18 + step_ns)
+        for frame, step_ns in zip(random_frames(len(steps_ns)), steps_ns, strict=True)
     ]
-    report = play_once(played, timeline=True)
+
+
+@pytest.mark.parametrize(
+    ('rate_hz', 'due_s'), [(None, DUE_S), (8.0, (0.0, 0.125, 0.25, 0.375, 0.5))]
+)
+def test_frames_are_due_by_the_stamps_or_the_rate(
+    monkeypatch: pytest.MonkeyPatch, rate_hz: float | None, due_s: tuple[float, ...]
+) -> None:
+    class Clock:
+        now_s = 100.0
+
+        def monotonic(self) -> float:
+            return self.now_s
+
+        def sleep(self, seconds: float) -> None:
+            assert seconds >= 0.0
+            self.now_s += seconds
+
+    clock = Clock()
+    monkeypatch.setattr('dcfm_ros.play.player.time', clock)
+    sent_s = []
+    for index, _ in enumerate(when_due(frames_at(*STEPS_NS), rate_hz)):
+        sent_s.append(clock.now_s - 100.0)
+        clock.now_s += 0.2 if index == 0 else 0.0  # the next is late, and delays no other
+    assert sent_s == pytest.approx((0.0, 0.2, *due_s[2:]))
+
+
+def test_timeline_sends_no_frame_before_it_is_due(node: NodeProcess) -> None:
+    played = frames_at(*STEPS_NS)
+    with connect() as player:
+        play(player, random_frames(1))
+        start_s = time.monotonic()
+        report = play(player, played, timeline=True)
     assert [record.stamp_ns for record in report.records] == [f.stamp_ns for f in played]
-    first, second, back, last = np.diff([record.sent_s for record in report.records])
-    assert second > max(first, back, last), 'the longest pause, and none before a step back'
-    assert second + back + last > 0.35
+    for record, due_s in zip(report.records, DUE_S, strict=True):
+        assert record.sent_s >= start_s + due_s
 
 
 def test_one_connection_takes_one_play_after_the_other(node: NodeProcess) -> None:
