@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
@@ -97,11 +98,13 @@ def test_every_frame_is_answered_or_counted(run: tuple[ReplayRun, Any]) -> None:
 
 
 def test_recording_is_played_at_its_own_rate(run: tuple[ReplayRun, Any]) -> None:
-    _, figures = run
+    made, figures = run
+    sent_s = [entry.sent_s for entry in made.frames]
+    # The median, since a busy machine sends some frames late and the ones after them sooner.
+    assert np.median(np.diff(sent_s)) == pytest.approx(1 / DRIVE.rate_hz, rel=0.3)
     # ros2_benchmark divides all frames by the time from the first to the last.
-    expected_hz = DRIVE.rate_hz * FRAMES / (FRAMES - 1)
     sent_hz = figures['BasicPerformanceMetrics.MEAN_PLAYBACK_FRAME_RATE']
-    assert sent_hz == pytest.approx(expected_hz, rel=0.1)
+    assert sent_hz == pytest.approx(FRAMES / (sent_s[-1] - sent_s[0]))
 
 
 def test_masks_are_compared_with_the_labels(run: tuple[ReplayRun, Any]) -> None:
