@@ -49,34 +49,42 @@ def test_process_that_outlives_it_is_counted(tmp_path: Path) -> None:
     assert (ending.code, ending.strays) == (0, 1)
 
 
+_UNTIL_TOLD = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print('ready')
+signal.sigwait([signal.SIGTERM])
+"""
+
+
 @pytest.mark.parametrize('is_left', [False, True])
 def test_shared_memory_that_nobody_uses_is_counted(tmp_path: Path, is_left: bool) -> None:
     shared = Path(f'/dev/shm/fastdds_test_{os.getpid()}_{is_left}')
-    code = f"""if True:
-        import mmap, os, time
-        file = open({str(shared)!r}, 'wb+')
-        file.truncate(4096)
-        mapped = mmap.mmap(file.fileno(), 4096)
-        print('ready')
-        time.sleep(0.5)
-        {'' if is_left else f'os.unlink({str(shared)!r})'}
-    """
+    code = f"""
+import mmap, os
+file = open({str(shared)!r}, 'wb+')
+file.truncate(4096)
+mapped = mmap.mmap(file.fileno(), 4096)
+{_UNTIL_TOLD}
+{'' if is_left else f'os.unlink({str(shared)!r})'}
+"""
     process = watched(tmp_path, code)
     wait_for(lambda: 'ready' in process.output, 'it to map the file')
     try:
-        assert process.wait().files == is_left
+        ending = process.end(signal.SIGTERM)
+        assert (ending.code, ending.files) == (0, is_left)
     finally:
         shared.unlink(missing_ok=True)
 
 
 def test_what_another_process_uses_is_not_left(tmp_path: Path) -> None:
     shared = Path(f'/dev/shm/fastdds_test_{os.getpid()}_both')
-    code = f'import time; file = open({str(shared)!r}, "ab"); print("ready"); time.sleep(0.5)'
-    process = watched(tmp_path, code)
+    process = watched(tmp_path, f'file = open({str(shared)!r}, "ab")\n{_UNTIL_TOLD}')
     wait_for(lambda: 'ready' in process.output, 'it to open the file')
     try:
         with shared.open('rb'):
-            assert process.wait().files == 0
+            ending = process.end(signal.SIGTERM)
+        assert (ending.code, ending.files) == (0, 0)
     finally:
         shared.unlink()
 
@@ -106,7 +114,9 @@ def test_seconds_are_those_from_the_signal_on(tmp_path: Path) -> None:
 
 
 _ENDS = """if True:
-    import signal, sys, rclpy
+    import signal, sys, threading
+    import rclpy
+    from rclpy.duration import Duration
     from rclpy.executors import ExternalShutdownException
     from std_msgs.msg import String
     rclpy.init()
@@ -116,7 +126,17 @@ _ENDS = """if True:
         node.create_timer(0.2, lambda: None)  # without one, rclpy may miss the signal
     else:
         publisher = node.create_publisher(String, 'it', 10)
-        node.create_timer(0.05, lambda: publisher.publish(String(data='x')))
+        is_told = threading.Event()
+        signal.signal(signal.SIGUSR1, lambda *_: is_told.set())
+
+        def talk():
+            if is_told.is_set():
+                timer.cancel()
+                print('all acknowledged:', publisher.wait_for_all_acked(Duration(seconds=30)))
+            else:
+                publisher.publish(String(data='x'))
+
+        timer = node.create_timer(0.05, talk)
     try:
         rclpy.spin(node)
     except ExternalShutdownException:
@@ -132,6 +152,10 @@ def test_what_a_killed_process_shared_is_not_counted_as_left_by_others(tmp_path:
     talker = Watched([*run, 'talker'], tmp_path / 'talker')
     try:
         wait_for(lambda: 'heard' in listener.output, 'a message')
+        # Who is killed while it holds a lock in shared memory can leave the listener hanging.
+        talker.send(signal.SIGUSR1)
+        wait_for(lambda: 'all acknowledged: True' in talker.output, 'it to be quiet')
+        time.sleep(0.5)
     finally:
         talker.kill()
         ending = listener.end(signal.SIGTERM)
