@@ -70,6 +70,12 @@ class Scene:
         self.publish('mask', MASK, 'mono8')
         return header
 
+    def listen(self, kind: Any, topic: str) -> list[Any]:
+        """What comes on a topic of the node, which knows its listener when this returns."""
+        received = self.peer.listen(kind, f'/segmentation/{topic}')
+        wait_for(lambda: self.show() and received, topic, pause_s=0.05)
+        return received
+
     def is_answered(self, header: Header) -> bool:
         return any(cloud.header == header for cloud in self.clouds)
 
@@ -310,7 +316,7 @@ def test_bad_parameter_is_refused_with_a_reason(scene: Scene) -> None:
 def test_filtered_cloud_has_the_classes_asked_for(
     scene: Scene, set_cloud: Callable[..., None]
 ) -> None:
-    filtered = scene.peer.listen(PointCloud2, '/segmentation/points/filtered')
+    filtered = scene.listen(PointCloud2, 'points/filtered')
     depth = DEPTH.copy()
     depth[0] = 0
     set_cloud(keep_labels=['car', 'cat'])
@@ -325,7 +331,7 @@ def test_classes_become_channels_of_both_clouds(
     scene: Scene, set_cloud: Callable[..., None]
 ) -> None:
     before = scene.see()
-    filtered = scene.peer.listen(PointCloud2, '/segmentation/points/filtered')
+    filtered = scene.listen(PointCloud2, 'points/filtered')
     set_cloud(channels=['car', 'sky'])
     cloud = scene.see()
     clouds = {'points': cloud, 'filtered': answer_to(filtered, cloud.header)}
@@ -359,22 +365,21 @@ def test_a_channel_that_is_no_class_makes_no_cloud_and_says_which_there_are(
 
 
 def test_mask_and_confidence_come_in_the_size_of_the_cloud(scene: Scene) -> None:
-    masks = scene.peer.listen(Image, '/segmentation/points/mask')
-    confidences = scene.peer.listen(Image, '/segmentation/points/confidence')
+    masks = scene.listen(Image, 'points/mask')
+    confidences = scene.listen(Image, 'points/confidence')
     cloud = scene.see(DEPTH[::2, ::2].copy())
-    wait_for(lambda: masks and confidences, 'mask and confidence of the cloud')
-    for image in (masks[-1], confidences[-1]):
-        assert image.header == cloud.header
+    mask, confidence = (answer_to(images, cloud.header) for images in (masks, confidences))
+    for image in (mask, confidence):
         assert (image.height, image.width, image.step, image.encoding) == (3, 4, 4, 'mono8')
-    assert bytes(masks[-1].data) == MASK[::2, ::2].tobytes()
-    assert bytes(confidences[-1].data) == b'\xff' * 12
+    assert bytes(mask.data) == MASK[::2, ::2].tobytes()
+    assert bytes(confidence.data) == b'\xff' * 12
 
 
 @pytest.fixture
 def triples(scene: Scene) -> list[list[Any]]:
     """Mask, confidence and cloud as they come; the node publishes all of them from now on."""
     kinds = {'points/mask': Image, 'points/confidence': Image, 'points': PointCloud2}
-    return [scene.peer.listen(kind, f'/segmentation/{topic}') for topic, kind in kinds.items()]
+    return [scene.listen(kind, topic) for topic, kind in kinds.items()]
 
 
 def test_what_is_not_believed_has_no_place_and_no_confidence(
