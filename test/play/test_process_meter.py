@@ -47,8 +47,11 @@ def test_meter_tells_work_from_idleness() -> None:
         wait_for(lambda: status() == psutil.STATUS_SLEEPING, 'it to read')
         with ProcessMeter(process.pid, period_s=0.01) as meter:
 
-            def percent_since(start_s: float) -> float | None:
-                return meter.figures(start_s, math.inf)['cpu_percent']
+            def percent_since(moment_s: float) -> float | None:
+                return meter.figures(moment_s, math.inf)['cpu_percent']
+
+            def cpu_s() -> float:
+                return (percent_since(start_s) or 0.0) / 100 * (time.monotonic() - start_s)
 
             start_s = time.monotonic()
             wait_for(lambda: percent_since(start_s + 0.1) is not None, 'idle samples')
@@ -56,7 +59,7 @@ def test_meter_tells_work_from_idleness() -> None:
             process.stdin.write(b'x')
             process.stdin.flush()
             start_s = time.monotonic()
-            wait_for(lambda: (percent_since(start_s) or 0.0) > 0.0, 'work')
+            wait_for(lambda: cpu_s() > 0.3, 'work')
         process.kill()
     assert idle['cpu_percent'] == 0.0
     assert idle['memory_mb'] is not None
