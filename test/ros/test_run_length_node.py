@@ -81,7 +81,8 @@ def test_every_mask_is_answered_or_counted_and_what_is_wrong_is_told(tmp_path: P
         for _ in range(3):  # equal stamps
             masks.publish(unset)
         wait_for(lambda: len(encoded) == 3, 'runs of each mask')
-        status = diagnostics.wait_for_message('masks', 'tram:vehicle')  # not bad for ever
+        diagnostics.wait_for_message('masks', 'tram:vehicle')  # not bad for ever
+        diagnostics.wait_for_value('masks', 'masks_encoded', '3')
         values = diagnostics.values('masks')
         counts = {key: int(value) for key, value in values.items() if key.startswith('masks_')}
         assert counts == {
