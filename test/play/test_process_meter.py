@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 import math
 import os
 import subprocess
@@ -45,7 +46,8 @@ def test_meter_tells_work_from_idleness() -> None:
         process.stdout.readline()
         status = psutil.Process(process.pid).status
         wait_for(lambda: status() == psutil.STATUS_SLEEPING, 'it to read')
-        with ProcessMeter(process.pid, period_s=0.01) as meter:
+        with ExitStack() as stack, ProcessMeter(process.pid, period_s=0.01) as meter:
+            stack.callback(process.kill)  # or a failure would wait for it
 
             def percent_since(moment_s: float) -> float | None:
                 return meter.figures(moment_s, math.inf)['cpu_percent']
@@ -60,7 +62,6 @@ def test_meter_tells_work_from_idleness() -> None:
             process.stdin.flush()
             start_s = time.monotonic()
             wait_for(lambda: cpu_s() > 0.3, 'work')
-        process.kill()
     assert idle['cpu_percent'] == 0.0
     assert idle['memory_mb'] is not None
     assert 1.0 < idle['memory_mb'] < 100.0
