@@ -152,7 +152,7 @@ def test_what_a_killed_process_shared_is_not_counted_as_left_by_others(tmp_path:
     talker = Watched([*run, 'talker'], tmp_path / 'talker')
     try:
         wait_for(lambda: 'heard' in listener.output, 'a message')
-        # Who is killed while it holds a lock in shared memory can leave the listener hanging.
+        # At rest when it is killed: it holds no lock of the shared memory then.
         talker.send(signal.SIGUSR1)
         wait_for(lambda: 'all acknowledged: True' in talker.output, 'it to be quiet')
         time.sleep(0.5)
