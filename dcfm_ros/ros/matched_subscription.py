@@ -31,7 +31,7 @@ class MatchedSubscription:
     Best effort loses large images, and a request for more than is offered gets nothing at all.
     The offers are looked at twice per second. The node's `qos_overrides` win. During a change two
     subscriptions receive: what is sent before the publishers know the new one would be lost. If
-    nothing comes after the process stood still, see `Standstill`, it subscribes anew.
+    nothing comes after the process stood still, see `Standstill`, it resubscribes.
     """
 
     _NUM_HEARD = 32
@@ -120,7 +120,7 @@ class MatchedSubscription:
         self._node.destroy_subscription(self._subscription)
 
     def _match(self) -> None:
-        """Resubscribe if the publishers offer something else by now."""
+        """Resubscribe if the publishers offer something else by now, or cannot be heard."""
         infos = self._node.get_publishers_info_by_topic(self._name)
         infos = [info for info in infos if info.topic_type == self._kind]
         is_silent = self._standstill.is_silent_after(time.monotonic())
@@ -171,9 +171,9 @@ class MatchedSubscription:
             self._end_former()
 
     def _renew(self) -> None:
-        """Subscribe anew, as before; a new subscription beside a deaf one may be deaf as well."""
+        """Resubscribe as before; a new subscription beside a deaf one may be deaf as well."""
         self._node.get_logger().warning(
-            f'nothing came on {self.topic} after this process stood still: subscribing anew'
+            f'nothing received on {self.topic} since this process stalled: resubscribing'
         )
         profile, is_same = self._subscription.qos_profile, self._identifiers() == self._only
         self._end_former()

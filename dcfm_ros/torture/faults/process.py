@@ -130,7 +130,8 @@ class Watched:
         end.
         """
         self._look()
-        own = {path for path in self._held if f'{path}_el' in _open_files_of(self.pid)}
+        opened = _open_files_of(self.pid)
+        own = {path for path in self._held if f'{path}_el' in opened}
         self._shared_with_killed.update(path for path in self._held if '_port' in path)
         self._process.kill()
         self._process.wait()

@@ -66,7 +66,7 @@ class Faults(Torture):
             'masks that were wrong, or of no image': lambda f: f['wrong'],
             'exit codes other than the due one': lambda f: f['wrong_code'],
             'processes left': lambda f: f['strays'],
-            'files in shared memory left': lambda f: f['files'],
+            'files in shared memory left': lambda f: len(f['left']),
         }
         verdicts = [Verdict.zero(what, sum(map(of, faults))) for what, of in zeros.items()]
         for what, seconds, limit in (
@@ -119,7 +119,7 @@ class Faults(Torture):
         seen = {
             'fault': fault.name, 'number': index, 'problem': '', 'recovered': False,
             'recovery_s': None, 'asked': 0, 'end_s': None, 'wrong_code': False, 'strays': 0,
-            'files': 0, 'left': (), 'unaccounted': 0, 'unknown': 0, 'wrong': 0, 'images': 0,
+            'left': (), 'unaccounted': 0, 'unknown': 0, 'wrong': 0, 'images': 0,
         }  # fmt: skip
         begin_s = time.monotonic()
         try:
@@ -143,7 +143,6 @@ def _observe(stage: Stage, fault: Fault, seen: dict[str, Any]) -> None:
             'end_s': ending.seconds if fault.due_code == 0 else None,
             'wrong_code': ending.code != fault.due_code,
             'strays': ending.strays,
-            'files': ending.files,
             'left': ending.left,
         }
     if not fault.of_node:

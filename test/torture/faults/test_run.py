@@ -22,10 +22,9 @@ from dcfm_ros.torture.faults.run import FAULTS, Faults
 from dcfm_ros.torture.faults.stage import Fault, Stage
 
 pytestmark = [pytest.mark.dds, pytest.mark.slow]
-# Not 'node frozen': see docs/torture.md, what does not hold yet.
 KINDS = (
-    'broken images', 'burst of 1000 images', 'enable and reset at random', 'second publisher',
-    'signal in a stream', 'stamps jump',
+    'broken images', 'burst of 1000 images', 'enable and reset at random', 'node frozen',
+    'second publisher', 'signal in a stream', 'stamps jump',
 )  # fmt: skip
 
 
@@ -81,7 +80,7 @@ def leave_a_process(fault: dict[str, Any]) -> None:
 
 
 def leave_a_file(fault: dict[str, Any]) -> None:
-    fault['files'] = 2
+    fault['left'] = ('/dev/shm/a', '/dev/shm/b')
 
 
 def lose_an_image(fault: dict[str, Any]) -> None:
