@@ -175,7 +175,8 @@ class MatchedSubscription:
         self._node.get_logger().warning(
             f'nothing received on {self.topic} since this process stalled: resubscribing'
         )
-        profile, is_same = self._subscription.qos_profile, self._identifiers() == self._only
+        profile = self._subscription.qos_profile
+        is_same = self._only_publisher() == self._only != set()
         self._end_former()
         self._node.destroy_subscription(self._subscription)
         self._subscription = None
@@ -194,6 +195,7 @@ class MatchedSubscription:
                 self._on_message(self._counted, *taken)
         if self.reliability == 'best_effort':  # it hears publishers that the old one did not
             self._begin_counting()
+            self._only = self._only_publisher()
         else:
             self._known = self._subscription.get_publisher_count()
         self._end_former()
@@ -227,14 +229,15 @@ class MatchedSubscription:
         # The event of a match may come after the first message.
         if event.current_count_change <= 0 or event.total_count > self._known:
             now, present = time.monotonic(), event.current_count
-            found = self._identifiers() if present == 1 else set()
-            is_back = len(found) == 1 and found == self._only
+            found = self._only_publisher() if present == 1 else set()
+            is_back = bool(found) and found == self._only
             self._gaps.connect(now, present, event.current_count_change, is_back=is_back)
             self._only = found if present else self._only
 
-    def _identifiers(self) -> set[bytes]:
+    def _only_publisher(self) -> set[bytes]:
         infos = self._node.get_publishers_info_by_topic(self._name)
-        return {bytes(info.endpoint_gid) for info in infos if info.topic_type == self._kind}
+        found = {bytes(info.endpoint_gid) for info in infos if info.topic_type == self._kind}
+        return found if len(found) == 1 else set()
 
     def _on_incompatible_qos(self, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
