@@ -24,6 +24,8 @@ _ODD_SIZES = (0, 1, 2, 3, 7, 16384, 16385, 65535, 65536, 2**31 - 1, 2**31, _UINT
 _ODD_NUMBERS = (0.0, -0.0, 1.0, -1.0, 1e-308, 1e308, float('nan'), float('inf'), float('-inf'))
 _OTHER_ENCODINGS = ('', 'RGB8', 'rgb8 ', '32FC1', '64FC1', '16SC1', 'yuv444', 'h264', 'ü' * 9)
 _MOST_BYTES = 40_000
+_IS_FILE = 0.65
+"""Share of the compressed images that begin as a file, before they are changed."""
 _BROKEN = 0.15
 """Share of the messages whose bytes are cut or changed."""
 
@@ -56,7 +58,7 @@ def mask(rng: random.Random) -> Message:
 
 def compressed_image(rng: random.Random) -> Message:
     """A JPEG, PNG or other file that is cut, changed or given another name."""
-    data = bytearray(rng.choice(_FILES))
+    data = bytearray(rng.choice(_FILES if rng.random() < _IS_FILE else _NO_FILES))
     for _ in range(rng.randrange(4)):
         place = rng.randrange(len(data) + 1)
         edit = rng.randrange(4)
@@ -157,21 +159,26 @@ def _perhaps_broken(rng: random.Random, message: Message) -> Message:
 
 
 def _files() -> list[bytes]:
-    colours = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    """Files of many sizes: OpenVINO keeps something of each of the first 50 or so."""
+    draw = np.random.default_rng(0)
     progressive = (cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2)
-    made = [
-        cv2.imencode('.jpg', colours)[1],
-        cv2.imencode('.jpg', colours, progressive)[1],
-        cv2.imencode('.jpg', colours[..., 0])[1],
-        cv2.imencode('.png', colours)[1],
-        cv2.imencode('.png', colours[..., 0])[1],
-        cv2.imencode('.png', colours.astype(np.uint16) * 257)[1],
-        cv2.imencode('.bmp', colours)[1],
-    ]
-    return [bytes(file) for file in made] + [b'', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'hello']
+    made = []
+    for _ in range(64):
+        colours = draw.integers(0, 256, (*draw.integers(1, 60, 2), 3), np.uint8)
+        made += [
+            cv2.imencode('.jpg', colours)[1],
+            cv2.imencode('.jpg', colours, progressive)[1],
+            cv2.imencode('.jpg', colours[..., 0])[1],
+            cv2.imencode('.png', colours)[1],
+            cv2.imencode('.png', colours[..., 0])[1],
+            cv2.imencode('.png', colours.astype(np.uint16) * 257)[1],
+            cv2.imencode('.bmp', colours)[1],
+        ]
+    return [bytes(file) for file in made]
 
 
 _FILES = _files()
+_NO_FILES = b'', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'hello'
 _FORMATS = (
     'jpeg', 'png', '', 'rgb8; jpeg compressed bgr8', 'bayer_rggb8; jpeg compressed mono8',
     'mono16; png compressed mono16', '16UC1; compressedDepth png', 'h264', 'x' * 200,
