@@ -31,7 +31,6 @@ _ROOT = Path(__file__).resolve().parents[2]
 _SIZE = 480, 640
 _HEIGHT = 360
 """Rows that the packaged weights were trained for."""
-_WEIGHTS = 'models/weights/default.safetensors'
 _WARM_UP = 12
 _TURN = 12
 """Frames of a stream in a row: each build finds its own data in the caches, as on a robot."""
@@ -46,6 +45,7 @@ def main(
     frames: Annotated[int, typer.Option(min=3, help='Images to each node.')] = 500,
     stream: Annotated[int, typer.Option(min=3, help='Frames of each stream.')] = 300,
     interval: Annotated[int, typer.Option(min=2, help='Keyframe interval of both.')] = 3,
+    tier: Annotated[str, typer.Option(help='Name of the packaged weights.')] = 'default',
     same_weights: Annotated[
         bool, typer.Option(help='Run the old packaged weights in both, not each its own.')
     ] = False,
@@ -54,7 +54,7 @@ def main(
     here = machine()
     with old_build(commit) as folder:
         paths = {'old': folder, 'new': _ROOT}
-        weights = {build: str(path / _WEIGHTS) for build, path in paths.items()}
+        weights = {build: _packaged(path, tier) for build, path in paths.items()}
         if same_weights:
             weights['new'] = weights['old']
         measured: dict[str, list[dict[str, float]]] = {build: [] for build in _BUILDS}
@@ -75,8 +75,16 @@ def main(
     }
     for name, values in figures.items():
         typer.echo(f'{name:10}' + '  '.join(f'{key} {value:.4g}' for key, value in values.items()))
-    facts = {'commit': commit, 'interval': interval, 'same_weights': same_weights}
+    facts = {'commit': commit, 'interval': interval, 'tier': tier, 'same_weights': same_weights}
     write_json(output, {**facts, 'machine': here, **figures})
+
+
+def _packaged(folder: Path, tier: str) -> str:
+    path = folder / 'models' / 'weights' / f'{tier}.safetensors'
+    if not path.is_file():
+        found = sorted(one.stem for one in path.parent.glob('*.safetensors'))
+        raise typer.BadParameter(f'{folder} has the tiers {", ".join(found)}, not {tier}')
+    return str(path)
 
 
 @contextmanager

@@ -34,3 +34,14 @@ def test_nodes_and_streams_of_two_builds_are_measured(tmp_path: Path) -> None:
     for key, ratio in found['new / old'].items():
         assert ratio == pytest.approx(found['new'][key] / found['old'][key])
     assert worktrees() == before  # nothing is left behind
+
+
+@pytest.mark.skipif(not (ROOT / '.git').exists(), reason='not a git checkout')
+def test_tier_that_a_build_has_not_is_named_before_anything_runs() -> None:
+    command = [sys.executable, '-m', 'dcfm_ros.benchmark.against', 'HEAD', '--tier', 'none']
+    before = worktrees()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    told = ' '.join(done.stderr.split())
+    assert 'has the tiers' in told and 'not none' in told
+    assert worktrees() == before
