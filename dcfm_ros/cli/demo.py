@@ -59,12 +59,15 @@ def demo(
     parameters = {'checkpoint': str(weights), **asdict(engine), **asdict(schedule)}
     output.mkdir(parents=True, exist_ok=True)
     how = OnlineOptions()
-    run = replay_online(recording, output, parameters, how, rate_hz=rate_hz, say=typer.echo)
+    log = output / 'node.log'
+    run = replay_online(
+        recording, output, parameters, how, log=log, rate_hz=rate_hz, say=typer.echo
+    )
     summary = write_summary(output, run)
     save_json(json_file, summary)
     print_summary(summary, run.losses)
     if not summary['masks_received']:
-        raise RuntimeError(f'no mask came back; see {output / "node.log"}')
+        raise RuntimeError(f'no mask came back; see {log}')
     typer.echo(f'results: overlay.mp4, report.html and summary.json in {output}')
 
 

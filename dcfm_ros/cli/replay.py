@@ -112,9 +112,9 @@ def replay(
             names = [*parameters, 'checkpoint', 'threads']
             refuse_given(context, names, 'is set in that node already')
         parameters |= {'checkpoint': str(weights), 'cpu_threads': workers.threads}
-        _report(
-            partial(_online, opened(sources[0]), parameters, playing, groups), folder, json_file
-        )
+        log = folder / 'node.log'  # not among what is kept of a success only
+        one = partial(_online, opened(sources[0]), parameters, playing, groups, log)
+        _report(one, folder, json_file)
         return
     refuse_given(context, [field.name for field in fields(OnlineOptions)], 'needs --online')
     how = OfflineOptions(
@@ -132,11 +132,14 @@ def _online(
     parameters: Any,
     playing: OnlineOptions,
     groups: Path | None,
+    log: Path,
     part: Path,
 ) -> ReplayRun:
     from dcfm_ros.replay.online.replay import replay_online
 
-    return replay_online(recording, part, parameters, playing, groups=groups, say=typer.echo)
+    return replay_online(
+        recording, part, parameters, playing, log=log, groups=groups, say=typer.echo
+    )
 
 
 def _offline(recording: Recording, options: OfflineOptions, threads: int, part: Path) -> ReplayRun:

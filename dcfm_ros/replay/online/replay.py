@@ -43,14 +43,14 @@ def replay_online(
     parameters: Mapping[str, Any],
     options: OnlineOptions,
     *,
+    log: Path,
     rate_hz: float | None = None,
     groups: Path | None = None,
     say: Say = print,
 ) -> ReplayRun:
     """Play a recording to the node and record what it makes of it.
 
-    The frames of the run are those of the first play. Writes overlay.mp4 and, of a node that is
-    started here, node.log into `folder`.
+    The frames of the run are those of the first play. Writes overlay.mp4 into `folder`.
 
     Args:
         recording: What to play; not a camera.
@@ -58,6 +58,7 @@ def replay_online(
         parameters: Of the node to start, its checkpoint among them; unused with
             `options.namespace`.
         options: How.
+        log: File for what a node that is started here says.
         rate_hz: Rate of the first play; None: as far apart as the stamps are, where they rise.
         groups: File of groups of classes, in which figures are given as well; None: no groups.
         say: Gets a line about each step.
@@ -79,7 +80,6 @@ def replay_online(
         rate_hz = recorded_hz
         say(f'the stamps of {recording.name} do not rise')
     masks = MaskStore()
-    log = folder / 'node.log'
     report, found = _play(recording, log, parameters, options, masks, rate_hz, say)
     say(f'{report.answered} of {report.sent} frames answered, drawing the overlay')
     checkpoint = Path(report.health.model['checkpoint'])

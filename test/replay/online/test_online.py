@@ -45,7 +45,13 @@ def run(
     groups = folder / 'groups.yaml'
     groups.write_text('first: [class 0]\nothers: [class 1, class 2, class 3]')
     made = replay_online(
-        recording, folder, parameters, options, groups=groups, say=lambda text: None
+        recording,
+        folder,
+        parameters,
+        options,
+        log=folder / 'node.log',
+        groups=groups,
+        say=lambda text: None,
     )
     return made, write_report(folder, made)
 
@@ -81,6 +87,7 @@ def test_groups_of_other_classes_are_refused_before_the_play(
             tmp_path,
             parameters,
             OnlineOptions(),
+            log=tmp_path / 'node.log',
             groups=tmp_path / 'groups.yaml',
             say=said.append,
         )
@@ -203,6 +210,20 @@ def test_namespace_without_a_node_fails_and_names_those_with_one(
     assert 'namespaces with one: /segmentation' in outcome.stderr
 
 
+def test_log_of_a_node_that_fails_is_where_it_was_said_to_be(
+    drive_bag: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    outcome = dcfm(
+        *('replay', drive_bag, '--topic', '/camera/image_raw', '--online'),
+        *('--precision', 'int8', '--checkpoint', checkpoint, '--report', tmp_path / 'report'),
+    )
+    assert outcome.returncode == 1
+    assert 'configuring failed: `precision` int8 cannot be had' in outcome.stderr
+    log = tmp_path / 'report' / 'node.log'
+    assert f'node started, log in {log}' in outcome.stdout
+    assert 'configuring failed' in log.read_text()
+
+
 def test_masks_find_their_images_where_all_stamps_are_equal(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -211,7 +232,14 @@ def test_masks_find_their_images_where_all_stamps_are_equal(
     parameters = {**NODE, 'checkpoint': str(checkpoint), 'keyframe_interval': 1}
     said: list[str] = []
     for _ in range(4):  # on a busy machine a node may replace an image
-        made = replay_online(recording, tmp_path, parameters, OnlineOptions(), say=said.append)
+        made = replay_online(
+            recording,
+            tmp_path,
+            parameters,
+            OnlineOptions(),
+            log=tmp_path / 'node.log',
+            say=said.append,
+        )
         if all(frame.is_answered for frame in made.frames):
             break
     assert 'the stamps of bag do not rise' in said
