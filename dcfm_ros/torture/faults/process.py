@@ -17,6 +17,8 @@ _SHARED = re.compile(r'/dev/shm/(?:fastrtps|fastdds)_\w+')
 """What Fast DDS has in shared memory, segments and ports. Not the semaphore of a port, 32 bytes,
 which Fast DDS now and then leaves where two processes end at once, and uses again."""
 _LOOK_S = 0.02
+_SETTLE_S = 1.0
+"""Until those that shared a port with a process have noticed its end: the last one removes it."""
 _PATIENCE_S = 60.0
 """Until a process that does not end is killed: that is a failure in any case."""
 
@@ -121,7 +123,10 @@ class Watched:
             self._process.kill()
             self._process.wait()
         strays = len(processes_with(self._mark))
-        return Ending(code, seconds, strays, tuple(sorted(self._left())))
+        end_s = time.monotonic() + _SETTLE_S
+        while (left := self._left()) and time.monotonic() < end_s:
+            time.sleep(_LOOK_S)
+        return Ending(code, seconds, strays, tuple(sorted(left)))
 
     def kill(self) -> None:
         """End it as a crash would; what it had in shared memory nobody but Fast DDS could free.
