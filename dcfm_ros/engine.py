@@ -66,10 +66,8 @@ class SegmentationEngine:
             net, how.device, how.backend, how.precision, num_slices=num_slices
         )
         """What runs the network: name, device, precision, and failure if it fell back."""
-        motion = net.config.motion if how.motion == 'auto' else how.motion
-        given = how.mask_blending
-        self._blending = net.config.mask_blending if given < 0 else given
-        self._motion = FlowChain() if motion == 'flow' else None
+        self._blending = how.blending_of(net.config)
+        self._motion = FlowChain() if how.motion_of(net.config) == 'flow' else None
         self._deep = DeepExecution(num_slices)
         self._selector = KeyframeSelector(schedule, phase)
 
@@ -217,7 +215,8 @@ class SegmentationEngine:
 
         Needs future frames, so it is not for a live camera. An adaptive schedule looks ahead for
         the following keyframe, so most frames are read twice, and encoded twice if it compares
-        features. Does not touch the state of `step`.
+        features. Class scores are not blended (`mask_blending`). Does not touch the state of
+        `step`.
 
         Args:
             images: RGB frames of one size, (H, W, 3); anything with a length and an index.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
-from dcfm_ros.models.config import MOTIONS
+from dcfm_ros.models.config import MOTIONS, NetworkConfig
 from dcfm_ros.option_spec import check_options, option
 
 EXECUTIONS = ('sync', 'amortised')
@@ -77,6 +77,15 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    def motion_of(self, config: NetworkConfig) -> str:
+        """`motion` as it is in effect for a network."""
+        return config.motion if self.motion == 'auto' else self.motion
+
+    def blending_of(self, config: NetworkConfig) -> float:
+        """`mask_blending` as it is in effect for a network: 0 where nothing follows the flow."""
+        given = config.mask_blending if self.mask_blending < 0 else self.mask_blending
+        return given if self.motion_of(config) == 'flow' else 0.0
 
     def num_slices(self, schedule: ScheduleOptions) -> int:
         """Frames that share the deep encoder of one keyframe under a schedule."""

@@ -81,7 +81,8 @@ def replay_offline(
     has_labels = first.label is not None or recording.label_topic is not None
     if not has_labels if options.fidelity is None else options.fidelity:
         every_frame = ScheduleOptions(keyframe_interval=1)
-        reference = SegmentationEngine(net, replace(how, execution='sync'), every_frame)
+        alone = replace(how, execution='sync', mask_blending=0.0)  # whatever came before
+        reference = SegmentationEngine(net, alone, every_frame)
     for used in filter(None, (engine, reference)):
         # Beside their streams, so that the first frames are not measured cold.
         list(used.segment_clip([first.image] * 3))

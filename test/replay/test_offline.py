@@ -8,7 +8,7 @@ from checkpoint_files import rewrite
 import cv2
 import numpy as np
 import pytest
-from small_net import make_net
+from small_net import make_images, make_net
 from small_recording import STEP_NS, TORCH, make_frames, make_options, replay
 
 from dcfm_ros.engine import SegmentationEngine
@@ -16,7 +16,7 @@ from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.recordings.bag_writer import write_bag
-from dcfm_ros.recordings.frame import SourceError
+from dcfm_ros.recordings.frame import SourceError, SourceFrame
 from dcfm_ros.replay.offline import replay_offline
 from dcfm_ros.replay.options import RecordingOptions
 from dcfm_ros.replay.recording import open_recording
@@ -190,3 +190,20 @@ def test_groups_of_other_classes_are_refused_before_the_network_is_loaded(
     with pytest.raises(ValueError, match="group person has 'human', which is no class"):
         replay(small_bag, tmp_path, make_options(header_only, groups=groups))
     assert not (tmp_path / 'overlay.mp4').exists()
+
+
+def test_reference_knows_nothing_of_the_frames_before(weights, tmp_path):
+    random, images = np.random.default_rng(2), make_images(1, (64, 96)) * 4
+    calm = [(image // 2 + random.integers(0, 9, image.shape)).astype(np.uint8) for image in images]
+    frames = [SourceFrame(image=x, stamp_ns=(i + 1) * STEP_NS) for i, x in enumerate(calm)]
+    write_bag(tmp_path / 'calm', frames)
+    blended = replace(TORCH, motion='flow', mask_blending=0.7)
+    options = replace(make_options(weights, 1, fidelity=True), engine=blended)
+    run = replay(tmp_path / 'calm', tmp_path, options, labels=False)
+    engine = SegmentationEngine(make_net(), blended, ScheduleOptions(keyframe_interval=1))
+    expected = []
+    for frame in frames:
+        alone = SegmentationEngine(make_net(), TORCH).step(frame.image, 0).mask
+        expected.append((engine.step(frame.image, frame.stamp_ns).mask == alone).mean())
+    assert [frame.quality['agreement'] for frame in run.frames] == pytest.approx(expected)
+    assert expected[0] == 1 > expected[-1]

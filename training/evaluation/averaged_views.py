@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ Image = NDArray[np.uint8]
 _NEVER = ScheduleOptions(
     schedule='adaptive', keyframe_score='image', change_threshold=100.0, max_time_gap_s=0.0
 )
+_NOW = replace(_NEVER, change_threshold=0.0)
 
 
 class FlippedEngine:
@@ -51,9 +52,7 @@ class FlippedEngine:
     def step(self, image: Image, stamp_ns: int) -> FrameResult:
         """See `SegmentationEngine.step`."""
         result = self._engine.step(image, stamp_ns)
-        self._mirrored.schedule = _NEVER  # by itself
-        if result.is_keyframe:
-            self._mirrored.reset()
+        self._mirrored.schedule = _NOW if result.is_keyframe else _NEVER
         return _averaged(result, self._mirrored.step(_mirror(image), stamp_ns))
 
     def reset(self) -> None:
@@ -110,6 +109,7 @@ class MultiScaleEngine:
         for scale in self._scales:
             view = _with_rows(image, max(1, round(rows * scale)))
             for is_mirrored in (False, True) if self._flip else (False,):
+                self._engine.reset()  # or scores of the view before would be blended in
                 result = self._engine.step(_mirror(view) if is_mirrored else view, stamp_ns)
                 logits = result.logits[..., ::-1] if is_mirrored else result.logits
                 planes = np.ascontiguousarray(logits[0], np.float32)

@@ -30,7 +30,8 @@ def needed_spans(
 ) -> list[range]:
     """Runs of frames that the labelled ones depend on.
 
-    In P mode each begins with a keyframe. Labels before the first keyframe have no mask in P mode,
+    In P mode each begins with a keyframe, and with the first one if class scores are blended: some
+    of each frame's stays for ever. Labels before the first keyframe have no mask in P mode,
     nor have those that come before its feature would in a long run.
 
     Args:
@@ -49,6 +50,8 @@ def needed_spans(
         first = start if setting.mode == 'past' else 0
         ends_early = setting.mode == 'past' and not setting.delay
         return [range(first, labelled[-1] + 1 if ends_early else num_frames)]
+    if setting.is_stream:
+        return [range(start, labelled[-1] + 1)]
     needed = np.zeros(num_frames + 1, np.bool_)  # the last one ends the last span
     for index in labelled:
         if index < start:

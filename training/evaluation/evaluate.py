@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,8 @@ def evaluate_clips(
     options = options or Options()
     main, *others = nets
     baselines = [*others, *([main] if floors else [])]
+    if options.scales or not options.engine.blending_of(nets[main].config):
+        settings = [replace(setting, is_stream=False) for setting in settings]
     plans = _plans(main, settings, baselines)
     _check(nets, clips, plans, options)
     can_stream = _can_stream(plans, options)
@@ -236,7 +238,7 @@ def _check(
     for name, net in nets.items():
         clips[0].labels.check_classes(name, net.config.num_classes)
     settings = [plan.setting for plan in plans]
-    if options.scales and any(setting != PER_FRAME for setting in settings):
+    if options.scales and any(plan.is_video for plan in plans):
         raise ValueError(
             '`scales` must be empty unless every interval is 1: a cached feature belongs to one '
             'size, so there is no multi-scale video mode'

@@ -16,7 +16,7 @@ from dcfm_ros.training.evaluation.clip_passes import score_label_hold, score_pas
 from dcfm_ros.training.evaluation.frame_times import FrameTimes, MeasuredTimes
 from dcfm_ros.training.evaluation.group_scores import group_figures
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores, or_none
-from dcfm_ros.training.evaluation.setting import PER_FRAME, Setting
+from dcfm_ros.training.evaluation.setting import KEYFRAMES_ONLY, PER_FRAME, Setting
 from dcfm_ros.training.evaluation.streaming import StreamScores, score_stream
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.decoding import read_frame
@@ -64,12 +64,13 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.setting.is_adaptive and self.setting.interval == 1:
             # With keyframes only, neither phase nor mode makes a difference.
-            object.__setattr__(self, 'setting', PER_FRAME)
+            only = KEYFRAMES_ONLY if self.setting.is_stream else PER_FRAME
+            object.__setattr__(self, 'setting', only)
 
     @property
     def is_video(self) -> bool:
-        """False if every frame is segmented by itself."""
-        return self.setting != PER_FRAME
+        """False if every frame is a keyframe."""
+        return self.setting not in (KEYFRAMES_ONLY, PER_FRAME)
 
     def jobs(self, clips: Sequence[Clip], *, streaming: bool) -> Iterator[Job]:
         """All jobs of this plan."""
@@ -108,7 +109,7 @@ class ClipWork:
         self._clips = clips
         self._options = options
         self._heights = dict(heights)
-        self._engines: dict[tuple[str, str, int], Engine] = {}
+        self._engines: dict[tuple[str, str, int, bool], Engine] = {}
         self._times: defaultdict[Plan, MeasuredTimes] = defaultdict(MeasuredTimes)
 
     def __call__(self, job: Job) -> PassScores | StreamScores | LabelHold:
@@ -130,7 +131,7 @@ class ClipWork:
 
     def _engine(self, plan: Plan, clip: Clip) -> Engine:
         name, setting = plan.network, plan.setting
-        key = (name, setting.execution, setting.num_slices)
+        key = (name, setting.execution, setting.num_slices, setting.is_stream)
         if key not in self._engines:
             net, height = self._nets[name], self._heights[name]
             engine = self._engines[key] = self._options.make_engine(net, height, setting)

@@ -32,6 +32,10 @@ class Setting:
     slices: int = 0
     """`execution_slices` of `EngineOptions`."""
 
+    is_stream: bool = True
+    """Whether class scores are blended with those of earlier frames, as `EngineOptions` say;
+    never in mode 'both'."""
+
     def __post_init__(self) -> None:
         for name, allowed in (('mode', MODES), ('phases', PHASES)):
             if getattr(self, name) not in allowed:
@@ -45,6 +49,8 @@ class Setting:
         keyframes = replace(self.keyframes, max_time_gap_s=0.0, max_feature_age_s=0.0)
         object.__setattr__(self, 'keyframes', keyframes)
         self._check_execution()
+        if self.mode == 'both':
+            object.__setattr__(self, 'is_stream', False)
         if self.delay == 0:
             object.__setattr__(self, 'execution', 'sync')
             object.__setattr__(self, 'slices', 0)
@@ -96,7 +102,12 @@ class Setting:
 
     def of_engine(self, options: EngineOptions) -> EngineOptions:
         """Options of an engine with the execution of this setting."""
-        return replace(options, execution=self.execution, execution_slices=self.slices)
+        return replace(
+            options,
+            execution=self.execution,
+            execution_slices=self.slices,
+            mask_blending=options.mask_blending if self.is_stream else 0.0,
+        )
 
     def starts(self, num_frames: int, clip_index: int) -> Sequence[int]:
         """First keyframes of the passes over a clip."""
@@ -114,8 +125,10 @@ class Setting:
             raise ValueError(f'`slices` must be {allowed}, got {self.slices}')
 
 
-PER_FRAME = Setting(keyframes=ScheduleOptions(keyframe_interval=1), phases='first')
-"""Every frame a keyframe: what the network does to images."""
+KEYFRAMES_ONLY = Setting(keyframes=ScheduleOptions(keyframe_interval=1), phases='first')
+"""Every frame a keyframe, of a stream."""
+PER_FRAME = replace(KEYFRAMES_ONLY, is_stream=False)
+"""Every frame by itself: what the network does to images."""
 
 
 def settings_of(

@@ -80,7 +80,11 @@ def figure_10(excerpt: Excerpt | None) -> Drawing | str:
     for path, interval, name in wanted:
         metadata = read_network_metadata(path)
         clip.labels.check_classes(str(path), metadata.config.num_classes)
-        options = EngineOptions(device=excerpt.device, inference_height=metadata.image_height)
+        options = EngineOptions(
+            device=excerpt.device,
+            inference_height=metadata.image_height,
+            mask_blending=0.0 if interval == 1 else -1.0,  # by itself
+        )
         schedule = ScheduleOptions(keyframe_interval=interval)
         engine = make_engine(load_network(path), options, schedule)
         results = [engine.step(image, index) for index, image in enumerate(images)]

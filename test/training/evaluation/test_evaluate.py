@@ -201,8 +201,17 @@ def test_sparse_label_in_both_mode_is_as_in_the_whole_clip(net, clip, images, la
     ],
 )
 def test_only_what_labels_depend_on_is_run(labelled, options, start, spans):
-    how = setting(interval=3, **options)
+    how = replace(setting(interval=3, **options), is_stream=False)
     found = needed_spans(labelled, 30, how, start)
+    assert [(span.start, span.stop) for span in found] == spans
+
+
+@pytest.mark.parametrize(
+    ('labelled', 'start', 'spans'),
+    [([19], 0, [(0, 20)]), ([2, 10], 2, [(2, 11)]), ([1], 2, []), ([], 0, [])],
+)
+def test_blended_scores_depend_on_all_frames_before(labelled, start, spans):
+    found = needed_spans(labelled, 30, setting(interval=3), start)
     assert [(span.start, span.stop) for span in found] == spans
 
 
