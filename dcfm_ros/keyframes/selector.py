@@ -68,22 +68,22 @@ class KeyframeSelector:
         """Whether a frame becomes a keyframe, that is, begins its deep encoder.
 
         A frame that cannot use the cache always does. Otherwise the schedule decides, except
-        while the deep encoder of another keyframe is still at work (`is_encoding`).
+        while the deep encoder of another keyframe is still at work (`is_encoding`) whose feature
+        is not too old for the frame.
         """
         restart = self._restart_reason(frame)
         self._before = None if restart else self.cache.keyframe
         if restart:
             return Decision(restart)
         decision = self._schedule.decide(seen)
-        if is_encoding:
-            return decision._replace(reason='')
-        if not decision.is_keyframe and self._is_too_old(frame):
-            return decision._replace(reason='max_age')
-        return decision
+        newest = self.begun if is_encoding else self.cache.keyframe
+        if self._is_too_old(frame, newest):
+            return decision if decision.is_keyframe else decision._replace(reason='max_age')
+        return decision._replace(reason='') if is_encoding else decision
 
     def cannot_wait(self, frame: FrameInfo, decision: Decision) -> bool:
         """Whether a frame needs the feature being computed at once, not slice by slice."""
-        return decision.reason in _CANNOT_WAIT or self._is_too_old(frame)
+        return decision.reason in _CANNOT_WAIT or self._is_too_old(frame, self.cache.keyframe)
 
     def set_keyframe(self, frame: FrameInfo, seen: Observation, decision: Decision) -> None:
         """Record a keyframe whose deep encoder has begun."""
@@ -114,6 +114,6 @@ class KeyframeSelector:
             return 'time_jump'
         return 'time_gap' if 0 < self._options.max_time_gap_s < gap_s else ''
 
-    def _is_too_old(self, frame: FrameInfo) -> bool:
-        age_s = (frame.stamp_ns - self.cache.keyframe.stamp_ns) / 1e9
+    def _is_too_old(self, frame: FrameInfo, keyframe: FrameInfo) -> bool:
+        age_s = (frame.stamp_ns - keyframe.stamp_ns) / 1e9
         return 0 < self._options.max_feature_age_s < age_s

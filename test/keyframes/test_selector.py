@@ -103,6 +103,15 @@ def test_amortised_frame_finishes_a_feature_that_would_be_late():
     assert [r.keyframe_age for r in results] == [0, 1, 2, 3, 4, 5, 2, 3]
 
 
+def test_amortised_frame_for_which_the_unfinished_feature_is_too_old_computes_its_own():
+    engine = make_engine(keyframe_interval=4, execution='amortised', max_feature_age_s=0.5)
+    # A keyframe is begun at .4 s, of which two slices are done when the stream pauses.
+    results = run(engine, make_images(8), [0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.2, 1.3])
+    assert [r.keyframe_age for r in results][-2:] == [0, 1]
+    assert results[6].is_keyframe
+    assert max(r.feature_age_ms for r in results) <= 500
+
+
 @pytest.mark.parametrize('execution', ['sync', 'amortised'])
 def test_frames_slower_than_the_maximum_age_all_compute_their_own(execution):
     results = run(
