@@ -89,6 +89,7 @@ class StampMatcher:
         self._seconds = [second for second in self._seconds if second.stamp_ns != stamp_ns]
         if stamp_ns > self._last_pair[1]:
             insort(self._seconds, _Waiting(stamp_ns, _SPOILT), key=_stamp_of)
+            self._give_up_oldest()
         return any(second.item is not _SPOILT for second in waiting)
 
     def _match(self) -> list[tuple[Any, Any]]:
@@ -110,11 +111,15 @@ class StampMatcher:
             self._firsts.pop(0)
             self._last_pair = (nearest.stamp_ns, stamp_ns)
             pairs.append((nearest.item, second))
-        if len(self._firsts) > self._capacity:
-            self._drop_firsts_before(self._firsts[1].stamp_ns)
-        if len(self._seconds) > self._capacity:
-            self.lone_seconds += self._seconds.pop(0).item is not _SPOILT
+        self._give_up_oldest()
         return pairs
+
+    def _give_up_oldest(self) -> None:
+        """Keep to the capacity."""
+        while len(self._firsts) > self._capacity:
+            self.lone_firsts += self._firsts.pop(0).item is not _SPOILT
+        while len(self._seconds) > self._capacity:
+            self.lone_seconds += self._seconds.pop(0).item is not _SPOILT
 
     def _nearest(self, stamp_ns: int) -> _Waiting | None:
         """The first nearest to the earliest second, unless another second is nearer to it."""

@@ -86,6 +86,26 @@ def test_what_waits_is_bounded(stream: str) -> None:
     assert pairing.lone_firsts + pairing.lone_seconds == 7
 
 
+def test_what_waits_is_bounded_where_two_firsts_have_one_stamp() -> None:
+    pairing = matcher(capacity=3)
+    stamps = [100, 100, *range(133, 1133, 10)]
+    for number, stamp in enumerate(stamps):
+        pairing.add_first(stamp * MS, number)
+    assert pairing.lone_firsts == len(stamps) - 3
+
+
+def test_spoilt_seconds_are_bounded() -> None:
+    pairing = matcher(capacity=3)
+    pairing.add_second(50 * MS, 'm50')
+    for stamp in range(100, 104):
+        assert not pairing.spoil_second(stamp * MS)
+    assert pairing.lone_seconds == 1  # it had to make room
+    for stamp in (100, 103):
+        pairing.add_first(stamp * MS, f'd{stamp}')
+    assert pairing.add_second(100 * MS, 'm100') == [('d100', 'm100')]  # which is forgotten by now
+    assert pairing.add_second(103 * MS, 'm103') == []
+
+
 def test_late_first_is_sorted_in() -> None:
     pairing = matcher()
     pairing.add_first(100 * MS, 'd100')
