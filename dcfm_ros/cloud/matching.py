@@ -63,6 +63,8 @@ class CloudMatcher:
     def add(self, stream: str, stamp_ns: int, message: Any) -> list[Match]:
         """Take a message of 'depth', 'mask', 'confidence' or 'image'; returns what is complete."""
         verdict = self._gates[stream].judge(stamp_ns)
+        if verdict is Stamp.GOOD and stream in self._waiting.get(stamp_ns, ()):
+            verdict = Stamp.REPEATED  # the gate has forgotten the first one
         self.complaints.pop(stream, None)
         if verdict in (Stamp.ZERO, Stamp.REPEATED):
             self.complaints[stream] = verdict.value
@@ -99,7 +101,7 @@ class CloudMatcher:
             return
         self._spoilt.append(stamp_ns)
         self.bad_stamps.update(self._waiting.pop(stamp_ns, {}).keys())
-        if self.pairs.spoil_second(stamp_ns):
+        for _ in range(self.pairs.spoil_second(stamp_ns)):
             self.bad_stamps.update(self._needed)
 
     def _restart(self, stream: str, stamp_ns: int) -> None:

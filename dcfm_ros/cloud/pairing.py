@@ -80,17 +80,17 @@ class StampMatcher:
                 return True
         return False
 
-    def spoil_second(self, stamp_ns: int) -> bool:
+    def spoil_second(self, stamp_ns: int) -> int:
         """Keep a second, waiting or not, from being paired, and so the first of its stamp.
 
-        Returns whether it was waiting.
+        Returns how many of that stamp were waiting.
         """
         waiting = [second for second in self._seconds if second.stamp_ns == stamp_ns]
         self._seconds = [second for second in self._seconds if second.stamp_ns != stamp_ns]
         if stamp_ns > self._last_pair[1]:
             insort(self._seconds, _Waiting(stamp_ns, _SPOILT), key=_stamp_of)
             self._give_up_oldest()
-        return any(second.item is not _SPOILT for second in waiting)
+        return sum(second.item is not _SPOILT for second in waiting)
 
     def _match(self) -> list[tuple[Any, Any]]:
         pairs = []

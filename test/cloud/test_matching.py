@@ -196,6 +196,17 @@ def test_mask_or_confidence_that_comes_twice_spoils_its_stamp(messages: tuple[st
     assert feed(matching, 'm133', 'c133') == ['d133+m133+c133']
 
 
+def test_stamp_that_comes_again_after_newer_ones_is_counted() -> None:
+    """More messages than stamps are remembered; the first one still waits."""
+    matching = clouds('confidence', capacity=2)
+    assert feed(matching, 'm300a', 'm290', 'm280', 'm300b') == []
+    assert matching.bad_stamps == {'mask': 2}
+    assert matching.complaints == {'mask': 'is that of a message before'}
+    assert matching.lone['mask'] == 1  # of 280, for which there is no room
+    assert feed(matching, 'c300', 'd300', 'd290', 'c290') == ['d290+m290+c290']
+    assert matching.bad_stamps == {'mask': 2, 'confidence': 1}
+
+
 def test_spoilt_stamp_is_good_again_after_a_restart() -> None:
     matching = clouds('confidence')
     feed(matching, 'd100', 'm100a', 'm100b', 'd900', 'm900', 'c900')

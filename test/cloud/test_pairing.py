@@ -106,6 +106,13 @@ def test_spoilt_seconds_are_bounded() -> None:
     assert pairing.add_second(103 * MS, 'm103') == []
 
 
+def test_every_second_of_a_spoilt_stamp_is_told() -> None:
+    pairing = matcher()
+    pairing.add_second(100 * MS, 'a')
+    pairing.add_second(100 * MS, 'b')
+    assert pairing.spoil_second(100 * MS) == 2
+
+
 def test_late_first_is_sorted_in() -> None:
     pairing = matcher()
     pairing.add_first(100 * MS, 'd100')
