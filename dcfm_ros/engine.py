@@ -30,8 +30,8 @@ class SegmentationEngine:
     """Segments a stream of images with the deep encoder on keyframes only.
 
     One engine serves one camera (see `for_another_camera`); it is not thread-safe. Its state is
-    in two places: `KeyframeSelector`, with the feature cache, and `DeepExecution`, with the
-    unfinished deep encoder of a keyframe.
+    in three places: `KeyframeSelector`, with the feature cache, `DeepExecution`, with the
+    unfinished deep encoder of a keyframe, and `FlowChain`, with the newest picture.
     """
 
     def __init__(
@@ -66,15 +66,16 @@ class SegmentationEngine:
             net, how.device, how.backend, how.precision, num_slices=num_slices
         )
         """What runs the network: name, device, precision, and failure if it fell back."""
-        self._blending = how.blending_of(net.config)
-        self._motion = FlowChain() if how.motion_of(net.config) == 'flow' else None
+        self.in_effect = replace(
+            how,
+            execution_slices=num_slices,
+            motion=how.motion_of(net.config),
+            mask_blending=how.blending_of(net.config),
+        )
+        """The options, with what 'auto', 0 and -1 stand for; of what runs it, see `backend`."""
+        self._motion = FlowChain() if self.in_effect.motion == 'flow' else None
         self._deep = DeepExecution(num_slices)
         self._selector = KeyframeSelector(schedule, phase)
-
-    @property
-    def motion(self) -> str:
-        """How the common feature follows the scene: 'none' or 'flow'."""
-        return 'flow' if self._motion else 'none'
 
     @property
     def schedule(self) -> ScheduleOptions:
@@ -167,11 +168,12 @@ class SegmentationEngine:
                 common = backend.warp(common, at)
         with timer.stage('decode'):
             logits = backend.decode([common], independent)
-        if frame.picture is not None and self._blending:
+        blending = self.in_effect.mask_blending
+        if frame.picture is not None and blending:
             with timer.stage('blend'):
                 frame.thumbnail = thumbnail(frame.picture, backend.grid(logits))
                 if before and at:
-                    logits = steadied(backend, logits, frame, before, at, self._blending)
+                    logits = steadied(backend, logits, frame, before, at, blending)
                 frame.logits = logits
         with timer.stage('mask'):
             mask = backend.class_mask(logits, frame.size)
@@ -197,7 +199,7 @@ class SegmentationEngine:
             return None
         cache = self._selector.cache
         keyframes = [cache.keyframe, self._selector.begun]
-        if before and self._blending:
+        if before and self.in_effect.mask_blending:
             keyframes.append(before)
         earlier = [keyframe.picture for keyframe in keyframes if keyframe is not frame]
         if not earlier:

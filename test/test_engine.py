@@ -42,6 +42,25 @@ def test_defaults_are_those_of_the_options():
     assert engine.schedule == ScheduleOptions()
 
 
+@pytest.mark.parametrize(
+    ('given', 'effect'),
+    [
+        ({}, {'execution_slices': 1, 'motion': 'flow', 'mask_blending': 0.5}),
+        ({'mask_blending': 0.2}, {'mask_blending': 0.2}),
+        ({'motion': 'none'}, {'motion': 'none', 'mask_blending': 0.0}),
+        ({'execution': 'amortised', 'keyframe_interval': 5}, {'execution_slices': 5}),
+        ({'execution': 'amortised', 'schedule': 'adaptive'}, {'execution_slices': 4}),
+        ({'execution': 'amortised', 'execution_slices': 2}, {'execution_slices': 2}),
+    ],
+)
+def test_what_defaults_stand_for_is_told(given, effect):
+    engine = make_engine(make_net(motion='flow'), **given)
+    told = asdict(engine.in_effect)
+    assert effect.items() <= told.items()
+    changed = {name for name, value in asdict(engine.options).items() if told[name] != value}
+    assert changed <= {'execution_slices', 'motion', 'mask_blending'}
+
+
 @pytest.mark.parametrize(('backbone', 'options'), BACKBONES)
 def test_fast_path_gives_the_mask_of_the_plain_stages(backbone, options):
     net, images = make_net(backbone, **options), make_images(5)

@@ -119,12 +119,11 @@ def replay_offline(
 
 
 def _config(engine: SegmentationEngine) -> dict[str, Any]:
-    """All options, and what 'auto' stood for."""
+    """All options, as in effect."""
     backend = engine.backend
     return {
         **asdict(engine.schedule),
-        **asdict(engine.options),
-        'motion': engine.motion,
+        **asdict(engine.in_effect),
         'device': backend.device,
         'backend': backend.name,
         'precision': backend.precision,

@@ -64,12 +64,11 @@ def describe(engines: Sequence[SegmentationEngine], checkpoint: Path) -> dict[st
     """The engines, which share a network, for the diagnostics: options by name, as in effect."""
     engine = next((engine for engine in engines if engine.backend.failure), engines[0])
     backend = engine.backend
-    facts = asdict(engine.options) | {
+    facts = asdict(engine.in_effect) | {
         'checkpoint': checkpoint,
         'device': backend.device,
         'backend': backend.name,
         'precision': backend.precision,
-        'motion': engine.motion,
         'inference_height': engine.options.inference_height or 'camera',
         **asdict(engine.schedule),
     }

@@ -147,7 +147,7 @@ def test_an_engine_runs_it_and_a_reset_network_gives_the_same(
     independent = whole.encode_independent(whole.to_input(images[0]))
     logits = whole.decode([whole.encode_common(independent)], independent)
     np.testing.assert_array_equal(masks[0], whole.class_mask(logits, (64, 96)))
-    assert engine.motion == 'flow'
+    assert engine.in_effect.motion == 'flow'
     other = engine.for_another_camera()
     again = [other.step(image, i * 10**8).mask for i, image in enumerate(images)]
     np.testing.assert_array_equal(masks, again)

@@ -33,6 +33,7 @@ def test_amortised_keyframes_answer_every_frame(
     ages_ms = [timing.feature_age_ms for timing in timings]
     assert ages_ms == pytest.approx([age * STEP_MS for age in expected])
     assert report.health.model['execution'] == 'amortised'
+    assert report.health.model['execution_slices'] == str(slices)
     keyframes = [i for i, timing in enumerate(timings) if timing.is_keyframe]
     assert keyframes == [0, 4, 8]
     at_work = [i for i, timing in enumerate(timings) if 'common' in timing.stage_ms]

@@ -95,6 +95,13 @@ def test_amortised_spreads_the_deep_encoder(small_bag, weights, tmp_path):
     assert run.metadata['config']['execution'] == 'amortised'
 
 
+def test_report_has_the_options_as_in_effect(small_bag, weights, tmp_path):
+    engine = EngineOptions(device='cpu', backend='torch', execution='amortised', motion='none')
+    config = replay(small_bag, tmp_path, make_options(weights, 4, engine)).metadata['config']
+    shown = [config[name] for name in ('execution_slices', 'motion', 'mask_blending')]
+    assert shown == [4, 'none', 0.0]
+
+
 @pytest.mark.parametrize(('max_gap_s', 'reason'), [(1.0, 'time_gap'), (0.0, '')])
 def test_gap_between_stamps_makes_a_keyframe_as_in_the_node(weights, tmp_path, max_gap_s, reason):
     write_bag(tmp_path / 'bag', make_frames(3, stamps=[0, 1, 20]))
