@@ -98,7 +98,7 @@ class GroundTable:
         self._reach = min(max_range, float(distances.max()))
         num_steps = int(self._reach / step) + 1
         ranges = (np.arange(num_steps) + 0.5) * step
-        # Directions as dense as the columns of the image, and as the cells at the far end.
+        # Directions as dense as the cells at the far end, within what a table may hold.
         num_turns = int(np.clip(2 * np.pi * self._reach / shape.resolution, 360, 8192))
         seen_cell = self._pixel_indices(lens, pose, shape.centres())
         angles = np.arctan2(offsets[:, 1], offsets[:, 0])
