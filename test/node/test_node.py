@@ -203,6 +203,7 @@ def test_disabled_node_counts_images_and_resumes_with_a_keyframe(stream: Stream)
     # A busy machine may lose some of three in a row on the way.
     wait_for(lambda: stream.count('dropped_') == gone + 3, 'all to be counted')
     assert stream.count('dropped_disabled') > disabled
+    stream.diagnostics.wait_for_message('images', 'paused by ~/enable')
     assert len(stream.masks) == answered
     assert stream.peer.call(SetBool, f'{NODE}/enable', data=True).success
     assert stream.ask_timing()['reason'] == 'reset'

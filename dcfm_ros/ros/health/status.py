@@ -18,7 +18,6 @@ class Level(IntEnum):
     OK = 0
     WARN = 1
     ERROR = 2
-    STALE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,7 @@ def image_status(
     elif not is_waiting and failure:
         level, message = Level.ERROR, f'not subscribed: {failure}'
     elif not is_waiting:
-        message = 'not subscribed'
+        message = 'paused by ~/enable' if reliability else 'not subscribed'
     elif not clock_running_s:
         message = 'the clock is not running'
     if camera_info_problem and level == Level.OK:

@@ -294,6 +294,11 @@ def test_failure_of_the_node_is_the_cause_of_all() -> None:
     assert {image.level, mask.level} == {Level.ERROR}
 
 
+def test_paused_node_that_is_subscribed_says_so() -> None:
+    status = images(stream(1).snapshot(600.0), is_waiting=False)
+    assert (status.level, status.message) == (Level.OK, 'paused by ~/enable')
+
+
 def test_wrong_type_on_the_topic_is_told_at_once() -> None:
     wrong = '/image carries sensor_msgs/msg/CompressedImage; sensor_msgs/msg/Image is needed'
     silent = stream(0).snapshot(0.5)
@@ -304,4 +309,5 @@ def test_wrong_type_on_the_topic_is_told_at_once() -> None:
         Level.WARN,
         f'10.0 images per second, but {wrong}',
     )
-    assert images(silent, is_waiting=False, wrong_types=wrong).message == 'not subscribed'
+    idle = images(silent, is_waiting=False, reliability='', wrong_types=wrong)
+    assert idle.message == 'not subscribed'
