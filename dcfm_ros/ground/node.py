@@ -5,7 +5,6 @@ docs/ground_grid.md is its manual. It needs no PyTorch and no depth.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float64, String
 
 from dcfm_ros.ground.camera_pose import CameraPose
+from dcfm_ros.ground.places import MAX_REORDERING_NS, Places
 from dcfm_ros.ground.processor import GroundJob, GroundProcessor
 from dcfm_ros.ground.same_stamp import SameStamp
 from dcfm_ros.ground.votes import Place
@@ -52,7 +52,6 @@ OUTPUTS: dict[str, tuple[str, Any, Any]] = {
     'processing_time_ms': ('~/debug/processing_time_ms', Float64, 10),
 }
 """Topic, message type and quality of service of what is published."""
-_MAX_ODOMETRY_AGE_NS = 100_000_000
 
 
 class GroundGridNode(Node):
@@ -69,7 +68,8 @@ class GroundGridNode(Node):
         self._info: CameraInfo | None = None
         self._labels = ClassLabels()
         self._labels_problem = ''
-        self._odometry: deque[tuple[int, Place]] = deque(maxlen=500)
+        self._places = Places()
+        self._mask_stamp_ns = 0
         values = self._declared.values
         self._outputs = {
             name: self.create_publisher(kind, topic, qos)
@@ -83,9 +83,11 @@ class GroundGridNode(Node):
             self, CameraInfo, 'camera_info', self._on_camera_info, takes_latched=True
         )
         self.create_subscription(String, 'labels', self._on_labels, LATCHED)
-        if values.votes > 1:
-            self.create_subscription(Odometry, 'odom', self._on_odometry, 50)
         subscriptions = [self._mask, info]
+        if values.votes > 1:
+            subscriptions.append(
+                MatchedSubscription(self, Odometry, 'odom', self._on_odometry, depth=50)
+            )
         self._pairs = SameStamp(_CAPACITY)
         self._has_confidence = False
         if values.min_confidence > 0:
@@ -127,13 +129,16 @@ class GroundGridNode(Node):
         place, turn = message.pose.pose.position, message.pose.pose.orientation
         sine = 2 * (turn.w * turn.z + turn.x * turn.y)
         yaw = math.atan2(sine, 1 - 2 * (turn.y**2 + turn.z**2))
-        found = Place(place.x, place.y, yaw)
-        self._odometry.append((stamp_to_ns(message.header.stamp), found))
+        self._places.add(stamp_to_ns(message.header.stamp), Place(place.x, place.y, yaw))
 
     def _on_mask(self, message: Image, num_lost: int) -> None:
         now_s = time.monotonic()
         self._statistics.dropped('lost', num_lost)
         self._statistics.received(now_s)
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        if stamp_ns < self._mask_stamp_ns - MAX_REORDERING_NS:
+            self._places.restart(stamp_ns)
+        self._mask_stamp_ns = stamp_ns
         if self._info is None:
             self._statistics.dropped('no_camera_info')
         elif self._lacks_labels():
@@ -141,8 +146,7 @@ class GroundGridNode(Node):
         elif not self._outputs['ground_grid'].get_subscription_count():
             self._statistics.dropped('unheard')
         else:
-            stamp_ns = stamp_to_ns(message.header.stamp)
-            place = self._place_at(stamp_ns)
+            place = self._places.at(stamp_ns)
             job = GroundJob(Frame(message, now_s), self._info, self._labels, place)
             if self._declared.values.min_confidence > 0:
                 self._join(self._pairs.add_first, stamp_ns, job)
@@ -166,12 +170,6 @@ class GroundGridNode(Node):
         """Give the worker a mask, with its confidence if it has to have one."""
         if self._worker.slot.put('', job) is not None:
             self._statistics.dropped('replaced')
-
-    def _place_at(self, stamp_ns: int) -> Place | None:
-        """By the odometry nearest in time, if that is near."""
-        known = [(abs(then_ns - stamp_ns), place) for then_ns, place in self._odometry]
-        age_ns, place = min(known, key=lambda entry: entry[0], default=(math.inf, None))
-        return place if age_ns <= _MAX_ODOMETRY_AGE_NS else None
 
     def _lacks_labels(self) -> bool:
         """Whether classes are given by names, and none are known yet."""
@@ -213,7 +211,7 @@ class GroundGridNode(Node):
             message = 'no grids: `min_confidence` is set, and no confidence has come'
         elif self._labels.names and unknown:
             message = '; '.join(unknown)
-        elif values.votes > 1 and not self._odometry:
+        elif values.votes > 1 and not self._places:
             message = 'masks do not vote: no odometry has come on odom'
         else:
             level = Level.OK

@@ -22,11 +22,13 @@ from dcfm_ros.ground.grid import (
     GroundTable,
     without_doubtful_ground,
 )
+from dcfm_ros.ground.places import MAX_REORDERING_NS
 from dcfm_ros.ground.votes import GroundVotes, Place
 from dcfm_ros.images.depth import image_to_ids
 from dcfm_ros.masks.class_labels import ClassLabels
 from dcfm_ros.ros.frame_slot import Frame
 from dcfm_ros.ros.health.stream_statistics import StreamStatistics
+from dcfm_ros.ros.messages import stamp_to_ns
 from dcfm_ros.ros.parameters.ground import GroundParameters
 
 _MOVED = 1e-3
@@ -81,6 +83,7 @@ class GroundProcessor:
         start = values()
         self._shape = GridShape.around(start.resolution, start.ahead, start.behind, start.aside)
         self._votes = GroundVotes(self._shape, start.votes)
+        self._stamp_ns = 0
         self._table: GroundTable | None = None
         self._made_for: tuple[Any, Pose] | None = None
 
@@ -99,12 +102,13 @@ class GroundProcessor:
             self._statistics.refused(str(error))
             self._logger.error(f'no grid: {error}', throttle_duration_sec=1.0)
             return
-        grid = table.grid(mask, meaning)
-        if job.place is None:
+        grid, stamp = table.grid(mask, meaning), message.header.stamp
+        stamp_ns = stamp_to_ns(stamp)
+        if job.place is None or stamp_ns < self._stamp_ns - MAX_REORDERING_NS:
             self._votes.clear()
-        else:
+        self._stamp_ns = stamp_ns
+        if job.place is not None:
             grid = self._votes.add(grid, job.place)
-        stamp = message.header.stamp
         header = Header(stamp=stamp, frame_id=values.base_frame)
         self._outputs['ground_grid'].publish(grid_to_message(grid, self._shape, header))
         now_s = time.monotonic()

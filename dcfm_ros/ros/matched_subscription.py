@@ -35,7 +35,7 @@ class MatchedSubscription:
     """
 
     _NUM_HEARD = 32
-    """Messages of the old subscription to know again; the queues here hold 5 at most."""
+    """Messages of the old subscription to know again, beside a queue of them."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class MatchedSubscription:
         """Publishers that `_subscription` had when it took over: they are not new."""
         self._only: set[bytes] = set()
         """Identifier of the publisher that there was last, if it was the only one."""
-        self._heard: deque[tuple[int, int]] = deque(maxlen=self._NUM_HEARD)
+        self._heard: deque[tuple[int, int]] = deque(maxlen=self._NUM_HEARD + depth)
         self._subscribe(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._standstill = Standstill(time.monotonic())

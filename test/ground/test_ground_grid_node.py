@@ -18,7 +18,7 @@ pytest.importorskip('nav_msgs')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid, Odometry
-from peer import LATCHED, Diagnostics, Peer, running_peer
+from peer import BEST_EFFORT, LATCHED, Diagnostics, Peer, running_peer
 from running_node import GROUND, NodeProcess, running_node, wait_for
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header, String
@@ -175,6 +175,38 @@ def test_former_masks_vote_where_the_base_was(tmp_path: Path) -> None:
     first, is_new = drives[-1]
     # Facing along y, 1 m along x is 1 m to the right: what was seen is 10 rows to the left.
     assert (first[:-10][is_new[10:]] != -1).all()
+
+
+def test_time_that_starts_over_makes_a_grid_of_the_new_run_alone(tmp_path: Path) -> None:
+    """Odometry is best effort, as that of many drivers."""
+    with (
+        running_node(tmp_path / 'log', program=GROUND, votes=4, **MOUNT),
+        running_peer() as peer,
+    ):
+        scene = Scene(peer)
+        scene.calibrate()
+        scene.label()
+        odometry = peer.connect('/segmentation/odom', BEST_EFFORT, Odometry)
+        alone = cells_of(scene.see())
+        start_ns = scene.stamp_ns
+
+        def drive_to(x: float) -> NDArray[np.int8]:
+            scene.stamp_ns += 1_000_000_000
+            message = Odometry(header=Header(stamp=ns_to_stamp(scene.stamp_ns)))
+            message.pose.pose.position.x = x
+            message.pose.pose.orientation.w = 1.0
+            odometry.publish(message)
+            time.sleep(0.1)
+            return cells_of(scene.grid_of(scene.show()))
+
+        def is_remembered() -> bool:
+            return bool((drive_to(0.0) != drive_to(1.0)).any())
+
+        wait_for(is_remembered, 'a vote of a former mask')
+        scene.stamp_ns = start_ns
+        scene.grids.clear()
+        for _ in range(2):
+            np.testing.assert_array_equal(drive_to(5.0), alone)
 
 
 def test_masks_wait_for_their_confidence(tmp_path: Path) -> None:
