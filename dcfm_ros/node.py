@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 import sys
-import time
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -15,7 +14,6 @@ from dcfm_ros.ros.camera import Camera, palette_and_groups
 from dcfm_ros.ros.diagnostics import Diagnostics
 from dcfm_ros.ros.frame_slot import Frame
 from dcfm_ros.ros.frame_worker import FrameWorker, repeated
-from dcfm_ros.ros.health.running_clock import RunningClock
 from dcfm_ros.ros.health.status import Status, model_status
 from dcfm_ros.ros.parameter_declaration import DeclaredParameters
 from dcfm_ros.ros.parameters.segmentation import NodeParameters
@@ -50,7 +48,6 @@ class SegmentationNode(LifecycleNode):
             self, NodeParameters, lambda: self._state, self._on_parameters_set
         )
         self._name_cameras()
-        self._clock_watch = RunningClock(time.monotonic())
         self._deadlines = Diagnostics(self, self._deadline_statuses)
         self._set_deadline_check()
         self._diagnostics = Diagnostics(self, self._statuses)
@@ -212,8 +209,7 @@ class SegmentationNode(LifecycleNode):
     def _statuses(self) -> list[Status]:
         model, device = self._describe_model(), self._values.device
         statuses = [model_status(self._state, self._failure, device, model)]
-        clock_ns = self.get_clock().now().nanoseconds
-        running_s = self._clock_watch.running_s(clock_ns, time.monotonic())
+        running_s = self._diagnostics.clock_running_s()
         for camera in self._cameras.values():
             statuses += camera.statuses(running_s, self._failure)
         if not self._deadlines.is_running:  # otherwise they are published more often

@@ -68,12 +68,13 @@ class CloudInputs:
         """Topics whose quality of service can be overridden."""
         return [subscription.topic for subscription in self._subscriptions.values()]
 
-    def depth_status(self, snapshot: StreamSnapshot) -> Status:
-        """Diagnostics of the depth images."""
+    def depth_status(self, snapshot: StreamSnapshot, clock_running_s: float) -> Status:
+        """Diagnostics of the depth images; `clock_running_s` as in `image_status`."""
         depth = self._subscriptions[_DEPTH]
         status = image_status(
             snapshot,
             is_waiting=True,
+            clock_running_s=clock_running_s,
             no_image_warning_s=self._values().no_image_warning_s,
             topic=depth.topic,
             publishers=depth.publishers,

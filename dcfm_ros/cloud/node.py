@@ -87,7 +87,8 @@ class SemanticCloudNode(Node):
     def _statuses(self) -> list[Status]:
         snapshot = self._statistics.snapshot(time.monotonic())
         clouds = self._inputs.cloud_status(snapshot, self._subscribers())
-        return [self._inputs.depth_status(snapshot), clouds]
+        depth = self._inputs.depth_status(snapshot, self._diagnostics.clock_running_s())
+        return [depth, clouds]
 
 
 def main(args: list[str] | None = None) -> int:

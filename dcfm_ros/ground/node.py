@@ -182,6 +182,7 @@ class GroundGridNode(Node):
         masks = image_status(
             snapshot,
             is_waiting=True,
+            clock_running_s=self._diagnostics.clock_running_s(),
             no_image_warning_s=self._declared.values.no_image_warning_s,
             topic=self._mask.topic,
             publishers=self._mask.publishers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
@@ -10,6 +11,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from std_msgs.msg import Header
 
+from dcfm_ros.ros.health.running_clock import RunningClock
 from dcfm_ros.ros.health.status import Status
 from dcfm_ros.ros.messages import statuses_to_diagnostics
 
@@ -27,11 +29,17 @@ class Diagnostics:
         # Steady: on the node's own clock, a paused simulation would silence the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(period_ms / 1e3, self.publish, clock=steady)
+        self._clock_watch = RunningClock(time.monotonic())
 
     @property
     def is_running(self) -> bool:
         """Whether the timer runs."""
         return not self._timer.is_canceled()
+
+    def clock_running_s(self) -> float:
+        """For how long the node's clock has been running, s; to be asked for each status."""
+        clock_ns = self._node.get_clock().now().nanoseconds
+        return self._clock_watch.running_s(clock_ns, time.monotonic())
 
     def set_period(self, period_ms: float) -> None:
         """Publish at another rate; 0: only when asked to."""
