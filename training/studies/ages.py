@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import torch
 
+from dcfm_ros.backends.torch_warp import warp
 from dcfm_ros.images.preprocess import shrink
+from dcfm_ros.keyframes.motion import FlowChain, Picture
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.models.staged import StagedNetwork
@@ -28,6 +30,8 @@ def loss_by_age(
     height: int | None = None,
 ) -> dict[int, dict[str, float]]:
     """Segment every labelled frame with the deep features of the frame `age` frames before it.
+
+    They are moved as the engine does it if the network asks for that (`motion: flow`).
 
     Args:
         net: In eval mode.
@@ -50,19 +54,27 @@ def loss_by_age(
     for clip in clips:
         weighting = ClassWeighting.of(config.num_classes, sets=clip.labels.sets)
         deep: list[Features] = []  # of the newest frames, the last one first
+        pictures: list[Picture] = []  # of the same frames, if features move
+        chain = FlowChain()
         for frame in clip.frames:
             image, label = read_frame(frame, clip.labels)
             image = shrink(image, height or 0, config.size_multiple)
             shrunk = torch.from_numpy(image).to(next(net.parameters()))
             independent = parts.encode(shrunk.permute(2, 0, 1)[None] / 255)
             deep = [parts.deep(independent), *deep[: max(ages)]]
+            if config.motion == 'flow':
+                pictures = [chain.flow.picture(image), *pictures[: max(ages)]]
+                chain.add(pictures[0], pictures[1:])
             if label is None:
                 continue
             truth = torch.from_numpy(label)[None].long().to(shrunk.device)
             count = int((truth != UNLABELLED).sum())
             for age in ages:
                 if age < len(deep):
-                    fused = parts.fuse(deep[age], independent, is_keyframe=age == 0)
+                    features = deep[age]
+                    if age and pictures:
+                        features = _moved(features, chain, pictures[age])
+                    fused = parts.fuse(features, independent, is_keyframe=age == 0)
                     logits = parts.decode(fused, (label.shape[0], label.shape[1]))
                     losses[age] += (
                         float(cross_entropy(logits, truth, weighting.like(logits))) * count
@@ -80,3 +92,15 @@ def loss_by_age(
         }
         for age in ages
     }
+
+
+def _moved(features: Features, chain: FlowChain, then: Picture) -> Features:
+    """Features of an earlier picture where their content is in the newest one of a chain."""
+    at = chain.places(then, max(_grid(feature) for feature in features))
+    if at is None:  # the pictures are too small for the flow
+        return features
+    return tuple(warp(feature, at.on(_grid(feature))) for feature in features)
+
+
+def _grid(feature: torch.Tensor) -> tuple[int, int]:
+    return feature.shape[-2], feature.shape[-1]

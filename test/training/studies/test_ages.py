@@ -1,15 +1,19 @@
 from dataclasses import replace
 
 import cv2
+from engines import make_engine
 import numpy as np
 import pytest
 from source_networks import convert_small
 import torch
 
 from dcfm_ros.models.checkpoint import load_checkpoint
+from dcfm_ros.models.checkpoint_header import find_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 from dcfm_ros.training.footage.clips import Clip, Frame
+from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.footage.label_sets import CAMVID, label_set_of
 from dcfm_ros.training.studies.ages import loss_by_age
 
@@ -70,6 +74,48 @@ def test_networks_of_other_libraries_age_too(clip, tmp_path):
     found = loss_by_age(net, [clip], (0, 1))
     assert found[0]['loss'] == pytest.approx(expected_loss(whole, clip, 0), rel=1e-5)
     assert found[1]['loss'] != found[0]['loss']
+
+
+@pytest.fixture(scope='module')
+def drive(tmp_path_factory):
+    """Six frames of a fast drive, all with labels."""
+    folder, frames = tmp_path_factory.mktemp('drive'), []
+    config = DriveConfig(num_frames=6, height=128, width=160, speed_mps=12.0, seed=1)
+    for index, (image, label) in enumerate(render_drive(config)):
+        paths = folder / f'{index}.png', folder / f'{index}_label.png'
+        cv2.imwrite(str(paths[0]), image[..., ::-1])
+        cv2.imwrite(str(paths[1]), label)
+        frames.append(Frame(*paths))
+    return Clip('drive', tuple(frames), 15.0, CAMVID)
+
+
+@pytest.mark.parametrize('library', ['dcfm', 'segformer'])
+def test_features_move_as_in_the_engine_if_the_network_asks_for_it(drive, tmp_path, library):
+    path = find_checkpoint() if library == 'dcfm' else convert_small(tmp_path, library, 11)
+    net = load_checkpoint(path)
+    assert net.config.motion == 'flow'
+    age, expected = 4, {}
+    for motion in ('none', 'flow'):
+        engine = make_engine(net, keyframe_interval=9, mask_blending=0.0, motion=motion)
+        losses = []
+        for first in (0, 1):
+            engine.reset()
+            for index in range(first, first + age + 1):
+                image, label = read_frame(drive.frames[index], drive.labels)
+                result = engine.step(image, index)
+            logits = torch.from_numpy(result.logits)
+            logits = torch.nn.functional.interpolate(logits, label.shape, mode='bilinear')
+            truth = torch.from_numpy(label)[None].long()
+            loss = torch.nn.functional.cross_entropy(
+                logits, truth, ignore_index=255, reduction='none'
+            )
+            losses.append(loss[truth != 255])
+        expected[motion] = torch.cat(losses).mean().item()
+    found = loss_by_age(net, [drive], [age])[age]
+    assert found['frames'] == 2
+    difference = abs(expected['flow'] - expected['none'])
+    assert difference > 1e-5
+    assert abs(found['loss'] - expected['flow']) < 0.02 * difference
 
 
 def test_sets_of_classes_cost_their_summed_probabilities(net, clip):
