@@ -147,6 +147,8 @@ def _print_evaluation(figures: dict[str, Any]) -> None:
     if {row['execution'] for row in rows} == {'sync'}:
         shown.remove('execution')
     print_rows([{name: row.get(name) for name in shown} for row in rows])
+    for how in sorted({(row['backend'], row['precision']) for row in rows if row['backend']}):
+        typer.echo(f'computed with backend {how[0]} in precision {how[1]}')
     if hold := figures['label_hold']:
         known = ', '.join(f'{d}: {value:.3f}' for d, value in hold.items() if value is not None)
         typer.echo(f'mIoU of the label of N frames ago, by N: {known or "no clip is dense"}')

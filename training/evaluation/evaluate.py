@@ -103,17 +103,15 @@ def evaluate_clips(
 ) -> dict[str, object]:
     """Run the engine over clips.
 
-    Accuracies are the same whatever `jobs` and `ray_address` are, and on other machines, as long
-    as `threads` is. Times are not: several workers keep each other waiting. The streaming accuracy
-    follows from times, so with several workers it is left out unless `options` assumes them.
+    Accuracies are the same whatever `jobs` and `ray_address` are, as long as `threads`, backend
+    and precision are; 'auto' leaves these two to CPU and files. Times are not: workers keep each
+    other waiting, so with several there is no streaming accuracy unless `options` assumes times.
 
     Args:
-        nets: The network by name, and after it others, to compare with, that are run on every
-            frame by itself.
+        nets: The network by name; after it others to compare with, run on every frame by itself.
         clips: All of the same classes.
         settings: Schedules of the first network, a row each.
-        trained_heights: Rows of the images that a network was trained on, by its name; 0 or
-            absent: unknown.
+        trained_heights: Image rows of their trainings, by name; 0 or absent: unknown.
         floors: Also rows of that network on every frame by itself (schedule 'per_frame') and of
             its keyframes' masks repeated until the next keyframe ('hold'), if not amortised.
         options: How networks are run.
@@ -123,14 +121,15 @@ def evaluate_clips(
         threads: Of each process.
 
     Returns:
-        'rows', baselines and floors first, 'label_hold' {distance: mIoU}, how it was done, and
-        'notes', sentences about figures that are absent or say less than they seem to.
-        Fractions are in [0, 1], None where undefined; `ms_key` and `ms_nonkey` are medians of the
-        engine's time per frame. `average_interval` is frames per keyframe of the schedule on all
-        clips with a label, of all their frames. `by_age` has frames, mIoU and median time for
-        every age of the feature in use, `ece` what `Reliability` says. `hold_miou*` is what the
-        keyframes' masks score when repeated, `label_hold_miou*` their hand-made labels. Where
-        labels have sets of classes, all count pixels of one class; `coarse_*`: `CoarseScores`.
+        'rows', baselines and floors first, 'label_hold' {distance: mIoU}, how it was asked for,
+        and 'notes', sentences about figures that are absent or say less than they seem to.
+        Fractions are in [0, 1], None where undefined; `backend` and `precision` of a row are those
+        in use; `ms_key` and `ms_nonkey` are medians of the engine's time per frame.
+        `average_interval` is frames per keyframe, of all frames of clips with a label. `by_age`
+        has frames, mIoU and median time for every age of the feature in use, `ece` what
+        `Reliability` says. `hold_miou*` is what the keyframes' masks score when repeated,
+        `label_hold_miou*` their hand-made labels. Where labels have sets of classes, all count
+        pixels of one class; `coarse_*`: `CoarseScores`.
 
     Raises:
         ValueError: If networks, clips, settings and options do not fit each other.
@@ -156,6 +155,7 @@ def evaluate_clips(
     passes, streams, label_hold = _collect(todo, results, labels)
     rows = [
         {'checkpoint': plan.network, 'height': heights[plan.network] or None}
+        | passes[plan].backends()
         | row_of(passes[plan], streams[plan], labels.class_names, setting, schedule, groups)
         for plan, setting, schedule in _rows(main, baselines, settings, floors=floors)
     ]
@@ -186,7 +186,7 @@ def _can_stream(plans: Iterable[Plan], options: Options) -> bool:
 
 
 def _how(options: Options, *, is_streaming: bool) -> dict[str, object]:
-    """How networks were run, for the JSON."""
+    """How networks were to be run, for the JSON; what 'auto' came to is in the rows."""
     times = asdict(options.frame_times) if options.frame_times else 'measured'
     return {
         'backend': options.engine.backend,

@@ -13,6 +13,7 @@ from dcfm_ros.masks.groups import ClassGroups
 from dcfm_ros.training.ablated_network import make_engine
 from dcfm_ros.training.evaluation.averaged_views import Engine, FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_passes import score_label_hold, score_pass
+from dcfm_ros.training.evaluation.computed_by import computed_by
 from dcfm_ros.training.evaluation.frame_times import FrameTimes, MeasuredTimes
 from dcfm_ros.training.evaluation.group_scores import group_figures
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores, or_none
@@ -121,6 +122,7 @@ class ClipWork:
         if job.start is not None:
             height = self._heights[job.plan.network]
             scores = score_pass(engine, clip, setting, job.start, height)
+            scores.computed_by.add(computed_by(engine))
             self._times[job.plan].merge(scores.times)
             return scores
         engine.schedule = setting.keyframes

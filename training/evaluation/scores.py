@@ -138,6 +138,8 @@ class PassScores:
         """Of all frames that were run."""
         self.counts: Counter[str] = Counter()
         """'frames' and 'keyframes' of the passes, 'run' and 'run_keyframes' of those run."""
+        self.computed_by: set[tuple[str, str]] = set()
+        """Backend and precision of the engines."""
 
     def merge(self, other: PassScores) -> None:
         """Put the passes of another one behind those of this one."""
@@ -147,6 +149,16 @@ class PassScores:
         self.reliability.merge(other.reliability)
         self.times.merge(other.times)
         self.counts.update(other.counts)
+        self.computed_by |= other.computed_by
+
+    def backends(self) -> dict[str, str | None]:
+        """'backend' and 'precision' of a row, as used; None where nothing was run.
+
+        Where it was not one for all passes: 'openvino + torch' and 'int8 + fp32'.
+        """
+        pairs = sorted(self.computed_by)
+        backends, precisions = (' + '.join(pair[i] for pair in pairs) or None for i in (0, 1))
+        return {'backend': backends, 'precision': precisions}
 
     def keyframe_share(self) -> float | None:
         """Share of keyframes among all frames that were run."""

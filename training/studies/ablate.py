@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.files import write_json
 from dcfm_ros.training.ablated_network import load_network, read_network_metadata
 from dcfm_ros.training.evaluation.evaluate import evaluate_dataset
@@ -34,6 +35,9 @@ from dcfm_ros.training.studies.study_data import EvaluationData, named
 from dcfm_ros.training.studies.study_table import RECORDED, summary, training_record
 from dcfm_ros.training.studies.variants import Study
 from dcfm_ros.training.workers import cores_per_job, map_in_order
+
+_ENGINE = EngineOptions(backend='torch', precision='fp32')
+"""The same for all rows: ablated networks run in PyTorch only, and 'auto' is int8 for some."""
 
 
 def run_study(
@@ -139,12 +143,12 @@ def _evaluate(run: Run, name: str) -> dict[str, Any]:
     """Figures of one of the data, from its file if that is of the same data and weights."""
     item, path, weights = run.data[name], run.folder / f'{name}.json', run.folder / WEIGHTS
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    evaluated = item.values() | {'weights': digest}
+    evaluated = item.values() | {'weights': digest, 'precision': _ENGINE.precision}
     figures: dict[str, Any] = {}
     if path.exists():
         figures = json.loads(path.read_text(encoding='utf-8'))
     if figures.get('evaluated') != evaluated:
-        options = Options(streaming=False)
+        options = Options(streaming=False, engine=_ENGINE)
         threads = run.num_threads
         figures = evaluate_dataset(
             weights, item.choice, [item.setting], floors=False, options=options, threads=threads

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 import json
 import pickle
@@ -21,7 +21,7 @@ from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.models.checkpoint import save_checkpoint
 from dcfm_ros.models.config import DCFMConfig
 from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.training.ablated_network import AblatedConfig, build_network
+from dcfm_ros.training.ablated_network import AblatedConfig, build_network, make_engine
 from dcfm_ros.training.evaluation.averaged_views import FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.evaluation.clip_passes import (
@@ -36,7 +36,7 @@ from dcfm_ros.training.evaluation.evaluate import (
 )
 from dcfm_ros.training.evaluation.frame_times import FrameTimes
 from dcfm_ros.training.evaluation.jobs import Options
-from dcfm_ros.training.evaluation.scores import LabelHold
+from dcfm_ros.training.evaluation.scores import LabelHold, PassScores
 from dcfm_ros.training.footage.clips import Frame
 from dcfm_ros.training.footage.datasets import find_clips
 from dcfm_ros.training.footage.label_sets import CAMVID
@@ -524,6 +524,32 @@ def test_workers_find_the_same_but_measure_no_streaming(net, clip, workers):
     assert without_times(there) == without_times(here)
 
 
+def test_rows_say_what_computed_them(net, clip, tmp_path):
+    other = build_network(AblatedConfig(**asdict(net.config) | {'nonkey_uses_common': False}))
+    options = Options(engine=replace(CPU, backend='torch', precision='bf16'), streaming=False)
+    nets, settings = {'net': net, 'other': other}, [setting(interval=2, phases='first')]
+    clips = [keep_labels(clip, 1, 2)]
+    for flip in (False, True):
+        figures = evaluate_clips(nets, clips, settings, options=replace(options, flip=flip))
+        assert {(row['backend'], row['precision']) for row in figures['rows']} == {
+            ('torch', 'bf16')
+        }
+    figures = evaluate_clips(nets, clips, settings, options=FAST)
+    assert (figures['backend'], figures['precision']) == ('auto', 'auto')
+    for row in figures['rows']:
+        used = make_engine(nets[row['checkpoint']], CPU, schedule(2)).backend
+        assert (row['backend'], row['precision']) == (used.name, used.precision)
+
+
+def test_a_backend_that_fails_is_in_the_row_with_what_went_on():
+    scores = [PassScores(CAMVID) for _ in range(3)]
+    assert scores[0].backends() == {'backend': None, 'precision': None}
+    for one, used in zip(scores[1:], [('torch', 'fp32'), ('openvino', 'int8')], strict=True):
+        one.computed_by.add(used)
+        scores[0].merge(one)
+    assert scores[0].backends() == {'backend': 'openvino + torch', 'precision': 'int8 + fp32'}
+
+
 def test_network_of_other_classes_is_refused(clip):
     other = DCFM(DCFMConfig(backbone='mit_b0', num_classes=5, fuse_channels=32))
     with pytest.raises(ValueError, match=r'net must have the 11 classes of CamVid, got 5'):
@@ -664,6 +690,7 @@ def test_command_writes_json_and_prints_a_table(camvid, net, tmp_path):
     assert (figures['dataset'], figures['split'], figures['clips']) == ('camvid', 'val', 1)
     assert f'{rows[0]["miou"]:.3f}' in run.stdout
     assert 'streaming_miou' in run.stdout
+    assert f'computed with backend {rows[0]["backend"]} in precision' in run.stdout
 
 
 def test_command_also_counts_groups(camvid, net, tmp_path):

@@ -327,6 +327,15 @@ def test_every_variant_is_trained_and_evaluated(done):
     assert trained['model']['net']['nonkey_uses_common'] is False
 
 
+def test_all_rows_are_computed_alike(done):
+    (_, _, _, output, _), _ = done
+    for variant in ('full', 'no_fusion'):
+        figures = json.loads((output / variant / 'seed_7/camvid_val_k2_past.json').read_text())
+        [row] = figures['rows']
+        assert (row['backend'], row['precision']) == ('torch', 'fp32')
+        assert figures['evaluated']['precision'] == 'fp32'
+
+
 def test_networks_are_evaluated_at_the_height_of_their_training(done, camvid):
     (_, _, _, output, _), figures = done
     folder = output / 'no_fusion/seed_7'
