@@ -22,6 +22,7 @@ from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.files import into_folder, write_json
+from dcfm_ros.images.preprocess import nearest_multiple
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
 from dcfm_ros.models.checkpoint import load_checkpoint
@@ -58,7 +59,8 @@ def export_checkpoint(
         checkpoint: Weights.
         output: Folder; created if absent.
         kind: 'onnx' (.onnx) or 'openvino' (.xml and .bin).
-        size: (H, W); None: the height that the weights were trained for, or 480, in 4:3.
+        size: (H, W), multiples of what the network demands; None: the height that the weights were
+            trained for, or 480, in 4:3, or the nearest multiples.
 
     Returns:
         The content of `model.json`: files, sizes and classes, how well the written models agree
@@ -76,9 +78,7 @@ def export_checkpoint(
     if kind not in FORMATS:
         raise ValueError(f'`format` must be one of {", ".join(FORMATS)}, got {kind!r}')
     metadata, net = read_metadata(checkpoint), load_checkpoint(checkpoint)
-    if size is None:
-        height = metadata.image_height or _DEFAULT_HEIGHT
-        size = height, height * 4 // 3
+    size = _size(size, metadata.image_height, net.config.size_multiple)
     drive = DriveConfig(seed=7, num_frames=_NUM_FRAMES, height=size[0], width=size[1])
     _require_libraries(kind)
     with into_folder(output) as folder:
@@ -186,6 +186,20 @@ def load_model(path: Path) -> Model:
     options = {'INFERENCE_PRECISION_HINT': 'f32'}
     model = import_openvino().Core().compile_model(path, 'CPU', options)
     return lambda arrays: {output.any_name: array for output, array in model(dict(arrays)).items()}
+
+
+def _size(given: tuple[int, int] | None, trained_height: int, multiple: int) -> tuple[int, int]:
+    """Of the images, (H, W); see `export_checkpoint`."""
+    if given is None:
+        height = trained_height or _DEFAULT_HEIGHT
+        return nearest_multiple(height, multiple), nearest_multiple(height * 4 // 3, multiple)
+    if any(length % multiple for length in given):
+        nearest = 'x'.join(str(nearest_multiple(length, multiple)) for length in given)
+        raise ValueError(
+            f'`size` must be multiples of {multiple} for this network ({nearest}, for example), '
+            f'got {given[0]}x{given[1]}'
+        )
+    return given
 
 
 def _require_libraries(kind: str) -> None:

@@ -20,7 +20,7 @@ from dcfm_ros.engine import SegmentationEngine
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask
-from dcfm_ros.models.checkpoint import save_checkpoint
+from dcfm_ros.models.checkpoint import load_checkpoint, save_checkpoint
 from dcfm_ros.synthetic.drive import DriveConfig, render_drive
 
 pytestmark = pytest.mark.slow
@@ -128,6 +128,16 @@ def test_networks_of_other_libraries_are_exported(tmp_path, name):
     )
     assert outputs['logits'].shape[1] == 5
     assert 'common' in outputs
+
+
+def test_sizes_are_the_multiples_that_a_network_demands(tmp_path):
+    path = convert_small(tmp_path, 'FPN')
+    save_checkpoint(path, load_checkpoint(path), {'image_height': 100})
+    assert export.export_checkpoint(path, tmp_path / 'out')['size'] == (96, 128)
+    message = r'`size` must be multiples of 32 .*\(96x128, for example\), got 100x128'
+    with pytest.raises(ValueError, match=message):
+        export.export_checkpoint(path, tmp_path / 'other', size=(100, 128))
+    assert not (tmp_path / 'other').exists()
 
 
 def test_program_of_the_manual_gives_the_masks_of_the_engine(tmp_path):
