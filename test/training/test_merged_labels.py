@@ -76,6 +76,20 @@ def test_a_teacher_that_need_not_be_sure_is_always_believed():
     assert merge(min_confidence=0)[0][2] == 'car'
 
 
+@pytest.mark.parametrize('least', [0.997, 1.0])
+def test_the_surest_confidence_that_a_file_can_hold_is_always_enough(least):
+    teacher = mapped(CITYSCAPES, IDD_LITE)
+    merger = LabelMerger(
+        IDD_LITE, teacher, MergeOptions(min_confidence=least, fill_confidence=least)
+    )
+    hand_made = IDD_LITE.to_class[np.array([[VEHICLE, VEHICLE, 255, 255]], np.uint8)]
+    cars = teacher.to_class[np.full((1, 4), CITYSCAPES_NAMES.index('car'), np.uint8)]
+    merged = merger.merge(hand_made, cars, np.array([[254, 255, 254, 255]], np.uint8))
+    assert [None if i == 255 else NAMES[i] for i in merged[0].tolist()] == [
+        'car or bicyclist', 'car', None, 'car',
+    ]  # fmt: skip
+
+
 def test_shares_count_every_entry():
     _, shares = merge(fill_confidence=0.9)
     vehicles = shares['entries']['car or bicyclist']

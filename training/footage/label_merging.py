@@ -77,21 +77,21 @@ class LabelMerger:
         Args:
             hand_made: Ids, (H, W); 255 = unlabelled.
             teacher: Ids, (H, W); 255 = none.
-            confidence: 256 times the teacher's probability, (H, W); None: it is sure.
+            confidence: 256 times the teacher's probability, at most 255, (H, W); None: it is sure.
 
         Returns:
             Ids of the hand-made labels, (H, W).
         """
         if confidence is None:
             confidence = np.full(hand_made.shape, 255, np.uint8)
-        is_sure = confidence >= 256 * self._options.min_confidence
+        is_sure = confidence >= _least(self._options.min_confidence)
         sure = np.where(is_sure, teacher, UNLABELLED)
         places = hand_made.astype(np.int64) * 256 + sure
         self._pixels += np.bincount(places.ravel(), minlength=256 * 256).reshape(256, 256)
         merged = self._merged[hand_made, sure]
         if (least := self._options.fill_confidence) is not None:
             is_void = (hand_made == UNLABELLED) & (teacher < self._labels.num_classes)
-            is_filled = is_void & (confidence >= 256 * least)
+            is_filled = is_void & (confidence >= _least(least))
             merged[is_filled] = teacher[is_filled]
             self._filled += int(np.count_nonzero(is_filled))
         return merged
@@ -132,6 +132,11 @@ def classes_by_id(labels: LabelSet) -> dict[int, tuple[int, ...]]:
     """The classes that every id of a label stands for, without 255."""
     classes = [(index,) for index in range(labels.num_classes)]
     return dict(enumerate([*classes, *labels.sets]))
+
+
+def _least(probability: float) -> float:
+    """Least confidence that stands for a probability; 255 is all that the surest can have."""
+    return min(256 * probability, 255)
 
 
 def _share(count: int, total: int) -> float | None:
