@@ -56,7 +56,15 @@ class ConfusionMatrix:
         self._missed += counts[k]
 
     def merge(self, other: ConfusionMatrix) -> None:
-        """Add the counts of another matrix of as many classes."""
+        """Add the counts of another matrix of as many classes.
+
+        Raises:
+            ValueError: If it has others.
+        """
+        if other.num_classes != self.num_classes:  # a single class would be added to all
+            raise ValueError(
+                f'`other` must have {self.num_classes} classes, got {other.num_classes}'
+            )
         self.counts += other.counts
         self._missed += other._missed
 
@@ -119,7 +127,14 @@ class VideoConsistency:
             form: 'official' pools all windows of all clips and leaves out each clip's last one
                 (N - window windows; what VSPW and the paper's code report); 'paper' uses all
                 N - window + 1 and takes the mean per clip, then over clips (Eq. 13).
+
+        Raises:
+            ValueError: If either is not allowed.
         """
+        if window < 2:
+            raise ValueError(f'`window` must be at least 2, got {window}')
+        if form not in ('official', 'paper'):
+            raise ValueError(f"`form` must be 'official' or 'paper', got {form!r}")
         self.window = window
         self.form = form
         # The official last window is left out, so a window waits for the frame that follows it.
@@ -157,7 +172,14 @@ class VideoConsistency:
         self._recent.clear()
 
     def merge(self, other: VideoConsistency) -> None:
-        """Put the clips of another one, of the same window and form, behind those of this one."""
+        """Put the clips of another one, of the same window and form, behind those of this one.
+
+        Raises:
+            ValueError: If they are not of the same.
+        """
+        own, others = (self.window, self.form), (other.window, other.form)
+        if own != others:
+            raise ValueError(f'`other` must have window and form {own}, got {others}')
         self._clips += other._clips
 
     def value(self) -> float:

@@ -161,3 +161,22 @@ def test_merged_consistency_is_that_of_all_clips(form):
         add_clip(whole, predictions, labels)
     parts[0].merge(parts[1])
     assert parts[0].value() == whole.value()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ((1,), '`window` must be at least 2, got 1'),
+        ((8, 'papr'), "`form` must be 'official' or 'paper', got 'papr'"),
+    ],
+)
+def test_other_windows_and_forms_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        VideoConsistency(*arguments)
+
+
+def test_only_alike_counts_are_merged():
+    with pytest.raises(ValueError, match=r"form \(8, 'official'\), got \(8, 'paper'"):
+        VideoConsistency(8).merge(VideoConsistency(8, 'paper'))
+    with pytest.raises(ValueError, match='must have 3 classes, got 1'):
+        ConfusionMatrix(3).merge(ConfusionMatrix(1))
