@@ -80,6 +80,7 @@ def run_study(
     base: dict[str, Any] = {}
     for path in configs:
         base = merged(base, yaml.safe_load(Path(path).read_text(encoding='utf-8')))
+    study = study.on(base)
     by_age = 'nonkey_loss' in study.columns
     labels = load_label_set(base['data'].get('labels', 'camvid'))  # the default of `PairData`
     for item in data:

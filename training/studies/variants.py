@@ -1,13 +1,13 @@
 """The paper's ablations (Tables V, VI, VII), one of ours and anybody's, as variants of a training.
 
-A variant is what it changes in the training's yaml; the full model changes nothing, so the
-studies share its trainings.
+A variant is what it says of the training's yaml; the one that says what is there anyway is the
+full model, whose trainings the studies share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 import re
 from typing import Any
@@ -15,11 +15,16 @@ from typing import Any
 import yaml
 
 from dcfm_ros.training.ablated_network import SWITCHES
+from dcfm_ros.training.losses import LossOptions
+from dcfm_ros.training.pairs.gaps import AgeMatchedGaps, NeighbourGaps
 from dcfm_ros.training.studies.published import published, title
 
-# Rows of Table VII that are not the default.
-_SEGMENTATION = {'CE+Dice': 'ce_dice', 'OhemCE': 'ohem'}
-_DISTANCE = {'L1': 'l1'}
+_SEGMENTATION = {'CE': 'ce', 'CE+Dice': 'ce_dice', 'OhemCE': 'ohem'}
+_DISTANCE = {'MSE': 'mse', 'L1': 'l1'}
+_GAP_CLASSES = {
+    f'{kind.__module__}.{kind.__name__}': kind for kind in (NeighbourGaps, AgeMatchedGaps)
+}
+_NEIGHBOURS, _AGE_MATCHED = _GAP_CLASSES
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,15 @@ class Variant:
         name = (self.stem or self.name).lower()
         return re.sub('[^a-z0-9]+', '_', name).strip('_') if self.changes else 'full'
 
+    def on(self, base: Mapping[str, Any]) -> Variant:
+        """Without what the yaml of a training has already, or a training does without being told.
+
+        A weight of a loss only says that the term is there. Variants from files stay as they are.
+        """
+        if self.stem:
+            return self
+        return replace(self, changes=_differing(self.changes, _with_defaults(base)))
+
 
 @dataclass(frozen=True)
 class Study:
@@ -53,6 +67,10 @@ class Study:
     """Keyframe interval of its figures, frames; 2 is that of the tables in the paper."""
     mode: str = 'both'
     """Of its figures, 'both' or 'past'."""
+
+    def on(self, base: Mapping[str, Any]) -> Study:
+        """The study of a training's yaml, see `Variant.on`."""
+        return replace(self, variants=tuple(variant.on(base) for variant in self.variants))
 
 
 def study(name: str) -> Study:
@@ -128,19 +146,57 @@ def _variant(study_name: str, row: Any, columns: tuple[str, ...]) -> Variant:
     if study_name == 'decomposition':
         off = [switch for switch in SWITCHES if not getattr(row, switch)]
         name = ', '.join(f'without {_words(switch)}' for switch in off) or 'full model'
-        changes = {'net': dict.fromkeys(off, False)}
+        changes = {'net': {switch: switch not in off for switch in SWITCHES}}
     elif study_name == 'losses':
         terms = {'keyframe': 'L_I', 'nonkey': 'L_B', 'consistency': 'L_con'}
         off = [term for term in terms if not getattr(row, f'{term}_loss')]
         name = ' + '.join(sign for term, sign in terms.items() if term not in off)
-        changes = {'loss': dict.fromkeys(off, 0.0)}
+        weights = asdict(LossOptions())
+        changes = {'loss': {term: 0.0 if term in off else weights[term] for term in terms}}
     else:
         name = f'{row.segmentation_loss}, {row.consistency_loss}'
-        segmentation = _SEGMENTATION.get(row.segmentation_loss)
-        kinds = {'segmentation': segmentation, 'distance': _DISTANCE.get(row.consistency_loss)}
-        changes = {'loss': {key: kind for key, kind in kinds.items() if kind}}
+        kinds = _SEGMENTATION[row.segmentation_loss], _DISTANCE[row.consistency_loss]
+        changes = {'loss': dict(zip(('segmentation', 'distance'), kinds, strict=True))}
     printed = {column: getattr(row, column) for column in columns}
-    return Variant(name, {'model': changes} if any(changes.values()) else {}, printed)
+    return Variant(name, {'model': changes}, printed)
+
+
+def _with_defaults(base: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training's yaml says of what the studies change, where it is silent the defaults."""
+    model, data = base.get('model') or {}, base.get('data') or {}
+    gaps = data.get('gaps') or {'class_path': _AGE_MATCHED}
+    kind = _GAP_CLASSES.get(gaps.get('class_path'))
+    arguments = (asdict(kind()) if kind else {}) | (gaps.get('init_args') or {})
+    return {
+        'model': {
+            'net': dict.fromkeys(SWITCHES, True) | (model.get('net') or {}),
+            'loss': asdict(LossOptions()) | (model.get('loss') or {}),
+        },
+        'data': {'gaps': {**gaps, 'init_args': arguments}},
+    }
+
+
+def _differing(changes: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes that are not present; what names a class stays whole."""
+    left: dict[str, Any] = {}
+    for key, value in changes.items():
+        old = present.get(key)
+        if isinstance(value, Mapping) and 'class_path' not in value:
+            if inner := _differing(value, old if isinstance(old, Mapping) else {}):
+                left[key] = inner
+        elif not _says(old, value):
+            left[key] = value
+    return left
+
+
+def _says(old: Any, value: Any) -> bool:
+    """Whether a yaml says the same as a change."""
+    if isinstance(value, Mapping):
+        is_table = isinstance(old, Mapping)
+        return is_table and all(_says(old.get(name), item) for name, item in value.items())
+    if isinstance(value, float) and value > 0:
+        return isinstance(old, int | float) and old > 0
+    return bool(old == value)
 
 
 def _words(switch: str) -> str:
@@ -162,13 +218,16 @@ _GAPS = Study(
     'Pairs: direct neighbours (the paper) or the ages that a keyframe interval of 6 produces',
     ('miou', 'miou_nonkey', 'nonkey_loss', 'mvc8'),
     (
-        Variant('neighbours (paper)'),
+        Variant(
+            'neighbours (paper)',
+            {'data': {'gaps': {'class_path': _NEIGHBOURS, 'init_args': {'reach': 1}}}},
+        ),
         Variant(
             'age-matched, K = 6',
             {
                 'data': {
                     'gaps': {
-                        'class_path': 'dcfm_ros.training.pairs.gaps.AgeMatchedGaps',
+                        'class_path': _AGE_MATCHED,
                         'init_args': {'keyframe_intervals': [6]},
                     }
                 }

@@ -14,10 +14,17 @@ import yaml
 
 from dcfm_ros.cli.train import ablate
 from dcfm_ros.models.checkpoint import save_checkpoint
-from dcfm_ros.training.ablated_network import build_network, load_network, read_network_metadata
+from dcfm_ros.training.ablated_network import (
+    SWITCHES,
+    AblatedConfig,
+    build_network,
+    load_network,
+    read_network_metadata,
+)
 from dcfm_ros.training.evaluation.clip_choice import ClipChoice
 from dcfm_ros.training.footage.datasets import find_clips
 from dcfm_ros.training.footage.label_sets import CAMVID, CITYSCAPES
+from dcfm_ros.training.losses import LossOptions
 from dcfm_ros.training.studies.ablate import run_study, train_and_evaluate
 from dcfm_ros.training.studies.ages import loss_by_age
 from dcfm_ros.training.studies.runs import Run, merged
@@ -37,7 +44,7 @@ def settings(changes):
 
 
 def test_table_v_switches_one_feature_off_per_row():
-    rows = study('decomposition').variants
+    rows = study('decomposition').on({}).variants
     assert [settings(row.changes) for row in rows] == [
         {'key_uses_independent': False},
         {'key_uses_common': False},
@@ -51,7 +58,7 @@ def test_table_v_switches_one_feature_off_per_row():
 
 
 def test_table_vi_switches_terms_off():
-    rows = study('losses').variants
+    rows = study('losses').on({}).variants
     assert [(row.name, settings(row.changes)) for row in rows] == [
         ('L_I', {'nonkey': 0.0, 'consistency': 0.0}),
         ('L_B', {'keyframe': 0.0, 'consistency': 0.0}),
@@ -62,17 +69,77 @@ def test_table_vi_switches_terms_off():
 
 
 def test_table_vii_changes_the_kinds():
-    rows = study('loss_types').variants
+    rows = study('loss_types').on({}).variants
     assert settings(rows[0].changes) == {'segmentation': 'ce_dice', 'distance': 'l1'}
     assert settings(rows[3].changes) == {'segmentation': 'ohem'}
     assert settings(rows[5].changes) == {}
 
 
 def test_the_full_model_is_one_training_for_all_studies():
-    folders = {name: [row.folder for row in study(name).variants] for name in STUDIES}
+    base = yaml.safe_load((ROOT / 'config/train/ablation.yaml').read_text())
+    folders = {name: [row.folder for row in study(name).on(base).variants] for name in STUDIES}
     assert all(names.count('full') == 1 for names in folders.values())
     others = [name for names in folders.values() for name in names if name != 'full']
     assert len(set(others)) == len(others) == 4 + 3 + 5 + 1
+
+
+ANY = {
+    'model': {
+        'net': {'nonkey_uses_common': False},
+        'loss': {'keyframe': 0.0, 'nonkey': 0.5, 'segmentation': 'ohem', 'distance': 'l1'},
+    },
+    'data': {
+        'gaps': {'class_path': 'dcfm_ros.training.pairs.gaps.AgeMatchedGaps', 'init_args': {}}
+    },
+}
+
+
+@pytest.mark.parametrize('base', [{}, ANY])
+def test_rows_are_what_their_names_say_whatever_the_training_is(base):
+    def configs(name):
+        rows = study(name).on({'data': {}, **base}).variants
+        return {
+            row.name: merged(merged({'model': {}, 'data': {}}, base), row.changes) for row in rows
+        }
+
+    def net(config):
+        return AblatedConfig(backbone='mit_b0', num_classes=11, **config['model'].get('net', {}))
+
+    def loss(config):
+        return LossOptions(**config['model'].get('loss', {}))
+
+    table = configs('decomposition')
+    assert not net(table['full model']).is_ablated
+    for name, config in table.items():
+        off = [switch for switch in SWITCHES if not getattr(net(config), switch)]
+        assert len(off) == (name != 'full model')
+    for name, config in configs('losses').items():
+        terms = {'L_I': 'keyframe', 'L_B': 'nonkey', 'L_con': 'consistency'}
+        for sign, term in terms.items():
+            assert (getattr(loss(config), term) > 0) == (sign in name.split(' + '))
+        if base and 'L_B' in name:
+            assert loss(config).nonkey == 0.5
+    segmentation = {'CE': 'ce', 'CE+Dice': 'ce_dice', 'OhemCE': 'ohem'}
+    for name, config in configs('loss_types').items():
+        first, second = name.split(', ')
+        kinds = (segmentation[first], second.lower())
+        assert (loss(config).segmentation, loss(config).distance) == kinds
+    neighbours, age_matched = (config['data']['gaps'] for config in configs('gaps').values())
+    assert neighbours['class_path'].endswith('NeighbourGaps')
+    assert neighbours['init_args'] == {'reach': 1}
+    assert age_matched['class_path'].endswith('AgeMatchedGaps')
+    assert age_matched['init_args'] == {'keyframe_intervals': [6]}
+
+
+def test_a_row_that_the_training_is_already_shares_its_runs():
+    [row] = [row for row in study('loss_types').on(ANY).variants if not row.changes]
+    assert (row.name, row.folder) == ('OhemCE, L1', 'full')
+    gaps = {'class_path': 'dcfm_ros.training.pairs.gaps.NeighbourGaps'}
+    rows = study('gaps').on({'data': {'gaps': gaps}}).variants
+    assert [row.folder for row in rows] == ['full', 'age_matched_k_6']
+    farther = {'data': {'gaps': gaps | {'init_args': {'reach': 3}}}}
+    rows = study('gaps').on(farther).variants
+    assert [row.folder for row in rows] == ['neighbours_paper', 'age_matched_k_6']
 
 
 def test_unknown_study_is_refused():
