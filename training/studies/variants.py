@@ -165,7 +165,7 @@ def _with_defaults(base: Mapping[str, Any]) -> dict[str, Any]:
     """What a training's yaml says of what the studies change, where it is silent the defaults."""
     model, data = base.get('model') or {}, base.get('data') or {}
     gaps = data.get('gaps') or {'class_path': _AGE_MATCHED}
-    kind = _GAP_CLASSES.get(gaps.get('class_path'))
+    kind = _GAP_CLASSES.get(str(gaps.get('class_path')))
     arguments = (asdict(kind()) if kind else {}) | (gaps.get('init_args') or {})
     return {
         'model': {
