@@ -29,14 +29,30 @@ def note_on_held_out(share: float, clips: Sequence[Clip]) -> str:
 
 
 def notes_on_keyframes(clips: Sequence[Clip], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which rows' labels are met by keyframes at least twice as often as the interval says."""
+    """Which rows' labels are met by keyframes at least twice as often as the interval says.
+
+    And whose held masks are of fewer frames than the engine's.
+    """
     if all(len(clip.frames) < 2 for clip in clips):
         return [KEYFRAMES_ONLY] * any(row['interval'] != 1 for row in rows)
-    return [
+    return _notes_on_hold(rows) + [
         f'interval {row["interval"]}: {row["keyframe_share"]:.0%} of the counted labels are met '
         f'by keyframes, not one in {row["interval"]}, so its figures are not those of a long run'
         for row in rows
         if row['schedule'] == 'fixed' and (row['keyframe_share'] or 0) * row['interval'] >= 2
+    ]
+
+
+def _notes_on_hold(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where frames before the first keyframe have a mask of the engine, in mode 'both'."""
+    fixed = [row for row in rows if row['schedule'] == 'fixed' and row['execution'] == 'sync']
+    frames = {(row['interval'], row['mode']): row['frames'] for row in fixed}
+    return [
+        f'interval {row["interval"]}, mode {row["mode"]}: figures of `hold` are of '
+        f'{row["frames"]} frames, `miou` is of {count}: no mask is held before the first keyframe'
+        for row in rows
+        if row['schedule'] == 'hold'
+        and (count := frames.get((row['interval'], row['mode']), 0)) > row['frames']
     ]
 
 

@@ -470,6 +470,22 @@ def test_early_labels_are_told_of(net, clip):
     assert note.startswith('interval 4: 100% of the counted labels are met by keyframes')
 
 
+def test_held_masks_of_fewer_frames_are_told_of(net, clip):
+    clips = [replace(clip, frames=clip.frames[:6])]
+
+    def figures(**changes):
+        return evaluate_clips({'net': net}, clips, [setting(interval=3, **changes)], options=FAST)
+
+    both = figures(mode='both')
+    assert [row['frames'] for row in both['rows'] if row['schedule'] != 'per_frame'] == [15, 18]
+    [note] = other_notes(both)
+    assert note.startswith(
+        'interval 3, mode both: figures of `hold` are of 15 frames, `miou` is of 18'
+    )
+    assert other_notes(figures(mode='past')) == []
+    assert other_notes(figures(mode='both', phases='first')) == []
+
+
 def test_short_clip_has_no_consistency(net, clip):
     cut = replace(clip, frames=(clip.frames[0],) * 10)  # a label that stands still
     row = row_of(net, [cut], setting(interval=2, phases='first'))
