@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -53,8 +54,12 @@ class McapScan:
         self._path = path
         self._losses = losses
         self._channels: dict[int, str] = {}
-        self._times: dict[str, list[int]] = {}
-        """When the messages of each topic were recorded, ns, in the order of the file."""
+        # A channel may be named behind its messages alone: its record lies in front of the first
+        # of them and again at the end, and the first may be damaged.
+        self._message_channels = array('H')
+        """Of every message, in the order of the file."""
+        self._message_times = array('Q')
+        """When every message was recorded, ns."""
         schemas: dict[int, str] = {}
         for record in self._records():
             if isinstance(record, Schema):
@@ -67,16 +72,20 @@ class McapScan:
                 else:
                     both = f'channel {record.id} is {known} and again {record.topic}'
                     losses.note(f'{path.name} is damaged: {both}')
-            elif isinstance(record, Message) and record.channel_id in self._channels:
-                topic = self._channels[record.channel_id]
-                self._times.setdefault(topic, []).append(record.log_time)
+            elif isinstance(record, Message):
+                self._message_channels.append(record.channel_id)
+                self._message_times.append(record.log_time)
+        nameless = sum(channel not in self._channels for channel in self._message_channels)
+        if nameless:
+            losses.note(f'{path.name} does not say of which topic {nameless} messages are')
 
     def messages(self, topic: str) -> Iterator[tuple[int, bytes]]:
         """Iterate over time of recording in ns and bytes of the messages of a topic.
 
         Those that lie in the file before earlier ones are held back until their turn.
         """
-        times = self._times.get(topic, [])
+        every = zip(self._message_channels, self._message_times, strict=True)
+        times = [time_ns for channel, time_ns in every if self._channels.get(channel) == topic]
         order = sorted(range(len(times)), key=times.__getitem__)
         waiting: dict[int, bytes] = {}
         turn = 0

@@ -4,10 +4,12 @@ import itertools
 import struct
 
 from mcap.opcode import Opcode
+from mcap.reader import SeekingReader
 from mcap.writer import IndexType
 import pytest
 from recorded_bags import (
     STAMP_NS,
+    STEP_NS,
     assert_frames,
     header_at,
     image_at,
@@ -95,3 +97,43 @@ def test_scan_gives_times_of_recording(tmp_path):
     first, second = (time_ns for time_ns, _ in scan.messages('/image'))
     assert (first, second - first) == (STAMP_NS, 66_666_667)
     assert list(scan.messages('/nothing')) == []
+
+
+def damage_first_chunk(path):
+    """Change a byte in it; what follows and the index at the end stay whole."""
+    with path.open('rb') as file:
+        first, *others = SeekingReader(file).get_summary().chunk_indexes
+    data = bytearray(path.read_bytes())
+    data[first.chunk_start_offset + first.chunk_length // 2] ^= 0xFF
+    path.write_bytes(data)
+    return others
+
+
+@pytest.mark.parametrize(
+    'times', [IN_ORDER, [0, 1, 2, *range(11, 2, -1)]], ids=['rising', 'falling']
+)
+def test_damaged_first_chunk_takes_no_other_message_with_it(tmp_path, times):
+    path = write(tmp_path / 'run.mcap', times, profile='ros2', chunk_size=5000)
+    assert len(damage_first_chunk(path)) == 3
+    reader = BagReader(path)
+    assert_frames(reader.frames(), range(3, 12))
+    gap, missing = reader.losses.lines()
+    assert gap.startswith('run.mcap has gaps: chunk at byte ')
+    assert missing.startswith('run.mcap is damaged: 9 of 12 messages on /image can be read')
+
+
+def test_messages_behind_a_damaged_first_chunk_are_not_held_back(tmp_path):
+    path = write(tmp_path / 'run.mcap', IN_ORDER, chunk_size=5000)
+    damage_first_chunk(path)
+    scan = McapScan(path, BagLosses())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert next(scan.messages('/image'))[0] == STAMP_NS + 3 * STEP_NS
+
+
+def test_messages_whose_topic_is_not_said_are_counted(tmp_path):
+    no_names = {'repeat_channels': False, 'repeat_schemas': False}
+    path = write(tmp_path / 'run.mcap', IN_ORDER, chunk_size=5000, **no_names)
+    damage_first_chunk(path)
+    losses = BagLosses()
+    assert McapScan(path, losses).topics == {}
+    assert losses.notes[1:] == ['run.mcap does not say of which topic 9 messages are']
