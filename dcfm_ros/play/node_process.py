@@ -82,3 +82,13 @@ def ros_process(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def check_process(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Make sure that the process of a node still runs.
+
+    Raises:
+        RuntimeError: If it has ended; the message has its exit code and `log`.
+    """
+    if (code := process.poll()) is not None:
+        raise RuntimeError(f'the node ended with exit code {code}, its log is {log}')

@@ -10,7 +10,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from dcfm_ros.play.player_node import OnMask, PlayerNode
+from dcfm_ros.play.player_node import Check, OnMask, PlayerNode
 from dcfm_ros.play.report import PlayReport
 from dcfm_ros.play.spinning import spinning
 
@@ -33,6 +33,7 @@ def connect(
     reliability: str = 'reliable',
     image_transport: str = 'raw',
     on_mask: OnMask | None = None,
+    check: Check | None = None,
 ) -> Iterator[PlayerNode]:
     """Connect to a node, in a context of its own, which leaves the caller's rclpy alone.
 
@@ -42,6 +43,7 @@ def connect(
         image_transport: 'raw' or 'compressed', as the parameter of the node.
         on_mask: Called with frame index and mask, (H, W), in another thread; None: the masks are
             kept.
+        check: Called while the player waits and before each frame; what it raises ends the play.
 
     Raises:
         ValueError: If an argument is wrong.
@@ -53,7 +55,7 @@ def connect(
         raise ValueError(f'`image_transport` must be {allowed}, got {image_transport!r}')
     name = f'/{namespace.strip("/")}'.rstrip('/')
     with spinning(
-        lambda context: PlayerNode(context, name, reliability, image_transport, on_mask)
+        lambda context: PlayerNode(context, name, reliability, image_transport, on_mask, check)
     ) as node:
         yield node
 
@@ -79,6 +81,7 @@ def play(
     Raises:
         ValueError: If an argument is wrong or two frames have the same stamp.
         TimeoutError: If the node is absent or not active; with its state, or the other nodes.
+        Exception: What the player's `check` raises.
     """
     if rate_hz is not None and (rate_hz <= 0 or timeline):
         allowed = 'None with `timeline`' if timeline else 'above 0 or None'

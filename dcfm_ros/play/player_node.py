@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable
-from dataclasses import replace
 import os
 import threading
 import time
@@ -20,14 +19,15 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from dcfm_ros.play.report import FrameRecord, PlayReport
+from dcfm_ros.play.account import PlayAccount
+from dcfm_ros.play.report import PlayReport
 from dcfm_ros.ros.frame_timing import FrameTiming
 from dcfm_ros.ros.health.status import NodeHealth
 from dcfm_ros.ros.messages import array_to_image, ns_to_stamp, stamp_to_ns
 
 OnMask = Callable[[int, NDArray[np.uint8]], None]
-_IDLE_S = 2.0
-"""Diagnostics this much later than the last frame account for it, wherever it is."""
+Check = Callable[[], None]
+_POLL_S = 0.1
 _TOPICS = {'raw': ('image', Image), 'compressed': ('image/compressed', CompressedImage)}
 
 
@@ -44,19 +44,16 @@ class PlayerNode(Node):
         reliability: str,
         image_transport: str,
         on_mask: OnMask | None,
+        check: Check | None,
     ) -> None:
         super().__init__('dcfm_player', context=context, use_global_arguments=False)
         self._namespace = namespace or '/'
         self._node_name = f'{namespace}/segmentation_node'
         self._reliability = reliability
         self._on_mask_user = on_mask
+        self._check = check or (lambda: None)
         self._changed = threading.Condition()
-        self._records: list[FrameRecord] = []
-        self._index: dict[tuple[int, str], int] = {}
-        self._unexpected = 0
-        self._health = NodeHealth()  # the node's last diagnostics
-        self._health_s = 0.0
-        self._before = self._health  # before the play
+        self._account = PlayAccount()
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
         timing = f'{self._node_name}/timing'
         self.create_subscription(DiagnosticArray, timing, self._on_timing, 100)
@@ -88,6 +85,7 @@ class PlayerNode(Node):
 
         Raises:
             ValueError: If it is not; the message says where segmentation nodes run.
+            Exception: What `check` raises.
         """
         end_s = time.monotonic() + wait_s
         running: set[str] = set()
@@ -96,7 +94,8 @@ class PlayerNode(Node):
             running = {space for name, space in nodes if name == 'segmentation_node'}
             if self._namespace in running:
                 return
-            time.sleep(0.1)
+            self._check()
+            time.sleep(_POLL_S)
         raise ValueError(
             f'no segmentation node in namespace {self._namespace} (ROS_DOMAIN_ID '
             f'{os.environ.get("ROS_DOMAIN_ID", 0)}); namespaces with one: '
@@ -108,32 +107,31 @@ class PlayerNode(Node):
 
         Raises:
             TimeoutError: If that takes longer, or the node reports that it has failed.
+            Exception: What `check` raises.
         """
         start_s = time.monotonic()
         with self._changed:
             while problem := self._not_ready():
                 passed_s = time.monotonic() - start_s
-                if passed_s >= wait_s or self._health.has_failed:
+                if passed_s >= wait_s or self._account.health.has_failed:
                     name = self._node_name
                     raise TimeoutError(f'waited {passed_s:.0f} s for {name}: {problem}')
-                self._changed.wait(min(wait_s - passed_s, 0.1))
+                self._check()
+                self._changed.wait(min(wait_s - passed_s, _POLL_S))
 
     def begin(self) -> None:
         """Forget the frames of the last play; the node is ready, and idle."""
         with self._changed:
-            # Lost after the last frame that arrived: the next one will show the gap.
-            unseen = self._never_arrived() - self._dropped()['lost']
-            self._records, self._index, self._unexpected = [], {}, 0
-            dropped = dict(self._health.dropped)
-            dropped['lost'] += max(unseen, 0)
-            self._before = replace(self._health, dropped=dropped)
+            self._account.begin()
 
     def send(self, image: NDArray[np.uint8] | bytes, stamp_ns: int, frame_id: str) -> None:
         """Publish a frame and remember it.
 
         Raises:
             ValueError: If it is not of the node's transport, or one of this play had its stamp.
+            Exception: What `check` raises.
         """
+        self._check()
         if isinstance(image, bytes) != (self._kind is CompressedImage):
             kind = type(image).__name__
             raise ValueError(f'`image` must fit {self._kind.__name__} messages, got {kind}')
@@ -144,33 +142,33 @@ class PlayerNode(Node):
             message = CompressedImage(header=header, format=kind, data=data)
         else:
             message = array_to_image(image, 'rgb8', header)
-        key = (stamp_ns, frame_id)
         with self._changed:
-            if key in self._index:
-                raise ValueError(f'`stamp_ns` must differ between frames, got {stamp_ns} twice')
-            index = self._index[key] = len(self._records)
-            record = FrameRecord(index, stamp_ns, frame_id, sent_s=time.monotonic())
-            self._records.append(record)
+            self._account.add(stamp_ns, frame_id, time.monotonic())
         self._images.publish(message)
 
     def wait_until_settled(self, wait_s: float) -> None:
-        """Wait until every frame is answered or dropped, or the node is idle, or time is up."""
+        """Wait until every frame is answered or dropped, or the node is idle, or time is up.
+
+        Raises:
+            Exception: What `check` raises.
+        """
+        end_s = time.monotonic() + wait_s
+        account = self._account
         with self._changed:
-            self._changed.wait_for(lambda: self._is_settled() or self._is_idle(), wait_s)
+            while not (account.is_settled() or account.is_idle()):
+                self._check()
+                left_s = end_s - time.monotonic()
+                if left_s <= 0:
+                    return
+                self._changed.wait(min(left_s, _POLL_S))
 
     def report(self) -> PlayReport:
         """The state so far."""
         with self._changed:
-            return PlayReport(
-                records=self._records,
-                dropped_by_cause=self._dropped(),
-                unexpected_masks=self._unexpected,
-                health=self._health,
-                never_arrived=self._never_arrived(),
-            )
+            return self._account.report()
 
     def _not_ready(self) -> str:
-        health, topic = self._health, self._images.topic_name
+        health, topic = self._account.health, self._images.topic_name
         if not health.state:
             return 'no diagnostics of a node of that name'
         if health.state != 'active':
@@ -185,39 +183,12 @@ class PlayerNode(Node):
             return 'its mask is not connected'
         return ''
 
-    def _is_settled(self) -> bool:
-        waiting = sum(not (record.answered and record.timing) for record in self._records)
-        return waiting <= sum(self._dropped().values())
-
-    def _is_idle(self) -> bool:
-        """Whether the node is done with all it received, so that what is missing will not come."""
-        if self._health_s < self._records[-1].sent_s + _IDLE_S:
-            return False
-        done, dropped = self._health.frames_answered, self._health.dropped
-        return done + sum(dropped.values()) - dropped['lost'] == self._health.frames_received
-
-    def _never_arrived(self) -> int:
-        lost = self._dropped()['lost']
-        if not self._records or self._is_settled():
-            return lost
-        # Not settled and over: the diagnostics are newer than all that arrived.
-        arrived = self._health.frames_received - self._before.frames_received
-        return max(lost, len(self._records) - arrived)
-
-    def _dropped(self) -> dict[str, int]:
-        total, before = self._health.dropped, self._before.dropped
-        return {cause: max(total[cause] - before[cause], 0) for cause in total}
-
-    def _find(self, header: Header) -> FrameRecord | None:
-        index = self._index.get((stamp_to_ns(header.stamp), header.frame_id))
-        return None if index is None else self._records[index]
-
     def _on_mask(self, message: Image) -> None:
         now_s = time.monotonic()
         with self._changed:
-            record = self._find(message.header)
+            record = self._account.find(*_key_of(message.header))
             if record is None or record.answered:
-                self._unexpected += 1
+                self._account.unexpected += 1
                 return
             mask = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
             if self._on_mask_user is None:
@@ -229,7 +200,8 @@ class PlayerNode(Node):
 
     def _on_timing(self, message: DiagnosticArray) -> None:
         with self._changed:
-            if (record := self._find(message.header)) is not None:
+            record = self._account.find(*_key_of(message.header))
+            if record is not None:
                 record.timing = FrameTiming.from_values(_values_of(message.status[0]))
                 self._changed.notify_all()
 
@@ -240,10 +212,14 @@ class PlayerNode(Node):
             return
         values = {task: _values_of(status) for task, status in own.items()}
         with self._changed:
-            self._health = NodeHealth.from_values(values, own['model'].message)
-            self._health_s = time.monotonic()
+            health = NodeHealth.from_values(values, own['model'].message)
+            self._account.update(health, time.monotonic())
             self._changed.notify_all()
 
 
 def _values_of(status: DiagnosticStatus) -> dict[str, str]:
     return {entry.key: entry.value for entry in status.values}
+
+
+def _key_of(header: Header) -> tuple[int, str]:
+    return stamp_to_ns(header.stamp), header.frame_id

@@ -204,6 +204,28 @@ def test_no_node_is_an_error_that_says_so() -> None:
         play_once(random_frames(1), namespace='nobody', wait_s=1.0)
 
 
+class NodeEndedError(Exception):
+    pass
+
+
+def test_check_ends_the_wait_for_a_node() -> None:
+    def check() -> None:
+        raise NodeEndedError
+
+    with connect(namespace='absent', check=check) as player, pytest.raises(NodeEndedError):
+        play(player, random_frames(1))
+
+
+def test_check_ends_the_wait_for_answers(node: NodeProcess) -> None:
+    def check() -> None:
+        if len(player.report().records) == 3:
+            raise NodeEndedError
+
+    # More than can be answered before the player waits.
+    with connect(check=check) as player, pytest.raises(NodeEndedError):
+        play(player, random_frames(3), rate_hz=1000.0)
+
+
 def test_wrong_namespace_fails_soon_and_names_the_right_one(node: NodeProcess) -> None:
     def is_told() -> bool:  # the node may take some seconds to be discovered
         with pytest.raises(

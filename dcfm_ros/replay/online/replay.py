@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 import os
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
@@ -19,8 +22,9 @@ from dcfm_ros.play.fastdds import (
     shared_segment_mb,
     use_profile,
 )
-from dcfm_ros.play.node_process import node_process
+from dcfm_ros.play.node_process import check_process, node_process
 from dcfm_ros.play.player import connect, play
+from dcfm_ros.play.player_node import Check
 from dcfm_ros.play.process_meter import ProcessMeter
 from dcfm_ros.play.report import PlayReport
 from dcfm_ros.replay.online.masks import MaskStore, record_play
@@ -67,6 +71,8 @@ def replay_online(
         FileNotFoundError: If the recording, the checkpoint or the profile does not exist.
         SourceError: If the recording cannot be read, or its topic is not clear.
         TimeoutError: If the node does not become ready; the message says what it reported.
+        RuntimeError: If the process of the node ends; the message says with which exit code and
+            where its log is.
         ValueError: If no node runs in the namespace, or the file of groups is wrong.
     """
     if recording.is_live:
@@ -118,13 +124,16 @@ def _play(
 ) -> tuple[PlayReport, dict[str, Any]]:
     """The first play, and `ReplayRun.transport` with the statistics of all plays."""
     transport = image_transport(recording)
-    connection = connect(
-        namespace=options.namespace or 'segmentation',
-        reliability=options.reliability,
-        image_transport=transport,
-        on_mask=masks.take,
-    )
-    with _node(options, parameters, transport, log) as meter, connection as player:
+    with (
+        _node(options, parameters, transport, log) as (meter, check),
+        connect(
+            namespace=options.namespace or 'segmentation',
+            reliability=options.reliability,
+            image_transport=transport,
+            on_mask=masks.take,
+            check=check,
+        ) as player,
+    ):
         if options.namespace:
             # A node whose process is known may still be starting.
             player.check_running(WAIT_S if options.pid else _DISCOVERY_S)
@@ -154,17 +163,25 @@ def _play(
 @contextmanager
 def _node(
     options: OnlineOptions, parameters: Mapping[str, Any], transport: str, log: Path
-) -> Iterator[ProcessMeter | None]:
-    """Start a node, unless one runs already, and measure its process."""
+) -> Iterator[tuple[ProcessMeter | None, Check | None]]:
+    """Start a node, unless one runs already; gives the meter of its process, and its check."""
     if options.namespace:
-        with ProcessMeter(options.pid) if options.pid else nullcontext() as meter:
-            yield meter
+        if not options.pid:
+            yield None, None
+            return
+        with ProcessMeter(options.pid) as meter:
+            yield meter, partial(_check_pid, options.pid)
         return
     with (
         node_process({**parameters, 'image_transport': transport}, log) as process,
         ProcessMeter(process.pid) as meter,
     ):
-        yield meter
+        yield meter, partial(check_process, process, log)
+
+
+def _check_pid(pid: int) -> None:
+    if not psutil.pid_exists(pid):
+        raise RuntimeError(f'process {pid} of `pid`, the node, has ended or never was')
 
 
 def _config(parameters: Mapping[str, Any], report: PlayReport) -> dict[str, Any]:

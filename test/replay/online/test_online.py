@@ -210,20 +210,6 @@ def test_namespace_without_a_node_fails_and_names_those_with_one(
     assert 'namespaces with one: /segmentation' in outcome.stderr
 
 
-def test_log_of_a_node_that_fails_is_where_it_was_said_to_be(
-    drive_bag: Path, checkpoint: Path, tmp_path: Path
-) -> None:
-    outcome = dcfm(
-        *('replay', drive_bag, '--topic', '/camera/image_raw', '--online'),
-        *('--precision', 'int8', '--checkpoint', checkpoint, '--report', tmp_path / 'report'),
-    )
-    assert outcome.returncode == 1
-    assert 'configuring failed: `precision` int8 cannot be had' in outcome.stderr
-    log = tmp_path / 'report' / 'node.log'
-    assert f'node started, log in {log}' in outcome.stdout
-    assert 'configuring failed' in log.read_text()
-
-
 def test_masks_find_their_images_where_all_stamps_are_equal(
     checkpoint: Path, tmp_path: Path
 ) -> None:
