@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.masks.groups import ClassGroups
-from dcfm_ros.masks.overlay import blend, draw_caption
+from dcfm_ros.masks.overlay import RGB, blend, draw_caption
 from dcfm_ros.recordings.frame import SourceFrame
 from dcfm_ros.recordings.video import VideoWriter
 from dcfm_ros.replay.frames import ReplayedFrame
 from dcfm_ros.replay.quality import RunQuality, label_notes
 from dcfm_ros.replay.recording import Recording
-from dcfm_ros.replay.run import RGB, ReplayRun
+from dcfm_ros.replay.run import ReplayRun
 
 NUM_SNAPSHOTS = 6
 Mask = NDArray[np.uint8]

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.masks.overlay import RGB
 from dcfm_ros.replay.frames import ReplayedFrame
 from dcfm_ros.replay.quality import RunQuality
-
-RGB = tuple[int, int, int]
 
 
 @dataclass(kw_only=True)
