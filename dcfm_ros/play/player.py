@@ -41,8 +41,8 @@ def connect(
         namespace: Of the node.
         reliability: 'reliable' or 'best_effort'.
         image_transport: 'raw' or 'compressed', as the parameter of the node.
-        on_mask: Called with frame index and mask, (H, W), in another thread; None: the masks are
-            kept.
+        on_mask: Called with frame index and mask, (H, W), in another thread, before the frame
+            counts as answered; None: the masks are kept.
         check: Called while the player waits and before each frame; what it raises ends the play.
 
     Raises:

@@ -19,6 +19,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from dcfm_ros.images.png_chunks import SIGNATURE
 from dcfm_ros.play.account import PlayAccount
 from dcfm_ros.play.report import PlayReport
 from dcfm_ros.ros.frame_timing import FrameTiming
@@ -137,7 +138,7 @@ class PlayerNode(Node):
             raise ValueError(f'`image` must fit {self._kind.__name__} messages, got {kind}')
         header = Header(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)
         if isinstance(image, bytes):
-            kind = 'png' if image.startswith(b'\x89PNG') else 'jpeg'
+            kind = 'png' if image.startswith(SIGNATURE) else 'jpeg'
             data = array.array('B', image)
             message = CompressedImage(header=header, format=kind, data=data)
         else:
@@ -190,13 +191,14 @@ class PlayerNode(Node):
             if record is None or record.answered:
                 self._account.unexpected += 1
                 return
-            mask = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
+        mask = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
+        if self._on_mask_user is not None:  # before the frame counts as answered
+            self._on_mask_user(record.index, mask)
+        with self._changed:
             if self._on_mask_user is None:
                 record.mask = mask
             record.received_s = now_s
             self._changed.notify_all()
-        if self._on_mask_user is not None:
-            self._on_mask_user(record.index, mask)
 
     def _on_timing(self, message: DiagnosticArray) -> None:
         with self._changed:

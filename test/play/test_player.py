@@ -77,6 +77,18 @@ def test_masks_are_handed_over_instead_of_kept(node: NodeProcess) -> None:
     assert len(threads) == 1 and threading.current_thread().name not in threads
 
 
+def test_frame_is_answered_once_its_mask_was_handed_over(node: NodeProcess) -> None:
+    known: list[bool] = []
+
+    def on_mask(index: int, mask: np.ndarray) -> None:
+        known.append(player.report().records[index].answered)
+
+    with connect(on_mask=on_mask) as player:
+        report = play(player, random_frames(3))
+    assert known == [False] * 3
+    assert report.answered == 3
+
+
 STEPS_NS = (0, 50_000_000, 350_000_000, 300_000_000, 400_000_000)  # one goes back
 DUE_S = (0.0, 0.05, 0.35, 0.35, 0.45)
 
