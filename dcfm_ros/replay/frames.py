@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 import math
 
@@ -44,8 +44,16 @@ class ReplayedFrame:
     """Shares of its pixels, from `RunQuality.add`."""
 
     @property
+    def is_timed(self) -> bool:
+        """Whether it is known how the mask was made: the schedule, and what its stages took."""
+        return self.is_answered and self.keyframe_age is not None
+
+    @property
     def is_deep(self) -> bool:
-        """Whether the deep encoder worked on it: keyframes, unless their work is sliced."""
+        """Whether the deep encoder worked on it: keyframes, unless their work is sliced.
+
+        False if it is not timed.
+        """
         return 'common' in self.stage_ms
 
 
@@ -62,3 +70,14 @@ def stages_of(frames: Iterable[ReplayedFrame]) -> list[str]:
                 names.insert(place, name)
             place = names.index(name)
     return names
+
+
+def by_depth(
+    frames: Sequence[ReplayedFrame],
+) -> Iterator[tuple[bool | None, list[ReplayedFrame]]]:
+    """Answered frames by `is_deep`: False, True, and None for those not timed if there are any."""
+    answered = [frame for frame in frames if frame.is_answered]
+    for is_deep in (False, True):
+        yield is_deep, [f for f in answered if f.is_timed and f.is_deep == is_deep]
+    if unknown := [frame for frame in answered if not frame.is_timed]:
+        yield None, unknown

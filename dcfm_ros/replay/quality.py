@@ -19,6 +19,8 @@ from dcfm_ros.training.evaluation.scores import Scores, or_none
 from dcfm_ros.training.metrics import ConfusionMatrix
 
 Mask = NDArray[np.uint8]
+_UNKNOWN_AGE = -1
+"""Of a feature: such frames are in no figure by age, and in all others."""
 
 
 class RunQuality:
@@ -46,7 +48,8 @@ class RunQuality:
         self.label_pixels = np.zeros(256, np.int64)
         """Pixels of every id that the labels hold, classes or not."""
         self._before: dict[str, Mask | None] = {}
-        self._held: Mask | None = None
+        self._is_lost = False
+        self._held: Mask | None = None  # None: which frame was a keyframe is not known
 
     def add(
         self,
@@ -54,7 +57,7 @@ class RunQuality:
         *,
         label: Mask | None = None,
         reference: Mask | None = None,
-        age: int = 0,
+        age: int | None = 0,
         is_keyframe: bool = False,
     ) -> dict[str, float]:
         """Take the next frame of a run.
@@ -63,8 +66,8 @@ class RunQuality:
             mask: Class of every pixel, (H, W); None if the frame was dropped.
             label: True classes, (H, W), or None; 255 and ids without a class are not counted.
             reference: Mask of the per-frame network, (H, W), or None.
-            age: Of the feature that the mask was made with, frames.
-            is_keyframe: Whether the frame is a keyframe.
+            age: Of the feature that the mask was made with, frames; None: unknown.
+            is_keyframe: Whether the frame is a keyframe; of no meaning without an age.
 
         Returns:
             Shares of the pixels of this frame, as far as they are defined: 'accuracy' (labelled
@@ -73,8 +76,7 @@ class RunQuality:
             before).
         """
         if mask is not None:
-            fits = self._held is not None and self._held.shape == mask.shape
-            self._held = self._held if fits and not is_keyframe else mask
+            self._hold(mask, is_keyframe=is_keyframe, is_known=age is not None)
         if mask is not None and label is not None and label.shape != mask.shape:
             self.num_unfit_labels += 1
             label = None
@@ -82,8 +84,8 @@ class RunQuality:
         if mask is not None and label is not None:
             self.num_labelled += 1
             self.label_pixels += np.bincount(label.ravel(), minlength=256)
-            assert self._held is not None
-            self.mask_hold.update(self._held, label)
+            if self._held is not None:
+                self.mask_hold.update(self._held, label)
             if (known := label < self.num_classes).any():
                 found['accuracy'] = float((mask == label)[known].mean())
         if mask is not None and reference is not None:
@@ -93,7 +95,7 @@ class RunQuality:
             if mask is None or other is None:
                 scores.end_clip()
             else:
-                scores.add_frame(mask, other, age=age)
+                scores.add_frame(mask, other, age=_UNKNOWN_AGE if age is None else age)
                 scores.add_video_frame(mask, other)
         shown = {'': mask, 'reference_': reference, 'label_': label}
         for name, new in shown.items():
@@ -103,8 +105,25 @@ class RunQuality:
         self._before = shown
         return found
 
-    def add_shown(self, shown: Mask | None, label: Mask) -> None:
-        """Count a label for `streaming`, (H, W), and the mask shown when its frame came."""
+    def _hold(self, mask: Mask, *, is_keyframe: bool, is_known: bool) -> None:
+        """Keep a keyframe's mask for `mask_hold`, and the first one; others keep what is held."""
+        if not is_known:  # it may be a keyframe, so what comes up to the next one is not counted
+            self._held, self._is_lost = None, True
+        elif is_keyframe or not self._is_lost:
+            fits = self._held is not None and self._held.shape == mask.shape
+            self._held = self._held if fits and not is_keyframe else mask
+            self._is_lost = False
+
+    def add_shown(self, shown: Mask | None, label: Mask | None, size: tuple[int, ...]) -> None:
+        """Count the label of a frame for `streaming`, if it has one and that fits.
+
+        Args:
+            shown: Mask that a live user saw when the frame came, or None.
+            label: True classes, or None; not counted if it has another size than the image.
+            size: (H, W) of the image.
+        """
+        if label is None or label.shape != size:
+            return
         if shown is None or shown.shape != label.shape:  # every labelled pixel is missed
             shown = np.full(label.shape, UNLABELLED, np.uint8)
         self.streaming = self.streaming or ConfusionMatrix(self.num_classes)
@@ -114,7 +133,7 @@ class RunQuality:
         """End the run: what follows is not compared with what came before."""
         self.accuracy.end_clip()
         self.fidelity.end_clip()
-        self._before, self._held = {}, None
+        self._before, self._held, self._is_lost = {}, None, False
 
     def merge(self, other: RunQuality) -> None:
         """Add the frames of another run; both have ended."""
@@ -200,6 +219,7 @@ def _statistics(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
                 'frames': row['frames'],
             }
             for row in scores.by_age()
+            if row['age'] != _UNKNOWN_AGE
         ],
         'iou': values['iou'],
     }

@@ -122,7 +122,7 @@ def frames_csv(frames: Sequence[ReplayedFrame]) -> str:
             'time_s': f'{frame.time_s:.6f}',
             'answered': int(frame.is_answered),
             'drop_cause': frame.drop_cause,
-            'keyframe': int(frame.is_keyframe),
+            'keyframe': '' if frame.is_answered and not frame.is_timed else int(frame.is_keyframe),
             'reason': frame.reason,
             'keyframe_age': frame.keyframe_age,
             **{n: '' if math.isnan(value) else f'{value:.4f}' for n, value in numbers.items()},

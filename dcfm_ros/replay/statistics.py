@@ -28,11 +28,13 @@ _NUM_GAPS = 20
 def run_statistics(recordings: Recordings) -> dict[str, Any]:
     """What became of the frames; fractions in [0, 1], times in ms, None where undefined.
 
-    'key' is of frames on which the deep encoder worked, 'nonkey' of the others.
+    'key' is of frames on which the deep encoder worked, 'nonkey' of the others. Frames of which
+    that is not known, as they have no timing, are left out of all that tells them apart.
     """
     frames = [frame for recording in recordings for frame in recording]
     answered = [frame for frame in frames if frame.is_answered]
-    keyframes = [frame for frame in answered if frame.is_keyframe]
+    timed = [frame for frame in answered if frame.is_timed]
+    keyframes = [frame for frame in timed if frame.is_keyframe]
     causes = Counter(frame.drop_cause or 'unknown' for frame in frames if not frame.is_answered)
     return {
         'frames_sent': len(frames),
@@ -40,16 +42,14 @@ def run_statistics(recordings: Recordings) -> dict[str, Any]:
         'frames_dropped': len(frames) - len(answered),
         'dropped_by_cause': dict(causes),
         'latency_ms': spread(frame.latency_ms for frame in answered),
-        'latency_ms_key': spread(f.latency_ms for f in answered if f.is_deep),
-        'latency_ms_nonkey': spread(f.latency_ms for f in answered if not f.is_deep),
+        'latency_ms_key': spread(f.latency_ms for f in timed if f.is_deep),
+        'latency_ms_nonkey': spread(f.latency_ms for f in timed if not f.is_deep),
         'jitter_ms': spread(_joined(_jitter_ms(recording) for recording in recordings)),
-        'keyframes': len(keyframes),
-        'keyframe_share': len(keyframes) / len(answered) if answered else None,
+        'keyframes': len(keyframes) if timed else None,
+        'keyframe_share': len(keyframes) / len(timed) if timed else None,
         'keyframe_reasons': dict(Counter(frame.reason or 'unknown' for frame in keyframes)),
-        'deep_share': _mean([float(frame.is_deep) for frame in answered]),
-        'keyframe_age': spread(
-            float(f.keyframe_age) for f in answered if f.keyframe_age is not None
-        ),
+        'deep_share': _mean([float(frame.is_deep) for frame in timed]),
+        'keyframe_age': spread(float(f.keyframe_age) for f in timed if f.keyframe_age is not None),
         'feature_age_ms': spread(frame.feature_age_ms for frame in answered),
         'stage_ms': _stages(answered),
         'stamps': stamp_statistics(recordings),
@@ -92,7 +92,7 @@ def benchmark_statistics(recordings: Recordings) -> dict[str, Any]:
 
 
 def stamp_statistics(recordings: Recordings) -> dict[str, Any]:
-    """Rate by the header stamps, missing frames, and steps back."""
+    """Rate by the header stamps, missing frames, and steps back or of nothing."""
     steps_ms = [np.diff([f.stamp_ns for f in recording]) / 1e6 for recording in recordings]
     rising = _joined(step_ms[step_ms > 0].tolist() for step_ms in steps_ms)
     gaps: list[dict[str, Any]] = []
@@ -108,7 +108,8 @@ def stamp_statistics(recordings: Recordings) -> dict[str, Any]:
     return {
         'rate_hz': round(1e3 / float(np.median(rising)), 3) if rising else None,
         'duration_s': round(duration_s, 3),
-        'steps_back': int(sum((step_ms <= 0).sum() for step_ms in steps_ms)),
+        'steps_back': int(sum((step_ms < 0).sum() for step_ms in steps_ms)),
+        'equal_stamps': int(sum((step_ms == 0).sum() for step_ms in steps_ms)),
         'gaps': len(gaps),
         'frames_missing': sum(gap['missing'] for gap in gaps),
         'longest_gaps': sorted(gaps, key=lambda gap: -gap['gap_ms'])[:_NUM_GAPS],

@@ -49,6 +49,5 @@ def score_streaming(
     engine.reset()
     shown = newest_by(stamps_ns, publish(stamps_ns, process))
     for frame, newest in zip(recording.frames(), shown, strict=True):
-        if frame.label is not None and frame.label.shape == frame.image.shape[:2]:
-            quality.add_shown(newest.mask if newest else None, frame.label)
+        quality.add_shown(newest.mask if newest else None, frame.label, frame.image.shape[:2])
     return ''

@@ -18,13 +18,17 @@ def source(index, label=None):
     return SourceFrame(image=image, stamp_ns=index * 10**8, label=label)
 
 
+def frame_at(index, **values):
+    return ReplayedFrame(stamp_ns=index * 10**8, keyframe_age=index, **values)
+
+
 def test_recorder_scores_the_mask_and_the_held_keyframe(tmp_path):
     label = np.zeros((16, 16), np.uint8)
     label[8:] = 1
     wrong = 1 - label
     with ReplayRecorder(tmp_path / 'o.mp4', NAMES, PALETTE, 10) as recorder:
         for index, mask in enumerate((wrong, label, None)):
-            frame = ReplayedFrame(stamp_ns=index * 10**8, is_keyframe=index == 0)
+            frame = frame_at(index, is_keyframe=index == 0)
             recorder.add(source(index, label), frame, mask)
     accuracy = recorder.quality.accuracy_statistics(NAMES)
     assert accuracy['miou'] == pytest.approx(1 / 3)  # half of the pixels right in each class

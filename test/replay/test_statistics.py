@@ -68,6 +68,11 @@ def test_gaps_between_stamps_are_counted_and_never_cross_recordings():
     assert figures['duration_s'] == pytest.approx(1.2)
 
 
+def test_steps_back_are_told_from_steps_of_nothing():
+    figures = stamp_statistics([[replayed(time_s) for time_s in (0.0, 0.1, 0.1, 0.1, 0.05, 0.2)]])
+    assert (figures['steps_back'], figures['equal_stamps']) == (1, 2)
+
+
 def test_slow_recording_beside_a_fast_one_has_no_gaps():
     recordings = [[replayed(i / rate_hz) for i in range(20)] for rate_hz in (30, 30, 10)]
     figures = stamp_statistics(recordings)

@@ -73,12 +73,12 @@ class Scores:
             self._consistency[name].merge(consistency)
 
     def pooled(
-        self, *, start: int | None = None, ages: Container[int] = range(sys.maxsize)
+        self, *, start: int | None = None, ages: Container[int] | None = None
     ) -> ConfusionMatrix:
         """Counts of the frames of one start phase, of some ages only, or of all."""
         total = ConfusionMatrix(self._num_classes)
         for (its_start, age), confusion in self._confusion.items():
-            if start in (None, its_start) and age in ages:
+            if start in (None, its_start) and (ages is None or age in ages):
                 total.merge(confusion)
         return total
 

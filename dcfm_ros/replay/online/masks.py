@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.masks.png import mask_to_png, png_to_mask
+from dcfm_ros.masks.resize import resize_nearest
 from dcfm_ros.play.report import PlayReport
 from dcfm_ros.replay.online.statistics import replayed_frames
 from dcfm_ros.replay.recorder import ReplayRecorder
@@ -49,12 +50,17 @@ def record_play(
     records = dict(zip(masks.places, report.records, strict=True))
     replayed = replayed_frames(report)
     came = sorted((r.received_s, r.index) for r in report.records if r.received_s is not None)
+    sizes: dict[int, tuple[int, ...]] = {}  # of the images so far
     with recorder:
         for place, frame in recording.numbered():
             record = records[place]
+            sizes[record.index] = size = frame.image.shape[:2]
             made = replace(replayed[record.index], stamp_ns=frame.stamp_ns)
             recorder.add(frame, made, masks.get(record.index))
             if frame.label is not None:
-                place = bisect_right(came, record.sent_s, key=itemgetter(0))
-                shown = masks.get(came[place - 1][1]) if place else None
-                recorder.quality.add_shown(shown, frame.label)
+                count = bisect_right(came, record.sent_s, key=itemgetter(0))
+                newest = came[count - 1][1] if count else None
+                shown = None if newest is None else masks.get(newest)
+                if shown is not None and newest is not None:
+                    shown = resize_nearest(shown, sizes[newest])
+                recorder.quality.add_shown(shown, frame.label, size)

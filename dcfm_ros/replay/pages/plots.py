@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
-from dcfm_ros.replay.frames import ReplayedFrame, stages_of
+from dcfm_ros.replay.frames import ReplayedFrame, by_depth, stages_of
 
 Frames = Sequence[ReplayedFrame]
 
 DEEP, SHALLOW = 'with deep encoder', 'without'
 """Frames on which the deep encoder worked (in execution 'sync', keyframes), and others."""
-_COLOURS = {True: '#d8663b', False: '#3b7dd8'}
-"""Of frames with and without it."""
+_NAMES = {True: DEEP, False: SHALLOW, None: 'not known'}
+_COLOURS = {True: '#d8663b', False: '#3b7dd8', None: '#8a97a5'}
 _GREY, _DARK, _RED, _GREEN = '#8a97a5', '#1c2733', '#b00020', '#1d7a3a'
 _TIME = 'time of the frame [s]'
 _MANY = 2000
@@ -28,10 +28,10 @@ _NUM_BINS = 60
 def latency(frames: Frames) -> Figure:
     """Latency of every frame."""
     figure, axes = _plot(3.2)
-    for name, is_deep, size in ((SHALLOW, False, 3), (DEEP, True, 5)):
-        chosen = [f for f in frames if f.is_answered and f.is_deep == is_deep]
-        (dots,) = axes.plot(_times(chosen), [f.latency_ms for f in chosen], 'o', ms=size)
-        dots.set(color=_COLOURS[is_deep], label=name, rasterized=len(chosen) > _MANY)
+    for is_deep, chosen in by_depth(frames):
+        (dots,) = axes.plot(_times(chosen), [f.latency_ms for f in chosen], 'o')
+        dots.set(color=_COLOURS[is_deep], label=_NAMES[is_deep], ms=5 if is_deep else 3)
+        dots.set_rasterized(len(chosen) > _MANY)
     _mark_dropped(axes, frames)
     axes.set(xlabel=_TIME, ylabel='latency [ms]', ylim=(0, None))
     return _legend(figure)
@@ -48,9 +48,9 @@ def latency_distribution(frames: Frames) -> Figure | None:
     # One hiccup of the machine would squeeze all others into the first bin.
     end = min(max(every), 3 * float(percentiles['p99'])) or 1.0
     bins = np.linspace(0, end, _NUM_BINS + 1).tolist()
-    for name, is_deep in ((SHALLOW, False), (DEEP, True)):
-        chosen = np.clip([f.latency_ms for f in answered if f.is_deep == is_deep], 0, end)
-        axes.hist(chosen, bins, color=_COLOURS[is_deep], alpha=0.75, label=name)
+    for is_deep, chosen in by_depth(frames):
+        clipped = np.clip([f.latency_ms for f in chosen], 0, end)
+        axes.hist(clipped, bins, color=_COLOURS[is_deep], alpha=0.75, label=_NAMES[is_deep])
     axes.set(xlabel='latency [ms]', ylabel='frames', xlim=(0, end))
     shares = axes.twinx()
     _cumulative(shares, every, _DARK, '')
@@ -88,13 +88,15 @@ def latency_by_recording(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return _legend(figure, is_long=True)
 
 
-def stages(frames: Frames) -> Figure:
+def stages(frames: Frames) -> Figure | None:
     """Median time of every stage, on frames with and without the deep encoder."""
+    if not (names := stages_of(frames)):
+        return None
     figure, axes = _plot(1.9)
     for row, is_deep in enumerate((True, False)):
         left = 0.0
         chosen = [f.stage_ms for f in frames if f.is_answered and f.is_deep == is_deep]
-        for index, name in enumerate(stages_of(frames)):
+        for index, name in enumerate(names):
             width = float(np.median([ms[name] for ms in chosen if name in ms] or [0.0]))
             label = name if is_deep else None
             axes.barh(row, width, left=left, color=f'C{index}', label=label)
