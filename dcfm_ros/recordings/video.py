@@ -31,13 +31,14 @@ class VideoWriter:
     def write(self, image: NDArray[np.uint8]) -> None:
         """Append an RGB frame, (H, W, 3).
 
-        The first one sets the size of the video, cut to even numbers; others are scaled to it.
+        The first one sets the size of the video, cut to even numbers but at least 2; others are
+        scaled to it.
         """
-        height, width = (length // 2 * 2 for length in image.shape[:2])
+        height, width = (max(length // 2 * 2, 2) for length in image.shape[:2])
         if self._size is None:
             self._size = self._stream.width, self._stream.height = width, height
         fitting = np.ascontiguousarray(image[:height, :width])
-        if (width, height) != self._size:
+        if fitting.shape[1::-1] != self._size:
             fitting = np.asarray(cv2.resize(fitting, self._size), np.uint8)
         frame = av.VideoFrame.from_ndarray(fitting, format='rgb24')
         self._container.mux(self._stream.encode(frame))
