@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 
 from dcfm_ros.option_spec import check_options, option
 
@@ -38,10 +39,12 @@ class OnlineOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if not self.rates or min(self.rates) <= 0:
-            raise ValueError(f'`rates` must be one or more rates above 0, got {self.rates}')
+        if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
+            allowed = 'one or more finite rates above 0'
+            raise ValueError(f'`rates` must be {allowed}, got {self.rates}')
         limits = self.peak_limits_hz
-        if len(limits) != 2 or not 0 < limits[0] < limits[1]:
-            raise ValueError(f'`peak_limits_hz` must be two rising numbers above 0, got {limits}')
+        if len(limits) != 2 or not 0 < limits[0] < limits[1] < math.inf:
+            allowed = 'two rising numbers above 0, both finite'
+            raise ValueError(f'`peak_limits_hz` must be {allowed}, got {limits}')
         if self.pid and not self.namespace:
             raise ValueError(f'`pid` needs `namespace`, got {self.pid}')

@@ -19,6 +19,12 @@ from command import dcfm
         (['--online', '--mode', 'fast'], '`mode` must be one of timeline, rate, peak'),
         (['--online', '--peak-limits', '10'], '`peak_limits_hz` must be two rising numbers'),
         (['--online', '--peak-limits', '20,10'], '`peak_limits_hz` must be two rising numbers'),
+        (['--online', '--peak-limits', '10,inf'], '`peak_limits_hz` must be two rising numbers'),
+        (
+            ['--online', '--mode', 'rate', '--rates', '10,nan'],
+            '`rates` must be one or more finite',
+        ),
+        (['--online', '--mode', 'rate', '--rates', 'inf'], '`rates` must be one or more finite'),
         (['--online', '--pid', '1'], '`pid` needs `namespace`, got 1'),
         (['--online', '--namespace', 'a', '--interval', '2'], '--interval (2) is set in that'),
         (['--online', '--namespace', 'a', '--max-time-gap', '0'], '--max-time-gap (0.0) is set'),
