@@ -24,6 +24,8 @@ __all__ = ['SourceError', 'SourceFrame', 'open_source', 'synthetic_frames']
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 STORAGE_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 
+SourceKind = Literal['camera', 'bag', 'folder', 'video']
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,8 +51,11 @@ def open_source(
     Raises:
         FileNotFoundError: If there is no such file or folder.
         SourceError: If it cannot be read as any of these.
+        ValueError: If it is of another kind than the one that `label_topic` or `labels` is for.
     """
-    match source_kind(source):
+    kind = source_kind(source)
+    check_labels(source, kind, label_topic=label_topic, labels=labels)
+    match kind:
         case 'camera':
             return camera_frames(int(source))
         case 'bag':
@@ -61,7 +66,25 @@ def open_source(
             return video_frames(Path(source))
 
 
-def source_kind(source: str) -> Literal['camera', 'bag', 'folder', 'video']:
+def check_labels(
+    source: str, kind: SourceKind, *, label_topic: str | None, labels: Path | None
+) -> None:
+    """Refuse labels where a source of that kind has none, instead of passing them over.
+
+    Raises:
+        ValueError: If a topic is given for anything but a bag, or a folder of masks for anything
+            but an image folder.
+    """
+    named = 'an image folder' if kind == 'folder' else f'a {kind}'
+    if label_topic is not None and kind != 'bag':
+        where = '; masks of an image folder are `labels`' if kind == 'folder' else ''
+        raise ValueError(f'`label_topic` ({label_topic}) needs a bag, {source} is {named}{where}')
+    if labels is not None and kind != 'folder':
+        where = '; masks of a bag are a `label_topic`' if kind == 'bag' else ''
+        raise ValueError(f'`labels` ({labels}) needs an image folder, {source} is {named}{where}')
+
+
+def source_kind(source: str) -> SourceKind:
     """What a source is: a number is a camera, anything else a path.
 
     Raises:

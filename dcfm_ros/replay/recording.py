@@ -14,7 +14,7 @@ from dcfm_ros.files import list_files
 from dcfm_ros.recordings.bag_storage import promised_counts, storage_files
 from dcfm_ros.recordings.bags import BagReader
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
-from dcfm_ros.recordings.sources import IMAGE_SUFFIXES, open_source, source_kind
+from dcfm_ros.recordings.sources import IMAGE_SUFFIXES, check_labels, open_source, source_kind
 from dcfm_ros.replay.options import RecordingOptions
 
 _DEFAULT_HZ = 15.0
@@ -93,10 +93,12 @@ def open_recording(source: str, options: RecordingOptions | None = None) -> Reco
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
+        ValueError: If it has labels of another kind than the one that `options` name.
     """
     arguments = (options or RecordingOptions()).arguments()
     frames = partial(open_source, source, **arguments)
     path, kind = Path(source), source_kind(source)
+    check_labels(source, kind, label_topic=arguments['label_topic'], labels=arguments['labels'])
     name = path.resolve().name
     if kind == 'camera':
         return Recording(name=f'camera {source}', source=source, frames=frames, is_live=True)

@@ -12,6 +12,8 @@ from repository import DATA
 from dcfm_ros.recordings.bag_writer import write_bag
 from dcfm_ros.recordings.sources import SourceError, SourceFrame, is_bag, open_source, source_kind
 from dcfm_ros.recordings.video import VideoWriter
+from dcfm_ros.replay.options import RecordingOptions
+from dcfm_ros.replay.recording import open_recording
 from dcfm_ros.torture.file_hostile import hostile_files
 
 
@@ -24,6 +26,11 @@ def make_frames(count=4, size=(48, 64)):
             frame_id='front_optical',
             label=random.integers(0, 11, size, dtype=np.uint8),
         )
+
+
+def open_with_options(source, **options):
+    texts = {name: str(value) for name, value in options.items()}
+    return open_recording(source, RecordingOptions(**texts))
 
 
 @pytest.fixture
@@ -260,6 +267,35 @@ def test_unreadable_input_is_named(tmp_path, name):
         path.write_text('this is not what the name says')
     with pytest.raises(SourceError, match=name):
         list(open_source(str(path)))
+
+
+@pytest.mark.parametrize('opened', [open_source, open_with_options])
+def test_labels_of_another_kind_of_source_are_refused(folder, opened):
+    images, video = folder / 'images', folder / 'run.mp4'
+    write_bag(folder / 'bag', make_frames())
+    video.touch()
+    labels = {'labels': folder / 'labels'}
+    with pytest.raises(
+        ValueError, match=r'`labels` .* needs an image folder, .*bag is a bag; mask'
+    ):
+        opened(str(folder / 'bag'), **labels)
+    with pytest.raises(ValueError, match=r'`labels` .* needs an image folder, .*mp4 is a video$'):
+        opened(str(video), **labels)
+    with pytest.raises(ValueError, match=r'`label_topic` .* needs a bag, .* is an image folder; '):
+        opened(str(images), label_topic='/label')
+    with pytest.raises(ValueError, match=r'`label_topic` .* needs a bag, .*mp4 is a video$'):
+        opened(str(video), label_topic='/label')
+
+
+@pytest.mark.parametrize('size', [(1, 8), (8, 1), (3, 5)])
+def test_video_of_few_rows_can_be_written(tmp_path, size):
+    path = tmp_path / 'o.mp4'
+    with VideoWriter(path, 10) as writer:
+        for frame in make_frames(2, size):
+            writer.write(frame.image)
+    height, width = size
+    shapes = [frame.image.shape for frame in open_source(str(path))]
+    assert shapes == [(max(height // 2 * 2, 2), max(width // 2 * 2, 2), 3)] * 2
 
 
 def test_missing_input_is_a_file_not_found_error(tmp_path):
