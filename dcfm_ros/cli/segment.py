@@ -29,7 +29,10 @@ def segment(
         str, typer.Argument(help='Video, image folder, bag, .mcap or camera number.')
     ],
     output: Annotated[Path, typer.Option(help='Overlay video.')] = Path('out/segment/overlay.mp4'),
-    masks: Annotated[OptionalPath, typer.Option(help='Folder for one PNG mask per frame.')] = None,
+    masks: Annotated[
+        OptionalPath,
+        typer.Option(help='Folder for one PNG mask per frame; numbered ones of a longer run go.'),
+    ] = None,
     checkpoint: Checkpoint = None,
     json_file: Json = None,
     *,
@@ -40,7 +43,7 @@ def segment(
     """Segment a recording or a camera without ROS: overlay video, masks and a page."""
     from dcfm_ros.files import into_folder
     from dcfm_ros.models.checkpoint_header import find_checkpoint
-    from dcfm_ros.replay.offline import OfflineOptions, replay_offline
+    from dcfm_ros.replay.offline import OfflineOptions, remove_masks_from, replay_offline
     from dcfm_ros.replay.recording import open_recording
     from dcfm_ros.replay.report import write_summary
 
@@ -63,6 +66,8 @@ def segment(
             lambda frames: with_progress(frames, 'segmenting', recording.num_frames),
         )
         summary = write_summary(part, run)
+    if masks is not None and (removed := remove_masks_from(masks, len(run.frames))):
+        typer.echo(f'{removed} masks of a former run removed from {masks}')
     save_json(json_file, summary)
     print_summary(summary, run.losses)
     typer.echo(f'results: {output}, and report.html and summary.json beside it')

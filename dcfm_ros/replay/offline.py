@@ -118,6 +118,31 @@ def replay_offline(
     return run
 
 
+def remove_masks_from(folder: Path, count: int) -> int:
+    """Remove the masks that a longer run has left behind those of a run of `count` frames.
+
+    Other files stay, whatever their names.
+
+    Returns:
+        How many there were.
+    """
+    left = [
+        path
+        for path in folder.glob('*.png')
+        if path.stem.isascii()
+        and path.stem.isdecimal()
+        and int(path.stem) >= count
+        and path.name == _mask_name(int(path.stem))
+    ]
+    for path in left:
+        path.unlink()
+    return len(left)
+
+
+def _mask_name(index: int) -> str:
+    return f'{index:06d}.png'
+
+
 def _config(engine: SegmentationEngine) -> dict[str, Any]:
     """All options, as in effect."""
     backend = engine.backend
@@ -156,7 +181,7 @@ class _Pass:
         if self.reference is not None:
             other = self.reference.step(frame.image, frame.stamp_ns).mask
         if self.masks is not None:
-            path = self.masks / f'{len(self.recorder.frames):06d}.png'
+            path = self.masks / _mask_name(len(self.recorder.frames))
             path.write_bytes(mask_to_png(result.mask).tobytes())
         replayed = ReplayedFrame(
             stamp_ns=result.stamp_ns,

@@ -65,6 +65,22 @@ def test_segment_leaves_video_report_summary_and_masks(drive, checkpoint, tmp_pa
     assert page.count('<svg') == 10
 
 
+def test_masks_of_a_longer_run_do_not_stay_among_the_new_ones(drive, checkpoint, tmp_path):
+    masks = tmp_path / 'masks'
+    masks.mkdir()
+    own = {'6.png', '0000007.png', 'a.png', '000009.txt', '000009.jpg', '000008.png.bak'}
+    for name in {*own, '000003.png', '000006.png', '000011.png', '1000000.png'}:
+        (masks / name).write_text(name)
+    run = dcfm(
+        *('segment', drive / 'frames', '--checkpoint', checkpoint),
+        *('--masks', masks, '--output', tmp_path / 'o.mp4'),
+    )
+    assert run.returncode == 0, run.stderr
+    assert {path.name for path in masks.iterdir()} == own | {f'{i:06d}.png' for i in range(6)}
+    assert all((masks / name).read_text() == name for name in own)
+    assert f'3 masks of a former run removed from {masks}' in run.stdout
+
+
 def test_segment_tells_the_age_of_the_feature(drive, checkpoint, tmp_path):
     run = dcfm(
         *('segment', drive / 'frames', '--checkpoint', checkpoint, '--interval', 3),
