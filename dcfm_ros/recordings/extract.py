@@ -53,7 +53,8 @@ def extract_frames(
 ) -> tuple[int, int]:
     """Write images/%06d.png, masks/%06d.png where there are labels, and clip.yaml.
 
-    Frames keep their number in the recording. `folder` appears when everything is written.
+    Frames are numbered as they are read, so what cannot be read of the recording has no number;
+    with `every`, the numbers between are left out. `folder` appears when everything is written.
 
     Args:
         frames: What to write, in time order.
