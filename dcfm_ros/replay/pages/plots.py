@@ -21,8 +21,7 @@ _GREY, _DARK, _RED, _GREEN = '#8a97a5', '#1c2733', '#b00020', '#1d7a3a'
 _TIME = 'time of the frame [s]'
 _MANY = 2000
 """More points than this are drawn as a picture, which is smaller."""
-_NUM_CLASSES = 12
-_NUM_BINS = 60
+_NUM_CLASSES, _NUM_BINS = 12, 60
 
 
 def latency(frames: Frames) -> Figure:
