@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,9 +116,7 @@ def evaluate_clips(
             its keyframes' masks repeated until the next keyframe ('hold'), if not amortised.
         options: How networks are run.
         groups: Of the classes, to count the same pixels in, see `group_figures`.
-        jobs: See `map_in_order`, as for the rest.
-        ray_address: Where Ray is.
-        threads: Of each process.
+        jobs, ray_address, threads: See `map_in_order`.
 
     Returns:
         'rows', baselines and floors first, 'label_hold' {distance: mIoU}, how it was asked for,
@@ -137,8 +135,7 @@ def evaluate_clips(
     options = options or Options()
     main, *others = nets
     baselines = [*others, *([main] if floors else [])]
-    if options.scales or not options.engine.blending_of(nets[main].config):
-        settings = [replace(setting, is_stream=False) for setting in settings]
+    settings = options.as_run(nets[main], settings)
     plans = _plans(main, settings, baselines)
     _check(nets, clips, plans, options)
     can_stream = _can_stream(plans, options)

@@ -45,6 +45,11 @@ class Options:
         """Rows that each network works at, from those of its training; 0: those of the images."""
         return {name: self.engine.inference_height or trained.get(name, 0) for name in names}
 
+    def as_run(self, net: Network, settings: Iterable[Setting]) -> list[Setting]:
+        """The settings of a network: no stream where nothing is blended."""
+        is_blended = self.engine.blending_of(net.config) and not self.scales
+        return [one if is_blended else replace(one, is_stream=False) for one in settings]
+
     def make_engine(self, net: Network, height: int = 0, setting: Setting = PER_FRAME) -> Engine:
         """The engine that these options and a setting ask for, for a network at some rows."""
         rows = 0 if self.scales else height
