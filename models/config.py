@@ -65,7 +65,7 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if not 2 <= self.num_classes <= labels.UNLABELLED:
             raise ValueError(f'`num_classes` must be from 2 to 255, got {self.num_classes}')
-        self.check_choice('motion', MOTIONS)
+        self._check_motion()
         for field, above in (('image_mean', -math.inf), ('image_std', 0.0)):
             values = tuple(getattr(self, field))
             is_valid = len(values) in (0, 3) and all(map(math.isfinite, values))
@@ -87,6 +87,9 @@ class NetworkConfig:
             raise ValueError(f'`palette` must hold values from 0 to 255, got {palette}')
         object.__setattr__(self, 'class_names', names)
         object.__setattr__(self, 'palette', palette)
+
+    def _check_motion(self) -> None:
+        self.check_choice('motion', MOTIONS)
 
     def check_choice(self, field: str, allowed: tuple[str, ...]) -> None:
         """Raise ValueError unless a field has one of the values allowed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from os import PathLike
 from pathlib import Path
@@ -32,7 +32,7 @@ from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.models import checkpoint
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.checkpoint_header import CheckpointMetadata, read_metadata
-from dcfm_ros.models.config import DCFMConfig, NetworkConfig
+from dcfm_ros.models.config import MOTIONS, DCFMConfig, NetworkConfig
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.image_networks.config import network_config
 from dcfm_ros.models.staged import StagedNetwork
@@ -50,6 +50,9 @@ class AblatedConfig(DCFMConfig):
     """See `DCFMConfig.backbone`. Empty: that of the weights that a training starts from, which
     must be a package or a checkpoint; a checkpoint settles all of the architecture that is at its
     default, too."""
+    motion: str = 'auto'
+    """See `DCFMConfig.motion`. 'auto': that of the checkpoint that a training starts from, else
+    'none'. 'none' and 'flow' win over the checkpoint."""
     key_uses_common: bool = True
     """False feeds a keyframe's head the independent feature alone."""
     key_uses_independent: bool = True
@@ -69,6 +72,9 @@ class AblatedConfig(DCFMConfig):
     def _check_backbone(self) -> None:
         if self.backbone:
             super()._check_backbone()
+
+    def _check_motion(self) -> None:
+        self.check_choice('motion', ('auto', *MOTIONS))
 
     @property
     def is_ablated(self) -> bool:
@@ -112,13 +118,15 @@ def fuse(net: DCFM, common: Tensor, independent: Independent, *, is_keyframe: bo
 
 
 def build_network(config: NetworkConfig) -> DCFM | StagedNetwork:
-    """The network of a configuration: a plain one if nothing is left out.
+    """The network of a configuration: a plain one if nothing is left out; motion 'auto' is 'none'.
 
     Raises:
         ImportError: If the library that builds it is not installed.
         ValueError: If the configuration fits no network.
     """
     if isinstance(config, AblatedConfig):
+        if config.motion == 'auto':
+            config = replace(config, motion=DCFMConfig.motion)
         if config.is_ablated:
             return AblatedDCFM(config)
         config = DCFMConfig(**{f.name: getattr(config, f.name) for f in fields(DCFMConfig)})
@@ -156,7 +164,10 @@ def read_network_metadata(path: str | PathLike[str]) -> CheckpointMetadata[Netwo
 
 def _read_config(values: Mapping[str, object]) -> NetworkConfig:
     """The configuration of an ablated network or any other."""
-    return network_config(values) if 'library' in values else AblatedConfig.from_dict(values)
+    if 'library' in values:
+        return network_config(values)
+    # Files older than `motion` do not name it.
+    return AblatedConfig.from_dict({'motion': DCFMConfig.motion, **values})
 
 
 def make_engine(

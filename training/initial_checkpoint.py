@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_info
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -21,7 +22,7 @@ _OF_THE_HEAD = ('num_classes', 'class_names', 'head', 'head_channels')
 def weights_of_checkpoint(
     net: DCFM | StagedNetwork, path: Path, *, with_head: bool
 ) -> dict[str, Tensor]:
-    """The tensors that a network takes from a checkpoint.
+    """The tensors that a network takes from a checkpoint; what else differs is said in the log.
 
     Args:
         net: The network to train; it is not changed.
@@ -43,6 +44,8 @@ def weights_of_checkpoint(
         elif not is_dcfm:
             hint = ''
         raise ValueError(f'`initial_weights` must fit the model, {path} has {differing}{hint}')
+    if changed := _changed(net.config, initial.config):
+        rank_zero_info(f'not as in {path}: {", ".join(changed)}')
     return {
         key: value
         for key, value in initial.state_dict().items()
@@ -63,6 +66,19 @@ def _differing(ours: NetworkConfig, theirs: NetworkConfig, *, with_head: bool) -
         for field in own
         if field not in free and own[field] != given[field]
     ]
+
+
+def _changed(ours: NetworkConfig, theirs: NetworkConfig) -> list[str]:
+    """What may differ, does, and is no matter of the classes."""
+    names = [name for name in (*_NOT_OF_THE_WEIGHTS, *SWITCHES) if name != 'palette']
+    values = {name: [getattr(config, name, True) for config in (ours, theirs)] for name in names}
+    changed = [
+        f'{name} {own!r} ({given!r} there)'
+        for name, (own, given) in values.items()
+        if own != given
+    ]
+    is_recoloured = ours.class_names == theirs.class_names and ours.palette != theirs.palette
+    return changed + ['palette'] * is_recoloured
 
 
 def _described(theirs: NetworkConfig, ours: NetworkConfig) -> dict[str, object]:

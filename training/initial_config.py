@@ -25,9 +25,10 @@ _OF_THE_HEAD = ('head', 'head_channels')
 def completed(config: NetConfig, source: str | None) -> NetConfig | ImageNetworkConfig:
     """A configuration with what the weights that a training starts from settle.
 
-    That is the normalisation of images, unless the configuration has its own. If it names no
-    backbone, it is the architecture too: a 'package:' settles the backbone, a checkpoint of this
-    package all that is at its default (with 'features:', all but the head).
+    That is the normalisation of images, unless the configuration has its own, and of a checkpoint
+    of this package also its `motion`, if that is 'auto'. If the configuration names no backbone,
+    it is the architecture too: a 'package:' settles the backbone, a checkpoint all that is at its
+    default (with 'features:', all but the head).
 
     Args:
         config: Of the network to be trained.
@@ -35,7 +36,8 @@ def completed(config: NetConfig, source: str | None) -> NetConfig | ImageNetwork
 
     Returns:
         A configuration with a backbone, or that of another library's network. An empty
-        normalisation in it is the backbone's, see `DCFMConfig.image_mean`.
+        normalisation in it is the backbone's, see `DCFMConfig.image_mean`; `motion` stays 'auto'
+        where no checkpoint settles it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -59,6 +61,7 @@ def completed(config: NetConfig, source: str | None) -> NetConfig | ImageNetwork
         if isinstance(known, ImageNetworkConfig):
             return _of_library(known, config, source)
         assert isinstance(known, DCFMConfig)
+        config = replace(config, motion=_motion(known, config))
         if not config.backbone:
             config = _built_as(known, config, with_head=not source.startswith('features:'))
         mean, std = known.image_mean, known.image_std
@@ -66,6 +69,11 @@ def completed(config: NetConfig, source: str | None) -> NetConfig | ImageNetwork
         msg = f'or `initial_weights` be a package or a checkpoint, got {source!r}'
         raise ValueError(f'`backbone` must be named, {msg}')
     return replace(config, image_mean=config.image_mean or mean, image_std=config.image_std or std)
+
+
+def _motion(known: NetworkConfig, config: NetworkConfig) -> str:
+    """What is said about motion, else that of a known network."""
+    return known.motion if config.motion == 'auto' else config.motion
 
 
 def _built_as(known: DCFMConfig, config: NetConfig, *, with_head: bool) -> NetConfig:
@@ -92,7 +100,7 @@ def _of_library(known: ImageNetworkConfig, config: DCFMConfig, source: str) -> I
         raise ValueError(f'{msg} a whole network ({known.title}): got {", ".join(described)}')
     return replace(
         known.with_classes_of(config),
-        motion=known.motion if config.motion == DCFMConfig.motion else config.motion,
+        motion=_motion(known, config),
         image_mean=config.image_mean or known.image_mean,
         image_std=config.image_std or known.image_std,
         confidence_temperature=config.confidence_temperature,  # of before the training

@@ -71,7 +71,8 @@ class SymmetricTraining(LightningModule):
         rank_zero_info(f'initial weights: {self.start}')
         config = self.net.config
         mean, std = config.image_mean, config.image_std
-        rank_zero_info(f'network: {config.title}, images normalised by mean {mean}, std {std}')
+        normalised = f'images normalised by mean {mean}, std {std}'
+        rank_zero_info(f'network: {config.title}, {normalised}, motion {config.motion}')
         if channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)
         self._class_weights = class_weights

@@ -114,6 +114,7 @@ def test_training_starts_from_the_packaged_features_and_goes_on_after_a_break(fo
     assert (first['steps'], last.training['steps']) == (64, 68)
     entries = yaml.safe_load(BLOCKS['classes']).values()
     assert list(last.config.class_names) == [e['name'] for e in entries if e['name']]
+    assert last.config.motion == read_metadata(find_checkpoint()).config.motion == 'flow'
     command = 'python -m dcfm_ros.training.train fit --config config/train/own_footage.yaml'
     assert last.training['command'].startswith(command)
     (log,) = re.findall(r'^tensorboard --logdir (\S+)$', TUTORIAL, re.M)

@@ -1,4 +1,6 @@
-from checkpoint_files import as_version_1
+import json
+
+from checkpoint_files import as_version_1, rewrite
 import pytest
 import torch
 
@@ -93,7 +95,7 @@ def test_log_says_how_images_are_normalised(caplog):
 # All that is not free, and the head of a network that is taken whole, at other than the default.
 ARCHITECTURE = {
     'fuse_channels': 16, 'common_channels': 24, 'independent_stage': 'patch',
-    'pyramid_pooling': False, 'align_before_norm': True, **OWN,
+    'pyramid_pooling': False, 'align_before_norm': True, 'motion': 'flow', **OWN,
 }  # fmt: skip
 HEAD = {'head': 'conv', 'head_channels': 8}
 
@@ -115,6 +117,51 @@ def test_without_a_backbone_the_head_is_ones_own_with_features(tmp_path):
         assert getattr(found.config, field) == value
     assert found.config.num_classes == 3
     assert torch.equal(found.fusion.conv.weight, net.fusion.conv.weight)
+
+
+@pytest.mark.parametrize('prefix', ['', 'features:'])
+@pytest.mark.parametrize('backbone', ['', 'mit_b0'])
+def test_motion_is_that_of_the_checkpoint_unless_it_is_said(tmp_path, caplog, prefix, backbone):
+    path = tmp_path / 'a.safetensors'
+    saved(path, motion='flow')
+    for given, expected in (({}, 'flow'), ({'motion': 'none'}, 'none')):
+        caplog.clear()
+        with caplog.at_level('INFO'):
+            training = SymmetricTraining(
+                config(backbone, **given), initial_weights=f'{prefix}{path}'
+            )
+        assert training.net.config.motion == expected
+        assert f', motion {expected}\n' in caplog.text
+        unlike = f"not as in {path}: motion 'none' ('flow' there)\n"
+        assert (unlike in caplog.text) == (expected == 'none')
+
+
+def without_motion(metadata):
+    """As files were written before there was any."""
+    config = json.loads(metadata['config'])
+    del config['motion']
+    metadata['config'] = json.dumps(config)
+
+
+def test_motion_none_is_kept_where_the_checkpoint_has_none(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    saved(path)
+    rewrite(path, change_metadata=without_motion)
+    assert completed(config(), str(path)).motion == 'none'
+    assert completed(config(motion='flow'), str(path)).motion == 'flow'
+    assert SymmetricTraining(config('mit_b0', fuse_channels=16)).net.config.motion == 'none'
+    with pytest.raises(ValueError, match=r"`motion` must be one of auto, none, flow, got 'all'"):
+        config(motion='all')
+
+
+def test_log_says_what_a_training_does_otherwise_than_its_checkpoint(tmp_path, caplog):
+    path = tmp_path / 'a.safetensors'
+    saved(path, confidence_temperature=2.0)
+    given = config('mit_b0', dropout=0.2, palette=((1, 1, 1),) * 3)
+    with caplog.at_level('INFO'):
+        SymmetricTraining(given, initial_weights=str(path))
+    differs = 'dropout 0.2 (0.1 there), confidence_temperature 1.0 (2.0 there), palette'
+    assert f'not as in {path}: {differs}\n' in caplog.text
 
 
 def test_what_is_said_beside_a_checkpoint_must_fit_it(tmp_path):
