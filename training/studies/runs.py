@@ -125,7 +125,7 @@ def train(run: Run, lock: int) -> None:
     """Train in a process of its own, which inherits the lock, and again if it is killed.
 
     Raises:
-        RuntimeError: If it fails; the message names its log.
+        RuntimeError: If it fails, or leaves no `WEIGHTS`; the message names its log.
     """
     state, log = run.folder / 'last.ckpt', run.folder / 'train.log'
     environment = {**os.environ, 'OMP_NUM_THREADS': str(run.num_threads)}
@@ -137,10 +137,11 @@ def train(run: Run, lock: int) -> None:
             code = subprocess.run(
                 command, stdout=file, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock]
             ).returncode
-        if code == 0:
+        if code == 0 and (run.folder / WEIGHTS).exists():
             return
-        if code > 0:  # below: the number of the signal that killed it
+        if code >= 0:  # below: the number of the signal that killed it
             break
     how = 'failed' if code > 0 else f'was killed {MAX_TRIES} times'
+    how = f'ended without {WEIGHTS}' if code == 0 else how
     last = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()[-1:]
     raise RuntimeError(f'the training in {run.folder} {how}, see {log}: {"".join(last)}')

@@ -554,6 +554,14 @@ def test_failed_training_names_its_log(run, trains_by):
     assert len((run.folder / 'starts').read_text()) == 1
 
 
+def test_training_that_leaves_no_network_is_an_error(run, trains_by):
+    trains_by('echo nothing to do')
+    match = r'run ended without last.safetensors, see .*train.log: nothing to do'
+    with pytest.raises(RuntimeError, match=match):
+        train_and_evaluate(run)
+    assert len((run.folder / 'starts').read_text()) == 1
+
+
 def test_killed_training_is_tried_again_from_its_last_state(run, trains_by):
     trains_by(
         'touch last.ckpt; case "$*" in *last.ckpt) touch last.safetensors;; *) kill -9 $$; esac'
