@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 from argparse import ArgumentError
-import copy
-from dataclasses import asdict
-from datetime import datetime, timezone
-import math
 import os
 from pathlib import Path
-import platform
 import re
-import shlex
-import sys
-import time
 from typing import Any
 import warnings
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import TorchCheckpointIO
 import torch
 
 from dcfm_ros.files import new_file
-from dcfm_ros.models.checkpoint import save_checkpoint
-from dcfm_ros.models.dcfm import DCFM
-from dcfm_ros.models.staged import StagedNetwork
 from dcfm_ros.training.data import PairData
+from dcfm_ros.training.export_network import ExportNetwork
 from dcfm_ros.training.footage.class_files import load_label_set
 from dcfm_ros.training.module import SymmetricTraining
 
 
 class WeightAverage(EMAWeightAveraging):
-    """Lightning's average of the weights, which until its start is the weights themselves."""
+    """Lightning's average of the weights; until its first update it is the weights themselves."""
+
+    _follows = True
+    """False: an update has been seen; to ask the average after every batch would stall a GPU."""
 
     def on_train_batch_end(
         self,
@@ -46,8 +39,11 @@ class WeightAverage(EMAWeightAveraging):
     ) -> None:
         """Follow the weights; Lightning's own would hold those of before the training."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if trainer.global_step <= (self.update_starting_at_step or 0):
-            assert self._average_model is not None
+        if not self._follows:
+            return
+        assert self._average_model is not None
+        self._follows = int(self._average_model.n_averaged) == 0
+        if self._follows:
             self._average_model.module.load_state_dict(pl_module.state_dict())
 
 
@@ -61,92 +57,6 @@ class WholeCheckpointIO(TorchCheckpointIO):
         # Lightning's own goes through TMPDIR, and from another disk it is copied onto the target.
         with new_file(Path(path)) as part:
             torch.save(checkpoint, part)
-
-
-class ExportNetwork(Callback):
-    """Writes the network as the robot loads it, with a record of its training."""
-
-    def __init__(self, folder: Path = Path('out/train'), image_height: int = 360) -> None:
-        """Choose where.
-
-        Args:
-            folder: Gets best.safetensors and last.safetensors, and with them all else that a
-                training writes that has no folder of its own; created if absent.
-            image_height: Height of the training images, pixels; the node shrinks larger ones.
-        """
-        self.folder = Path(folder)
-        self.image_height = image_height
-        self.best = -math.inf
-        self.hours = 0.0
-        self._resumed_at = time.monotonic()
-        self._validated: DCFM | StagedNetwork | None = None
-        self._validated_at = -1
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed training must know: the best value so far and the hours spent."""
-        return {'best': self.best, 'hours': self._hours_now()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting from a resumed training."""
-        self.best, self.hours = state_dict['best'], state_dict['hours']
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._resumed_at = time.monotonic()
-
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep what is being validated: weight averaging takes its average back before the end."""
-        assert isinstance(pl_module, SymmetricTraining)
-        self._validated = copy.deepcopy(pl_module.net)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the network if it is the best so far."""
-        self._validated_at = trainer.global_step
-        value = float(trainer.callback_metrics.get('val_miou', math.nan))
-        if trainer.state.fn != 'fit' or trainer.sanity_checking or not value > self.best:
-            return
-        self.best = value
-        assert self._validated is not None
-        self._save('best', trainer, pl_module, self._validated)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the last network; with weight averaging, that is the average."""
-        assert isinstance(pl_module, SymmetricTraining)
-        self._save('last', trainer, pl_module, pl_module.net)
-
-    def _save(
-        self, name: str, trainer: Trainer, pl_module: LightningModule, net: DCFM | StagedNetwork
-    ) -> None:
-        if not trainer.is_global_zero:
-            return
-        assert isinstance(pl_module, SymmetricTraining)
-        is_validated = trainer.global_step == self._validated_at
-        metrics = {
-            key: float(value)
-            for key, value in trainer.callback_metrics.items()
-            if is_validated or not key.startswith('val_')
-        }
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        record = {
-            'dataset': data.describe(),
-            'initial_weights': pl_module.start,
-            'command': _command(),
-            'steps': trainer.global_step,
-            'hours': round(self._hours_now(), 3),
-            'hardware': _hardware(pl_module.device),
-            'torch': torch.__version__,
-            'date': datetime.now(timezone.utc).date().isoformat(),
-            'seed': int(os.environ.get('PL_GLOBAL_SEED', -1)),
-            'image_height': self.image_height,
-            'metrics': metrics,
-            'loss': asdict(pl_module.loss_options),
-            'optimisation': asdict(pl_module.optimisation),
-        }
-        save_checkpoint(self.folder / f'{name}.safetensors', net, training=record)
-
-    def _hours_now(self) -> float:
-        return self.hours + (time.monotonic() - self._resumed_at) / 3600
 
 
 class TrainingCLI(LightningCLI):
@@ -214,15 +124,3 @@ def run(arguments: list[str] | None = None) -> None:
 def _as_list(value: Any) -> list[Any]:
     """None, one or several, as the Trainer takes them."""
     return [] if value is None else list(value) if isinstance(value, list) else [value]
-
-
-def _command() -> str:
-    """The command line of this training; that of `dcfm train` has one word more."""
-    arguments = sys.argv[2:] if sys.argv[1:2] == ['train'] else sys.argv[1:]
-    return shlex.join(['python', '-m', 'dcfm_ros.training.train', *arguments])
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == 'cuda':
-        return torch.cuda.get_device_name(device)
-    return f'{platform.machine()} CPU, {torch.get_num_threads()} threads'

@@ -1,4 +1,5 @@
 import json
+import shutil
 import tempfile
 
 import cv2
@@ -63,6 +64,7 @@ def arguments(camvid, folder, *extra, steps=4):
         f'--data.train=[{{dataset: camvid, root: {camvid}}}]', '--data.batch_size=2',
         f'--data.cache_dir={camvid}/cache',
         '--data.pairs_per_epoch=4', '--data.num_workers=0', '--data.hold_out_share=0.34',
+        '--data.seed=5',
         '--data.augmentation=dcfm_ros.training.pairs.augment.RoadSceneAugmentation',
         f'--data.augmentation.init_args={still}',
         '--average.decay=0.5', f'--export.folder={folder}',
@@ -136,6 +138,7 @@ def test_training_record_says_how_the_weights_came_to_be(trained):
     assert record['steps'] == 4
     assert record['image_height'] == 360
     assert record['seed'] == 3
+    assert record['data_seed'] == 5
     assert set(record) >= {'dataset', 'command', 'hours', 'hardware', 'metrics'}
     assert 0 <= record['metrics']['val_miou_nonkey'] <= 1
     assert json.dumps(record)
@@ -202,6 +205,52 @@ def test_best_network_is_the_average_that_was_validated(trained):
         torch.testing.assert_close(value, average[key], rtol=0, atol=0, msg=key)
 
 
+@pytest.mark.parametrize('stale', [None, 'best', 'damaged'])
+def test_complete_training_without_its_network_gets_it_by_being_resumed(
+    camvid, trained, tmp_path, stale
+):
+    path = tmp_path / 'last.safetensors'
+    if stale == 'best':
+        shutil.copy(trained / 'best.safetensors', path)
+    elif stale:
+        path.write_bytes(b'0' * 99)
+    state = f'--ckpt_path={trained / "epoch=1-step=4.ckpt"}'
+    fit(camvid, tmp_path, state)
+    assert read_metadata(path).training['steps'] == 4
+    found = weights(path)
+    for key, value in weights(trained / 'last.safetensors').items():
+        torch.testing.assert_close(found[key], value, rtol=0, atol=0, msg=key)
+
+
+def test_complete_training_keeps_its_network_when_it_is_resumed(camvid, trained, tmp_path):
+    path = tmp_path / 'last.safetensors'
+    shutil.copy(trained / path.name, path)
+    before = path.read_bytes()
+    fit(camvid, tmp_path, f'--ckpt_path={trained / "epoch=1-step=4.ckpt"}')
+    assert path.read_bytes() == before
+    assert read_metadata(path).training['metrics']
+
+
+def test_trial_run_leaves_the_networks_that_are_there(camvid, trained, tmp_path):
+    for name in ('best', 'last'):
+        (tmp_path / f'{name}.safetensors').write_text(name)
+    fit(camvid, tmp_path, '--trainer.fast_dev_run=1')
+    for name in ('best', 'last'):
+        assert (tmp_path / f'{name}.safetensors').read_text() == name
+
+
+def test_best_network_of_another_training_is_removed(camvid, trained, tmp_path, caplog):
+    path = tmp_path / 'best.safetensors'
+    unvalidated = ('--trainer.limit_val_batches=0', '--trainer.logger=false')
+    path.write_text('of another one')
+    fit(camvid, tmp_path, f'--ckpt_path={trained / "epoch=0-step=2.ckpt"}', *unvalidated)
+    assert path.exists()
+    with caplog.at_level('INFO'):
+        fit(camvid, tmp_path, *unvalidated, steps=1)
+    assert not path.exists()
+    assert f'removed {path}, which is of another training' in caplog.text
+
+
 class Watched(Callback):
     """The weights after every step."""
 
@@ -231,6 +280,30 @@ def test_average_is_the_weights_until_it_starts(start, tmp_path):
     expected = watched.weights[first]
     for weight in watched.weights[first + 1 :]:
         expected = 0.75 * expected + 0.25 * weight
+    torch.testing.assert_close(model.layer.weight, expected)
+
+
+@pytest.mark.parametrize(('start', 'averaged'), [(9, [8]), (1, [5, 8]), (0, [2, 5, 8])])
+def test_average_is_the_weights_until_the_epoch_of_its_start(start, averaged, tmp_path):
+    model, watched = BoringModel(), Watched()
+    Trainer(
+        max_epochs=3,
+        limit_train_batches=3,
+        limit_val_batches=0,
+        accelerator='cpu',
+        logger=False,
+        callbacks=[
+            watched,
+            WeightAverage(decay=0.75, update_every_n_steps=0, update_starting_at_epoch=start),
+        ],
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(model)
+    expected = watched.weights[averaged[0]]
+    for step in averaged[1:]:
+        expected = 0.75 * expected + 0.25 * watched.weights[step]
     torch.testing.assert_close(model.layer.weight, expected)
 
 
