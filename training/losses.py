@@ -25,7 +25,7 @@ class LossOptions:
     """Weights and kinds of the three terms; the defaults are those of the released code.
 
     Raises:
-        ValueError: If a value is outside what its field says.
+        ValueError: If a value is outside what its field says, or all weights are 0.
     """
 
     keyframe: float = 1.0
@@ -42,9 +42,12 @@ class LossOptions:
     """L_con: 'mse' or 'l1'."""
 
     def __post_init__(self) -> None:
-        for name in ('keyframe', 'nonkey', 'consistency'):
+        names = ('keyframe', 'nonkey', 'consistency')
+        for name in names:
             if not getattr(self, name) >= 0:
                 raise ValueError(f'`{name}` must be at least 0, got {getattr(self, name)}')
+        if not any(getattr(self, name) for name in names):
+            raise ValueError('one of `keyframe`, `nonkey`, `consistency` must be above 0, got 0s')
         for name, allowed in (('segmentation', KINDS), ('distance', DISTANCES)):
             if getattr(self, name) not in allowed:
                 got = repr(getattr(self, name))

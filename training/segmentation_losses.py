@@ -67,10 +67,15 @@ class ClassWeighting:
         """The weighting of K classes and of sets of them; a set weighs the mean of its classes.
 
         Raises:
-            ValueError: If there is not one weight per class.
+            ValueError: If there is not one weight per class, at least 0 and finite, or all are 0.
         """
         if weights is not None and len(weights) != num_classes:
             msg = f'one weight per class ({num_classes}), got {len(weights)}'
+            raise ValueError(f'`class_weights` must be {msg}')
+        if weights is not None and not (
+            all(0 <= weight < math.inf for weight in weights) and any(weights)
+        ):
+            msg = f'at least 0, finite, and not all 0, got {list(weights)}'
             raise ValueError(f'`class_weights` must be {msg}')
         table = torch.zeros(256)
         table[:num_classes] = 1.0 if weights is None else torch.tensor(weights)
@@ -96,12 +101,14 @@ def cross_entropy(
     the whole batch.
     With weights the mean is the weighted one. Shapes as in `segmentation_loss`.
     """
-    losses = _pixel_losses(logits, label, weighting).sum()
+    losses = _pixel_losses(logits, label, weighting)
+    # A sum over an image is beyond float16, and a count of its pixels too.
+    dtype = torch.promote_types(losses.dtype, torch.float32)
+    total_loss = losses.sum(dtype=dtype)
     counted = label != UNLABELLED if weighting is None else weighting.weights[label]
-    total = counted.sum()
-    total = _mean_over_processes(total.to(losses.dtype))
+    total = _mean_over_processes(counted.sum(dtype=dtype))
     # The sum is 0 where everything is ignored; so is then the loss, and its gradient.
-    return losses / torch.where(total > 0, total, torch.ones_like(total))
+    return (total_loss / torch.where(total > 0, total, torch.ones_like(total))).to(losses.dtype)
 
 
 def _pixel_losses(logits: Tensor, label: Tensor, weighting: ClassWeighting | None) -> Tensor:

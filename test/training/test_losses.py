@@ -261,3 +261,19 @@ def test_options_choose_the_losses():
 def test_wrong_options_are_refused(name, value):
     with pytest.raises(ValueError, match=f'`{name}` must be .*{value}'):
         LossOptions(**{name: value})
+
+
+def test_a_loss_without_any_term_is_refused():
+    match = 'one of `keyframe`, `nonkey`, `consistency` must be above 0, got 0s'
+    with pytest.raises(ValueError, match=match):
+        LossOptions(keyframe=0, nonkey=0, consistency=0)
+
+
+@pytest.mark.parametrize('weighting', [None, ClassWeighting.of(3)])
+def test_cross_entropy_of_a_large_image_is_within_half_precision(weighting):
+    logits = torch.randn(2, 3, 320, 416, generator=torch.Generator().manual_seed(0))
+    label = torch.randint(0, 3, (2, 320, 416), generator=torch.Generator().manual_seed(1))
+    expected = cross_entropy(logits, label)
+    weighting = weighting and weighting.like(logits.half())
+    loss = cross_entropy(logits.half(), label, weighting)
+    torch.testing.assert_close(loss.float(), expected, rtol=1e-3, atol=0)
