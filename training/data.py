@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Subset
 
 from dcfm_ros.models.labels import UNLABELLED
+from dcfm_ros.training.data_options import check_data_options
 from dcfm_ros.training.footage.class_files import load_label_set
 from dcfm_ros.training.footage.clips import Clip, hold_out, near_labels, raise_problems
 from dcfm_ros.training.footage.frame_check import absent_classes, check_frames_once
@@ -65,15 +66,15 @@ class PairData(LightningDataModule):
 
         Args:
             train: Where the pairs come from.
-            validation: Where the frames to validate on come from; None: the held-out part of
-                the first training source.
+            validation: Where the frames to validate on come from, not 'rendered'; None: the
+                held-out part of the first training source.
             labels: What the classes are: 'camvid', 'cityscapes', 'vspw', or the `classes.yaml` of
                 own footage. Sources with other classes are mapped to these where they agree.
             hold_out_share: Part of the first source that is kept for validation, in [0, 1); not
                 used where `validation` is given.
             validation_age: Frames between keyframe and labelled frame in validation.
             validation_height: Validation images are shrunk to this height; None: not at all.
-            validation_every: Take every n-th validation frame only.
+            validation_every: Take every n-th validation frame only, n at least 1.
             batch_size: Pairs per batch, over all processes.
             pairs_per_epoch: Pairs between two validations and two checkpoints.
             num_workers: Processes that make pairs; 0: the training process itself.
@@ -84,12 +85,15 @@ class PairData(LightningDataModule):
                 kept.
             check: Decode every frame that a pair can be made of before the training starts, once
                 as long as the files stay as they are. Missing files are an error in any case.
-            seed: The same one gives the same pairs.
+            seed: At least 0; the same one gives the same pairs.
 
         Raises:
             ValueError: If there are no such classes, or an option does not fit.
         """
         super().__init__()
+        check_data_options(
+            train, validation, hold_out_share, validation_height, validation_every, seed
+        )
         self.save_hyperparameters('batch_size', 'pairs_per_epoch', 'num_workers', 'seed')
         self.label_set = load_label_set(labels)
         self.train_options = train
@@ -103,10 +107,6 @@ class PairData(LightningDataModule):
         self._mixing = mixing
         self._cache_dir = cache_dir
         self._check = check
-        for validated in [validation] if validation is not None else train[:1]:
-            if validated.hold_out_share:
-                msg = f'0 for the source that is validated on, got {validated.hold_out_share}'
-                raise ValueError(f'`hold_out_share` must be {msg}')
         self.class_sets: tuple[tuple[int, ...], ...] = ()
         """Sets of classes that labels may hold: id K + i means one of the classes `[i]`."""
         self._training: PairDataset | None = None
@@ -244,7 +244,7 @@ class PairData(LightningDataModule):
 
     def _pairs_so_far(self) -> int:
         trainer = self.trainer
-        if trainer is None:
+        if trainer is None or trainer.overfit_batches:  # type: ignore[attr-defined]
             return 0
         batches = trainer.global_step * trainer.accumulate_grad_batches
         return batches * int(self.hparams['batch_size'])

@@ -27,6 +27,7 @@ from dcfm_ros.training.pair_motion import PairMotion
 from dcfm_ros.training.pair_network import as_pair_network, resized
 from dcfm_ros.training.pairs.pair_dataset import TrainingPair
 from dcfm_ros.training.segmentation_losses import ClassWeighting
+from dcfm_ros.training.trainer_options import check_trainer, number_of_steps
 
 
 class SymmetricTraining(LightningModule):
@@ -89,7 +90,12 @@ class SymmetricTraining(LightningModule):
         """Learn the sets of classes in the labels, and synchronise the batch norms of processes.
 
         The latter works on CUDA only.
+
+        Raises:
+            ValueError: If the Trainer has an option that does not fit.
         """
+        if stage == 'fit':
+            check_trainer(self.trainer)
         data = getattr(self.trainer, 'datamodule', None)
         num_classes, self.class_sets = self.net.config.num_classes, getattr(data, 'class_sets', ())
         self._weighting = ClassWeighting.of(num_classes, self._class_weights, self.class_sets)
@@ -178,9 +184,12 @@ class SymmetricTraining(LightningModule):
         self.log('val_miou', (miou['key'] + miou['nonkey']) / 2)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimiser and schedule, stepped once per optimiser step."""
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, schedule = self.optimisation.build(self.net, total_steps)
+        """Optimiser and schedule, stepped once per optimiser step.
+
+        Raises:
+            ValueError: If the training has no number of steps.
+        """
+        optimizer, schedule = self.optimisation.build(self.net, number_of_steps(self.trainer))
         return {
             'optimizer': optimizer,
             'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},

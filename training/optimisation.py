@@ -35,7 +35,7 @@ class Optimisation:
     warmup_steps: int = 1500
     """Optimiser steps of linear rise; cut to a tenth of a shorter training."""
     power: float = 1.0
-    """Exponent of the poly decay."""
+    """Exponent of the poly decay, at least 0."""
     min_lr: float = 0.0
     """Learning rate at the end."""
 
@@ -47,7 +47,7 @@ class Optimisation:
             value = getattr(self, name)
             if value is not None and not value > self.min_lr:
                 raise ValueError(f'`{name}` must be above `min_lr` ({self.min_lr}), got {value}')
-        for name in ('weight_decay', 'momentum', 'warmup_steps', 'min_lr'):
+        for name in ('weight_decay', 'momentum', 'warmup_steps', 'power', 'min_lr'):
             if not getattr(self, name) >= 0:
                 raise ValueError(f'`{name}` must be at least 0, got {getattr(self, name)}')
 

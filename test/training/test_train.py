@@ -1,9 +1,11 @@
 import json
+import math
 import shutil
 import tempfile
 
 import cv2
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.demos.boring_classes import BoringModel
 import numpy as np
 import pytest
@@ -337,6 +339,70 @@ def test_a_few_steps_lower_the_loss(camvid, optimizer):
     assert losses[-1] < 0.8 * losses[0]
 
 
+class Seen(Callback):
+    """The batches of a training."""
+
+    def __init__(self):
+        self.batches = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches.append(batch.labelled.clone())
+
+
+def trainer(folder, **options):
+    quiet = dict.fromkeys(
+        ('logger', 'enable_checkpointing', 'enable_progress_bar', 'enable_model_summary'), False
+    )
+    common = {'accelerator': 'cpu', 'num_sanity_val_steps': 0, 'default_root_dir': folder}
+    return Trainer(**quiet, **common, **options)
+
+
+@pytest.mark.parametrize('resumed', [False, True])
+def test_overfitted_batches_come_again_in_every_epoch(camvid, tmp_path, resumed):
+    data = PairData(
+        [SourceOptions(dataset='camvid', root=camvid)],
+        batch_size=2,
+        pairs_per_epoch=8,
+        num_workers=0,
+        hold_out_share=0.34,
+        augmentation=RoadSceneAugmentation(crop=(64, 64)),
+        cache_dir=tmp_path,
+    )
+    seen = Seen()
+    fitted = trainer(tmp_path, max_epochs=3, overfit_batches=2, callbacks=[seen])
+    fitted.fit(SymmetricTraining(config()), datamodule=data)
+    if resumed:
+        fitted.save_checkpoint(tmp_path / 'state.ckpt')
+        again = trainer(tmp_path, max_epochs=4, overfit_batches=2, callbacks=[seen])
+        again.fit(SymmetricTraining(config()), datamodule=data, ckpt_path=tmp_path / 'state.ckpt')
+    first, second, *rest = seen.batches
+    assert len(rest) == (6 if resumed else 4)
+    assert not torch.equal(first, second)
+    assert all(torch.equal(batch, seen.batches[i % 2]) for i, batch in enumerate(rest))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'precision': '16-true'}, r'`trainer.precision` must be 16-mixed, .* of 16-true: '),
+        (
+            {'callbacks': [GradientAccumulationScheduler({1: 2})]},
+            r'`trainer.accumulate_grad_batches` must be one number .* got \{1: 2, 0: 1\}',
+        ),
+        (
+            {'max_steps': -1, 'max_epochs': -1, 'max_time': '00:00:00:09'},
+            r'of `trainer.max_steps` and `max_epochs` at least one above 0, got -1 and -1: ',
+        ),
+    ],
+)
+def test_options_of_the_trainer_that_would_train_wrongly_are_refused(options, message, tmp_path):
+    refused = trainer(tmp_path, **{'max_steps': 1, **options})
+    image = torch.zeros((2, 3, 64, 64), dtype=torch.uint8)
+    pairs = [TrainingPair(image, image, image[:, 0])]
+    with pytest.raises(ValueError, match=message):
+        refused.fit(SymmetricTraining(config()), DataLoader(pairs, batch_size=None))
+
+
 @pytest.mark.parametrize('motion', ['none', 'flow'])
 def test_an_image_network_is_trained_on_the_labelled_frame_alone(motion, tmp_path):
     labelled = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
@@ -389,6 +455,7 @@ def test_vectors_are_not_decayed_unless_asked_for():
         ({'optimizer': 'lion'}, "`optimizer` must be one of adamw, sgd, got 'lion'"),
         ({'lr': 1e-4, 'min_lr': 1e-3}, r'`lr` must be above `min_lr` \(0.001\), got 0.0001'),
         ({'weight_decay': -1.0}, '`weight_decay` must be at least 0, got -1.0'),
+        ({'power': -1.0}, '`power` must be at least 0, got -1.0'),
     ],
 )
 def test_wrong_optimisation_is_refused(values, message):
@@ -406,6 +473,14 @@ def test_initial_weights_are_where_training_starts(trained):
 def test_class_weights_must_be_one_per_class():
     with pytest.raises(ValueError, match=r'`class_weights` must be one weight per class \(11\)'):
         SymmetricTraining(config(), class_weights=[1.0, 2.0])
+
+
+@pytest.mark.parametrize('weight', [-5.0, math.nan, math.inf, 0.0])
+def test_class_weights_must_weigh(weight):
+    values = [weight] * 11 if weight == 0 else [*[1.0] * 10, weight]
+    match = rf'`class_weights` must be at least 0, finite, and not all 0, got .*{weight}\]'
+    with pytest.raises(ValueError, match=match):
+        SymmetricTraining(config(), class_weights=values)
 
 
 def test_problems_with_the_data_stop_the_training_before_it_starts(camvid, tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+import math
 
 import cv2
 import numpy as np
@@ -79,7 +80,7 @@ class RoadSceneAugmentation(PairAugmentation):
     def __post_init__(self) -> None:
         if min(self.crop) < 32:
             raise ValueError(f'`crop` must be at least 32 pixels each way, got {self.crop}')
-        if not 0 < self.scale[0] <= self.scale[1]:
+        if not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise ValueError(f'`scale` must be (least, greatest) above 0, got {self.scale}')
         for name in ('flip', 'jitter', 'pair_jitter', 'blur', 'occlusion'):
             if not 0 <= getattr(self, name) <= 1:
@@ -87,8 +88,9 @@ class RoadSceneAugmentation(PairAugmentation):
         if not 0 <= self.stretch < 1:
             raise ValueError(f'`stretch` must be in [0, 1), got {self.stretch}')
         for name in ('rotation_deg', 'noise'):
-            if getattr(self, name) < 0:
-                raise ValueError(f'`{name}` must not be negative, got {getattr(self, name)}')
+            if not 0 <= getattr(self, name) < math.inf:
+                msg = f'at least 0 and finite, got {getattr(self, name)}'
+                raise ValueError(f'`{name}` must be {msg}')
 
     def __call__(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, SequentialSampler
 
 from dcfm_ros.images.preprocess import shrink
 from dcfm_ros.training.pairs.augment import PairAugmentation
@@ -49,15 +49,17 @@ class PairDataset(Dataset[TrainingPair]):
         Args:
             sources: Each with its share of the pairs (relative).
             augmentation: What is done to every pair.
-            seed: Any number; the same one gives the same pairs.
+            seed: At least 0; the same one gives the same pairs.
             mixing: Which pairs get part of another one; None: none.
 
         Raises:
-            ValueError: If a share is below 0 or none is above.
+            ValueError: If a share is below 0 or none is above, or the seed is below 0.
         """
         shares = np.array([share for _, share in sources], np.float64)
         if not len(sources) or shares.min() < 0 or shares.sum() <= 0:
             raise ValueError(f'`sources` must have shares above 0, got {shares.tolist()}')
+        if seed < 0:
+            raise ValueError(f'`seed` must be at least 0, got {seed}')
         self._sources = [source for source, _ in sources]
         self._shares = shares / shares.sum()
         self._augmentation = augmentation
@@ -78,7 +80,7 @@ class PairDataset(Dataset[TrainingPair]):
         return self._augmentation(*pair, rng, focus=focus)
 
 
-class RunningSampler(Sampler[int]):
+class RunningSampler(SequentialSampler):  # as such Lightning keeps it with `overfit_batches`
     """Numbers the pairs on through all epochs: none comes twice, and a resumed run goes on.
 
     With several processes each takes its part of every batch, so that together they see the pairs

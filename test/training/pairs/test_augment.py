@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -72,7 +74,11 @@ def test_only_the_reference_is_occluded():
     [
         ({'crop': (8, 64)}, '`crop` must be at least 32'),
         ({'scale': (2.0, 1.0)}, '`scale` must be'),
+        ({'scale': (1.0, math.inf)}, '`scale` must be'),
         ({'flip': 1.5}, r'`flip` must be in \[0, 1\], got 1.5'),
+        ({'noise': math.nan}, '`noise` must be at least 0 and finite, got nan'),
+        ({'noise': -1.0}, '`noise` must be at least 0 and finite, got -1.0'),
+        ({'rotation_deg': math.nan}, '`rotation_deg` must be at least 0 and finite, got nan'),
     ],
 )
 def test_bad_augmentation_is_refused(values, message):

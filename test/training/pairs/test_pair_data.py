@@ -320,3 +320,23 @@ def test_hold_out_share_of_a_source_is_checked(share):
 
 def test_idd_lite_is_moved_like_stills(tmp_path):
     assert SourceOptions(dataset='idd_lite', root=tmp_path).chosen_motion == 'layers'
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'seed': -1}, '`seed` must be at least 0, got -1'),
+        ({'validation_every': 0}, '`validation_every` must be at least 1, got 0'),
+        ({'validation_every': -3}, '`validation_every` must be at least 1, got -3'),
+        ({'validation_height': -5}, '`validation_height` must be at least 1 or None, got -5'),
+        ({'hold_out_share': 1.0}, r'`hold_out_share` must be in \[0, 1\), got 1.0'),
+        ({'hold_out_share': float('nan')}, r'`hold_out_share` must be in \[0, 1\), got nan'),
+        (
+            {'validation': SourceOptions(dataset='rendered')},
+            "`validation` must be a dataset with a folder of its own, got 'rendered'",
+        ),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_read(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        data(tmp_path, folder(tmp_path / 'absent'), **options)

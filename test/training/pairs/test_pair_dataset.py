@@ -235,3 +235,8 @@ def test_validation_images_are_shrunk_and_labels_are_not():
     pair = FixedPairDataset(RoadScenePairs([street()], Always(1)), age=4, height=60)[0]
     assert pair.reference.shape == pair.labelled.shape == (3, 60, 80)
     assert pair.label.shape == (120, 160)
+
+
+def test_seed_below_0_is_refused():
+    with pytest.raises(ValueError, match='`seed` must be at least 0, got -1'):
+        PairDataset([(StillPairs([street()]), 1)], RoadSceneAugmentation(), -1)
