@@ -82,6 +82,7 @@ def run_study(
         base = merged(base, yaml.safe_load(Path(path).read_text(encoding='utf-8')))
     study = study.on(base)
     by_age = 'nonkey_loss' in study.columns
+    output = output.resolve()  # a training may be started again from elsewhere
     labels = load_label_set(base['data'].get('labels', 'camvid'))  # the default of `PairData`
     for item in data:
         item.check(labels, by_age=by_age)
@@ -93,11 +94,11 @@ def run_study(
         for seed in seeds
         for folder in [output / variant.folder / f'seed_{seed}']
     ]
+    uses_gpu = (base.get('trainer') or {}).get('accelerator', 'auto') != 'cpu'
     for run in runs:
         check_inputs(run, configs)
     for run in runs:
         claim(run)
-    uses_gpu = base['trainer'].get('accelerator', 'auto') != 'cpu'
     options = {'threads': threads, 'uses_gpu': uses_gpu}
     results = map_in_order(train_and_evaluate, runs, jobs, ray_address, 'trainings', **options)
     return {

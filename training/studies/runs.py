@@ -55,7 +55,10 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 def training_config(
     base: Mapping[str, Any], variant: Variant, seed: int, folder: Path
 ) -> dict[str, Any]:
-    """The yaml of one run: variant and seed on top, everything that is written in `folder`."""
+    """The yaml of one run: variant and seed on top, everything that is written in `folder`.
+
+    Checkpoints that the yaml asks for are left out: `dcfm train` writes last.ckpt by itself.
+    """
     own = {
         'seed_everything': seed,
         'data': {'seed': seed},
@@ -63,14 +66,21 @@ def training_config(
         'trainer': {'default_root_dir': str(folder)},
     }
     config = merged(merged(base, variant.changes), own)
-    keep = 'ModelCheckpoint'
-    callbacks = config['trainer'].get('callbacks') or []
-    callbacks = [item for item in callbacks if not str(item['class_path']).endswith(keep)]
-    state = {'dirpath': str(folder), 'filename': 'state', 'save_last': True}
-    state['enable_version_counter'] = False
-    callbacks.append({'class_path': f'lightning.pytorch.callbacks.{keep}', 'init_args': state})
+    callbacks = _other_callbacks(config['trainer'])
     config['trainer'] = {**config['trainer'], 'callbacks': callbacks, 'logger': False}
     return config
+
+
+def _other_callbacks(trainer: Mapping[str, Any]) -> list[Any]:
+    """The callbacks of a yaml, one or several, by name or as tables, without checkpoints."""
+    given = trainer.get('callbacks') or []
+    several = given if isinstance(given, list) else [given]
+    paths = [item.get('class_path') if isinstance(item, Mapping) else item for item in several]
+    return [
+        item
+        for item, path in zip(several, paths, strict=True)
+        if not str(path).endswith('ModelCheckpoint')
+    ]
 
 
 def check_inputs(run: Run, configs: Sequence[Path]) -> None:
@@ -87,25 +97,39 @@ def check_inputs(run: Run, configs: Sequence[Path]) -> None:
         raise FileNotFoundError(
             f'no such file of initial weights: {start}; train it first:\n  {command}'
         )
-    for source in run.config['data'].get('train', ()):
+    data = run.config['data']
+    for source in [*data.get('train', ()), *filter(None, [data.get('validation')])]:
         root = source.get('root')
         if root is not None and not Path(root).is_dir():
             raise FileNotFoundError(
-                f'no such folder of training data: {root} ({source["dataset"]}); a further '
+                f'no such folder of training data: {root} ({source.get("dataset")}); a further '
                 '--config can name others'
             )
 
 
 def claim(run: Run) -> None:
-    """Write the run's yaml, or see that the one that is there is the same."""
+    """Write the run's yaml, or see that the one that is there is the same.
+
+    Raises:
+        ValueError: If it is of another configuration; where the folder lies is no part of it.
+    """
     path = run.folder / 'train.yaml'
     text = yaml.safe_dump(dict(run.config), sort_keys=False)
-    if path.exists():
-        if path.read_text(encoding='utf-8') != text:
-            msg = f'{path} is of another configuration'
-            raise ValueError(f'`output` must be empty or hold runs of this configuration: {msg}')
-        return
-    write_text(path, text)
+    there = path.read_text(encoding='utf-8') if path.exists() else None
+    if there is not None and _placeless(yaml.safe_load(there)) != _placeless(yaml.safe_load(text)):
+        msg = f'{path} is of another configuration'
+        raise ValueError(f'`output` must be empty or hold runs of this configuration: {msg}')
+    if there != text:
+        write_text(path, text)
+
+
+def _placeless(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without what follows from the folder of its run."""
+    parts = {name: dict(config.get(name) or {}) for name in ('export', 'trainer')}
+    parts['export'].pop('folder', None)
+    parts['trainer'].pop('default_root_dir', None)
+    parts['trainer']['callbacks'] = _other_callbacks(parts['trainer'])
+    return {**config, **parts}
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from dcfm_ros.training.footage.label_sets import CAMVID, CITYSCAPES
 from dcfm_ros.training.losses import LossOptions
 from dcfm_ros.training.studies.ablate import run_study, train_and_evaluate
 from dcfm_ros.training.studies.ages import loss_by_age
-from dcfm_ros.training.studies.runs import Run, merged
+from dcfm_ros.training.studies.runs import Run, check_inputs, claim, merged, training_config
 from dcfm_ros.training.studies.study_data import EvaluationData, named
 from dcfm_ros.training.studies.study_table import as_markdown
 from dcfm_ros.training.studies.variants import STUDIES, Study, Variant, study
@@ -208,6 +208,55 @@ def test_configurations_are_merged_key_by_key():
     other = merged(base, {'d': {'class_path': 'Y'}})['d']
     assert other == {'class_path': 'Y'}
     assert base['a'] == {'b': 1, 'c': 2}
+
+
+PANELS = {'class_path': 'dcfm_ros.training.image_panels.ImagePanels'}
+STATE = {'class_path': 'lightning.pytorch.callbacks.ModelCheckpoint'}
+
+
+@pytest.mark.parametrize(
+    ('given', 'kept'),
+    [
+        (PANELS, [PANELS]),
+        (PANELS['class_path'], [PANELS['class_path']]),
+        ([STATE, PANELS], [PANELS]),
+        (STATE, []),
+        (None, []),
+    ],
+)
+def test_a_training_has_the_callbacks_of_its_yaml_and_one_state(given, kept, tmp_path):
+    base = {'trainer': {'callbacks': given}}
+    assert training_config(base, Variant('a'), 1, tmp_path)['trainer']['callbacks'] == kept
+
+
+def claimed(folder, base):
+    run = Run(folder, training_config(base, Variant('a'), 1, folder), {}, False, 1)
+    claim(run)
+    return (folder / 'train.yaml').read_text()
+
+
+def test_a_run_is_the_same_wherever_its_folder_is_seen_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('a').mkdir()
+    base = {'trainer': {'max_steps': 2, 'callbacks': [PANELS]}}
+    claimed(Path('a'), base)
+    # As before: a state of its own, under two names.
+    there = yaml.safe_load(Path('a/train.yaml').read_text())
+    there['trainer']['callbacks'].append({**STATE, 'init_args': {'dirpath': 'a'}})
+    Path('a/train.yaml').write_text(yaml.safe_dump(there))
+    written = yaml.safe_load(claimed(tmp_path / 'a', base))
+    assert written['export']['folder'] == str(tmp_path / 'a')
+    assert written['trainer']['callbacks'] == [PANELS]
+    for other in ({'max_steps': 3, 'callbacks': [PANELS]}, {'max_steps': 2}):
+        with pytest.raises(ValueError, match=r'a/train\.yaml is of another configuration'):
+            claimed(tmp_path / 'a', {'trainer': other})
+
+
+def test_missing_data_to_validate_on_are_named(tmp_path):
+    absent = {'dataset': 'folder', 'root': str(tmp_path / 'absent')}
+    run = Run(tmp_path, {'data': {'train': [], 'validation': absent}}, {}, False, 1)
+    with pytest.raises(FileNotFoundError, match=r'training data: .*absent \(folder\)'):
+        check_inputs(run, [])
 
 
 def evaluation_data(root, **changes):
@@ -467,6 +516,11 @@ def test_held_out_stills_are_evaluated_with_a_note(done, camvid):
     assert row[name]['miou']['mean'] > 0
 
 
+def test_a_training_keeps_one_state(done):
+    states = {path.name for path in (done[0][3] / 'no_fusion/seed_7').glob('*.ckpt')}
+    assert states == {'last.ckpt'}
+
+
 def test_a_study_goes_on_where_it_stopped(done):
     arguments, figures = done
     folder = arguments[3] / 'full' / 'seed_7'
@@ -484,7 +538,9 @@ def test_runs_of_another_configuration_are_not_mixed_in(done, tmp_path):
         run_study(two, [changed], data, output, seeds)
 
 
-@pytest.mark.parametrize(('accelerator', 'uses_gpu'), [('auto', True), ('cpu', False)])
+@pytest.mark.parametrize(
+    ('accelerator', 'uses_gpu'), [('auto', True), ('cpu', False), (None, True)]
+)
 def test_training_asks_for_a_gpu_unless_it_is_for_the_cpu(
     camvid, tmp_path, monkeypatch, accelerator, uses_gpu
 ):
@@ -496,7 +552,8 @@ def test_training_asks_for_a_gpu_unless_it_is_for_the_cpu(
 
     monkeypatch.setattr('dcfm_ros.training.studies.ablate.map_in_order', record)
     config = tmp_path / 'train.yaml'
-    config.write_text(yaml.safe_dump({'data': {}, 'trainer': {'accelerator': accelerator}}))
+    own = {} if accelerator is None else {'trainer': {'accelerator': accelerator}}
+    config.write_text(yaml.safe_dump({'data': {}, **own}))
     with pytest.raises(InterruptedError):
         run_study(study('gaps'), [config], [evaluation_data(camvid)], tmp_path / 'out', threads=3)
     assert asked == {'uses_gpu': uses_gpu, 'threads': 3}
