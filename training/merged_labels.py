@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dcfm_ros.files import new_folder, write_json, write_text
+from dcfm_ros.images.image_file import write_image
 from dcfm_ros.masks.resize import resize_nearest
 from dcfm_ros.training.footage.class_files import class_file_text
 from dcfm_ros.training.footage.clips import Clip, Frame, raise_problems
@@ -140,10 +141,5 @@ def _write_still(home: Path, frame: Frame, image: Image, label: Image, height: i
     else:
         filter_ = cv2.INTER_CUBIC if size[0] > rows else cv2.INTER_AREA
         resized = cv2.resize(image[..., ::-1], size[::-1], interpolation=filter_)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
-        _write(home / 'images' / f'{frame.image.stem}.jpg', resized, quality)
-    _write(home / 'masks' / f'{frame.image.stem}.png', resize_nearest(label, size), [])
-
-
-def _write(path: Path, pixels: NDArray[Any], options: Sequence[int]) -> None:
-    path.write_bytes(cv2.imencode(path.suffix, pixels, options)[1].tobytes())
+        write_image(home / 'images' / f'{frame.image.stem}.jpg', resized)
+    write_image(home / 'masks' / f'{frame.image.stem}.png', resize_nearest(label, size))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dcfm_ros.files import new_folder, write_json, write_text
+from dcfm_ros.images.image_file import write_image
 from dcfm_ros.models.config import NetworkConfig
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.recordings.extract import ExtractOptions, extract_frames
@@ -150,7 +151,7 @@ def label_footage(
         for path in (clip / 'masks').iterdir():
             mask = _read_png(path)
             mask[_read_png(levels / path.name) < lowest[mask]] = UNLABELLED
-            _write_png(path, mask)
+            write_image(path, mask)
         record = {
             **(origin or {}),
             **asdict(thresholds),
@@ -181,7 +182,7 @@ def _labelled(
             places = mask.astype(np.int64) * NUM_LEVELS + level
             counts += np.bincount(places.ravel(), minlength=counts.size).reshape(counts.shape)
             # Like the mask's: `extract_frames` numbers the frames in the same way.
-            _write_png(levels / f'{index:06d}.png', level)
+            write_image(levels / f'{index:06d}.png', level)
         yield replace(frame, label=mask)
 
 
@@ -212,7 +213,3 @@ def _at_least(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _read_png(path: Path) -> NDArray[np.uint8]:
     return np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), np.uint8)
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.write_bytes(cv2.imencode('.png', pixels)[1].tobytes())

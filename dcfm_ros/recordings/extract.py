@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import zlib
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 import yaml
 
 from dcfm_ros.files import new_folder
+from dcfm_ros.images.image_file import write_image
 from dcfm_ros.recordings.frame import SourceError, SourceFrame
 
 if TYPE_CHECKING:
@@ -80,9 +79,9 @@ def extract_frames(
             if index % options.every:
                 continue
             stamps.append(frame.stamp_ns)
-            _write_image(part / 'images' / f'{index:06d}{suffix}', frame.image[..., ::-1])
+            write_image(part / 'images' / f'{index:06d}{suffix}', frame.image[..., ::-1])
             if frame.label is not None:
-                _write_image(part / 'masks' / f'{index:06d}.png', frame.label)
+                write_image(part / 'masks' / f'{index:06d}.png', frame.label)
                 num_masks += 1
         if not stamps:
             raise SourceError(f'there are no frames to extract to {folder}')
@@ -138,10 +137,3 @@ def _rate_hz(stamps_ns: list[int]) -> float:
     """Frames per second, from the median step between stamps."""
     step_ns = float(np.median(np.diff(stamps_ns))) if len(stamps_ns) > 1 else 0.0
     return round(1e9 / step_ns, 3) if step_ns > 0 else DEFAULT_HZ
-
-
-def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == '.jpg' else []
-    is_written = cv2.imwrite(str(path), pixels, quality)
-    if not is_written:
-        raise OSError(f'{path} cannot be written')

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcfm_ros.files import new_folder, write_json
+from dcfm_ros.images.image_file import write_image
 from dcfm_ros.models.labels import CAMVID_NAMES, CAMVID_PALETTE
 from dcfm_ros.option_spec import check_options, option
 from dcfm_ros.synthetic.camera import Camera, Light
@@ -149,15 +150,10 @@ def write_drive(
         for name in ('frames', 'masks'):
             (part / name).mkdir()
         for index, (rgb, mask) in enumerate(progress(render_drive(config))):
-            _write_png(part / 'frames' / f'{index:06d}.png', rgb[..., ::-1])
-            _write_png(part / 'masks' / f'{index:06d}.png', mask)
+            write_image(part / 'frames' / f'{index:06d}.png', rgb[..., ::-1])
+            write_image(part / 'masks' / f'{index:06d}.png', mask)
         record = {'config': asdict(config), 'class_names': CAMVID_NAMES, 'palette': CAMVID_PALETTE}
         write_json(part / 'drive.json', record)
-
-
-def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    _, data = cv2.imencode('.png', image)
-    path.write_bytes(data.tobytes())
 
 
 class _Sensor:
