@@ -69,15 +69,6 @@ class SymmetricLoss:
     consistency: Tensor
     agreement: Tensor
     """Share of the feature grid on which both frames are given the same class, in [0, 1]."""
-    keyframe_logits: Tensor
-    """Labelled frame as a keyframe, (B, K, H, W)."""
-    nonkey_logits: Tensor
-    """Labelled frame as a non-key frame of the reference frame, (B, K, H, W)."""
-    fused_labelled: Tensor
-    """Fused feature of the labelled frame as a keyframe, (B, C_F, h, w); of a network of another
-    library its finest deep feature, normalised."""
-    fused_nonkey: Tensor
-    """The same of the labelled frame as a non-key frame."""
 
 
 def symmetric_loss(
@@ -125,13 +116,11 @@ def symmetric_loss(
 
     mask = agreement_mask(keyframe_logits, reference_logits)
     size = (label.shape[-2], label.shape[-1])
-    keyframe_logits = resized(keyframe_logits, size)
-    nonkey_logits = resized(nonkey_logits, size)
     kind = options.segmentation
-    keyframe = segmentation_loss(kind, keyframe_logits, label, weighting)
-    nonkey = segmentation_loss(kind, nonkey_logits, label, weighting)
-    compared = parts.compared(fused_labelled)
-    pairs = zip(compared, parts.compared(fused_reference), strict=True)
+    keyframe = segmentation_loss(kind, resized(keyframe_logits, size), label, weighting)
+    nonkey = segmentation_loss(kind, resized(nonkey_logits, size), label, weighting)
+    compared = parts.compared(fused_labelled), parts.compared(fused_reference)
+    pairs = zip(*compared, strict=True)
     consistency = mean([consistency_loss(*pair, mask, options.distance) for pair in pairs])
     return SymmetricLoss(
         total=options.keyframe * keyframe
@@ -141,10 +130,6 @@ def symmetric_loss(
         nonkey=nonkey,
         consistency=consistency,
         agreement=mask.mean(),
-        keyframe_logits=keyframe_logits,
-        nonkey_logits=nonkey_logits,
-        fused_labelled=compared[0],
-        fused_nonkey=parts.compared(fused_nonkey)[0],
     )
 
 

@@ -16,6 +16,7 @@ from dcfm_ros.training.losses import (
     symmetric_loss,
 )
 from dcfm_ros.training.optimisation import poly_with_warmup
+from dcfm_ros.training.pair_network import as_pair_network
 from dcfm_ros.training.segmentation_losses import (
     ClassWeighting,
     cross_entropy,
@@ -32,8 +33,16 @@ SWITCHES = {
 }
 
 
-def golden_loss(case, **switches):
-    """The loss of golden frames 1 (labelled) and 2 (reference), with the figures it must have."""
+def roles(net, reference, labelled):
+    """What the labelled frame is classified by, as a keyframe and as a non-key frame."""
+    parts = as_pair_network(net)
+    independent = parts.encode(labelled)
+    deep = parts.deep(independent), parts.deep(parts.encode(reference))
+    return [parts.fuse(deep[i], independent, is_keyframe=not i) for i in (0, 1)]
+
+
+def golden_case(case, **switches):
+    """Network, golden frames 2 (reference) and 1 (labelled), label, figures of the loss."""
     facts = golden.load()['models'][case]
     config = DCFMConfig.preset(golden.PRESETS[case])
     # The released training code resizes before it normalises; the published figures do not.
@@ -46,9 +55,14 @@ def golden_loss(case, **switches):
     frames = golden.golden_frames(net, size)
     label = np.random.RandomState(7).randint(0, config.num_classes, (1, *size))
     label[np.random.RandomState(8).random_sample((1, *size)) < 0.1] = 255
+    return net, (frames[2], frames[1]), torch.from_numpy(label), facts
+
+
+def golden_loss(case, **switches):
+    """The loss of the golden frames, with the figures it must have."""
+    net, frames, label, facts = golden_case(case, **switches)
     with torch.no_grad():
-        loss = symmetric_loss(net, frames[2], frames[1], torch.from_numpy(label), LossOptions())
-    return loss, facts
+        return symmetric_loss(net, *frames, label, LossOptions()), facts
 
 
 @golden.needs_golden
@@ -60,10 +74,21 @@ def test_golden_losses(case):
     assert loss.nonkey.item() == pytest.approx(expected['CE_B'], rel=1e-8)
     assert loss.consistency.item() == pytest.approx(expected['PC'], rel=1e-8)
     assert loss.agreement.item() == pytest.approx(expected['mask_frac'], rel=1e-12)
-    difference = torch.nn.functional.mse_loss(loss.fused_labelled, loss.fused_nonkey)
+
+
+@golden.needs_golden
+@pytest.mark.parametrize('case', list(golden.PRESETS))
+def test_golden_features_and_logits_of_both_roles(case):
+    net, frames, label, facts = golden_case(case)
+    expected, parts = facts['train_eval'], as_pair_network(net)
+    with torch.no_grad():
+        fused = roles(net, *frames)
+        logits = [parts.decode(one, tuple(label.shape[1:])) for one in fused]
+    (keyframe,), (nonkey,) = map(parts.compared, fused)
+    difference = torch.nn.functional.mse_loss(keyframe, nonkey)
     assert difference.item() == pytest.approx(expected['F'], rel=1e-8)
-    golden.check_summary(loss.keyframe_logits, expected['pred_L'])
-    golden.check_summary(loss.nonkey_logits, expected['pred_L_hat'])
+    golden.check_summary(logits[0], expected['pred_L'])
+    golden.check_summary(logits[1], expected['pred_L_hat'])
 
 
 @pytest.mark.slow
@@ -250,7 +275,8 @@ def test_options_choose_the_losses():
     frames, label = torch.rand(2, 1, 3, 64, 64), torch.randint(0, 3, (1, 64, 64))
     options = LossOptions(segmentation='ohem', distance='l1', keyframe=2, nonkey=3, consistency=4)
     loss = symmetric_loss(net, *frames, label, options)
-    assert loss.nonkey.item() == ohem_cross_entropy(loss.nonkey_logits, label).item()
+    logits = as_pair_network(net).decode(roles(net, *frames)[1], (64, 64))
+    assert loss.nonkey.item() == pytest.approx(ohem_cross_entropy(logits, label).item(), rel=1e-4)
     parts = 2 * loss.keyframe + 3 * loss.nonkey + 4 * loss.consistency
     assert loss.total.item() == pytest.approx(parts.item())
 
