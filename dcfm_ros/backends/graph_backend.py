@@ -206,11 +206,3 @@ class SizeGraphs:
 
 def _shapes(independent: Independent) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in independent.by_name().items()}
-
-
-def time_steps_on_cpu(backend: TorchBackend, independent: Independent) -> Sequence[float]:
-    """See `Runner.time_steps`."""
-    for _ in range(TIMINGS):
-        task = backend.deep_task(independent)
-        task.run_measured()
-    return task.step_ms

@@ -16,7 +16,7 @@ from torch import Tensor
 from dcfm_ros.backends.graphs import Graphs, Model, UntranslatableError, graph_key
 from dcfm_ros.backends.onnx_graph import to_onnx
 from dcfm_ros.backends.split_fusion import as_staged
-from dcfm_ros.backends.stages import Stage, tensors_of
+from dcfm_ros.backends.stages import Stage, normalising, tensors_of
 from dcfm_ros.models.backbone import Independent
 from dcfm_ros.models.dcfm import DCFM
 from dcfm_ros.models.staged import StagedNetwork
@@ -76,8 +76,7 @@ def make_graphs(net: DCFM | StagedNetwork) -> Graphs:
 
 
 def _shallow(net: StagedNetwork, image: Tensor) -> Independent:
-    scale, shift = (1 / (255 * net.std)).float(), (-net.mean / net.std).float()
-    return net.shallow(image.permute(0, 3, 1, 2).float() * scale + shift)
+    return net.shallow(normalising(net)(image))
 
 
 def _shallow_stage(net: StagedNetwork, image: Tensor) -> list[Tensor]:

@@ -15,6 +15,8 @@ from torch import Tensor
 from dcfm_ros.backends.deep_task import DeepTask, slice_ends
 from dcfm_ros.backends.torch_backend import TorchBackend
 from dcfm_ros.models.backbone import DeepState, Independent
+from dcfm_ros.models.dcfm import DCFM
+from dcfm_ros.models.staged import StagedNetwork
 
 Tensors = Sequence[Tensor]
 Stage = Callable[..., Tensors]
@@ -33,15 +35,15 @@ def shallow_stage(backend: TorchBackend) -> Stage:
 
 def _shallow(backend: TorchBackend) -> Callable[[Tensor], Independent]:
     """The shallow encoder with scaling and normalisation, so that no float image is needed."""
-    net, staged = backend.net, backend.staged
+    staged, normalise = backend.staged, normalising(backend.net)
+    dtype = next(backend.net.parameters()).dtype
+    return lambda image: staged.shallow(normalise(image).to(dtype))
+
+
+def normalising(net: DCFM | StagedNetwork) -> Callable[[Tensor], Tensor]:
+    """From images, (B, H, W, 3) uint8, to what a network computes with, (B, 3, H, W) float32."""
     scale, shift = (1 / (255 * net.std)).float(), (-net.mean / net.std).float()
-    dtype = next(net.parameters()).dtype
-
-    def run(image: Tensor) -> Independent:
-        normalised = image.permute(0, 3, 1, 2).float() * scale + shift
-        return staged.shallow(normalised.to(dtype))
-
-    return run
+    return lambda image: image.permute(0, 3, 1, 2).float() * scale + shift
 
 
 def deep_stages(

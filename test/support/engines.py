@@ -9,7 +9,7 @@ from small_net import make_images, make_net
 import torch
 
 from dcfm_ros.backends.deep_task import DeepTask
-from dcfm_ros.backends.graph_backend import time_steps_on_cpu
+from dcfm_ros.backends.graph_backend import TIMINGS
 from dcfm_ros.backends.interface import Backend
 from dcfm_ros.backends.tensor_backend import TensorBackend
 from dcfm_ros.backends.torch_backend import TorchBackend
@@ -120,7 +120,10 @@ class StagesRunner:
         return run_stage, run_stage(*inputs)
 
     def time_steps(self, backend, independent):
-        return time_steps_on_cpu(backend, independent)
+        for _ in range(TIMINGS):
+            task = backend.deep_task(independent)
+            task.run_measured()
+        return task.step_ms
 
 
 def reproducible_openvino(net, num_slices=1):
