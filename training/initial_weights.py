@@ -20,7 +20,7 @@ from dcfm_ros.models.official import official_key, read_weights, shape_problem
 from dcfm_ros.models.staged import StagedNetwork
 from dcfm_ros.models.timm_backbone import check_timm_name
 from dcfm_ros.training.initial_checkpoint import find_file, is_checkpoint, weights_of_checkpoint
-from dcfm_ros.training.pretrained_packages import find_package, read_package
+from dcfm_ros.training.pretrained_packages import find_package, is_count, read_package
 
 _CLASSIFIER = re.compile(r'(head|fc|classifier)\.')
 
@@ -61,7 +61,7 @@ def load_initial_weights(net: DCFM | StagedNetwork, source: str | None) -> str:
     loaded = _loaded(net, source)
     state = net.state_dict()
     net.load_state_dict({**state, **loaded})
-    rest = sorted({_part(key) for key in state.keys() - loaded.keys() if not _is_count(key)})
+    rest = sorted({_part(key) for key in state.keys() - loaded.keys() if not is_count(key)})
     sentence = f'{source}: {len(loaded)} of {len(state)} tensors'
     return f'{sentence}; random: {", ".join(rest)}' if rest else sentence
 
@@ -85,11 +85,6 @@ def _loaded(net: DCFM | StagedNetwork, source: str) -> dict[str, Tensor]:
     return _fit_backbone(net, source, weights)
 
 
-def _is_count(key: str) -> bool:
-    """Files older than PyTorch 0.4.1 do not count the batches of their batch norms."""
-    return key.endswith('num_batches_tracked')
-
-
 def _part(key: str) -> str:
     """The named part of the network that a tensor belongs to, for people."""
     parts = key.split('.')
@@ -108,7 +103,7 @@ def _fit_backbone(net: DCFM, source: str, weights: Mapping[str, Tensor]) -> dict
     for key, given in wanted.items():
         value, own = weights.get(given), state[key]
         if value is None:
-            problems += [] if _is_count(key) else [f'missing: {given}']
+            problems += [] if is_count(key) else [f'missing: {given}']
         elif problem := shape_problem(value, own):
             problems.append(f'shape of {given}: {problem}')
         else:

@@ -6,7 +6,6 @@ Nothing of a package is imported or run; its file is read as tensors only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 import re
@@ -14,6 +13,7 @@ import re
 import timm
 from torch import Tensor
 
+from dcfm_ros.backends.graphs import weights_key
 from dcfm_ros.models.checkpoint_header import CheckpointError
 from dcfm_ros.models.official import read_weights, shape_problem
 
@@ -61,11 +61,11 @@ def read_package(name: str) -> dict[str, Tensor]:
     package, path = find_package(name), package_file(name)
     # The files are named as torch.hub does: with the first digits of their checksum.
     digits = path.stem.rpartition('-')[2]
-    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits):
+    if not weights_key(path).startswith(digits):
         raise CheckpointError(f'{path} is damaged: its SHA-256 does not start with {digits}')
-    weights = [value for key, value in read_weights(path).items() if not _is_count(key)]
+    weights = [value for key, value in read_weights(path).items() if not is_count(key)]
     network = timm.create_model(package.timm_name).state_dict()
-    wanted = {key: value for key, value in network.items() if not _is_count(key)}
+    wanted = {key: value for key, value in network.items() if not is_count(key)}
     problems = []
     if len(weights) != len(wanted):
         problems.append(f'{len(weights)} tensors, not {len(wanted)}')
@@ -102,5 +102,6 @@ def package_file(name: str) -> Path:
     return files[0]
 
 
-def _is_count(key: str) -> bool:
+def is_count(key: str) -> bool:
+    """Whether a tensor counts a batch norm's batches, as no PyTorch before 0.4.1 did."""
     return key.endswith('num_batches_tracked')

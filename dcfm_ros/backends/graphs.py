@@ -150,5 +150,5 @@ def graph_key(config: NetworkConfig) -> str:
 
 
 def weights_key(path: Path) -> str:
-    """The contents of a checkpoint's file."""
+    """SHA-256 of a file of weights, in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

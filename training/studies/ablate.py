@@ -6,7 +6,6 @@ Everything is kept in one folder per variant and seed, so that a study resumes w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-import hashlib
 import json
 from pathlib import Path
 from statistics import mean
@@ -14,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from dcfm_ros.backends.graphs import weights_key
 from dcfm_ros.engine_options import EngineOptions
 from dcfm_ros.files import write_json
 from dcfm_ros.training.ablated_network import load_network, read_network_metadata
@@ -144,8 +144,7 @@ def train_and_evaluate(run: Run) -> dict[str, dict[str, Any]]:
 def _evaluate(run: Run, name: str) -> dict[str, Any]:
     """Figures of one of the data, from its file if that is of the same data and weights."""
     item, path, weights = run.data[name], run.folder / f'{name}.json', run.folder / WEIGHTS
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    evaluated = item.values() | {'weights': digest, 'precision': _ENGINE.precision}
+    evaluated = item.values() | {'weights': weights_key(weights), 'precision': _ENGINE.precision}
     figures: dict[str, Any] = {}
     if path.exists():
         figures = json.loads(path.read_text(encoding='utf-8'))
