@@ -1,4 +1,4 @@
-"""The network for other places: exported as graphs, packed to half precision.
+"""The network for other places: exported as graphs, packed to half precision, converted.
 
-Uses ``engine`` and everything below it.
+Uses ``training``, for files of classes, and the rooms below it.
 """
