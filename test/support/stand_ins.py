@@ -242,7 +242,7 @@ def finished_trainings(call: Call) -> None:
     base: dict[str, Any] = {}
     for path in arguments['--config'] or ['config/train/ablation.yaml']:
         base = merged(base, yaml.safe_load(Path(path).read_text('utf-8')))
-    for variant in study(call.words[2]).variants:
+    for variant in study(call.words[2]).on(base).variants:
         folder = Path(arguments['--output'][-1]) / variant.folder / 'seed_1'
         folder.mkdir(parents=True, exist_ok=True)
         config = training_config(base, variant, 1, folder)
