@@ -14,14 +14,16 @@ from rclpy.logging import get_logger
 from rclpy.utilities import try_shutdown
 
 _LOOK_S = 0.1
-_PATIENCE_S = 0.5
+_PATIENCE_S = 1.0
+"""What the main thread waits on in the middleware, another thread cannot take down: on a machine
+without free time it needs a moment to get there itself."""
 _MAKING_S = 3.0
 """For a node that is being made: one that is made in part cannot be destroyed, and would leave
 what the middleware has in shared memory."""
 
 
 class PromptEnd:
-    """Ends the process half a second after a signal if its main thread has not begun to.
+    """Ends the process a second after a signal if its main thread has not begun to.
 
     A signal shuts the context down, which the main thread sees between two callbacks only; loading
     a network takes many seconds in libraries that cannot be interrupted, and `docker stop` kills
