@@ -107,7 +107,7 @@ def stage(recordings: Path, tmp_path: Path) -> Iterator[Stage]:
     shutil.copy(recordings / 'drive.mp4', videos / 'highway_960x540_25fps.mp4')
     (folder / 'ws' / 'src').mkdir(parents=True)
     camvid(folder)
-    for name in ('default_full_size', 'default'):
+    for name in ('default_full_size', 'default', 'accurate_pairs', 'accurate_self'):
         (folder / 'out' / name).mkdir(parents=True)
         best = folder / 'out' / name / 'best.safetensors'
         shutil.copy(ROOT / 'models' / 'weights' / 'default.safetensors', best)
