@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from domain import domain_of_its_own
 from peer import LATCHED, Diagnostics, running_peer
 from running_node import running_node, wait_for
 from sensor_msgs.msg import Image
@@ -60,6 +61,7 @@ def test_every_mask_is_answered_or_counted_and_what_is_wrong_is_told(tmp_path: P
     class_map = "['road:road', 'car:vehicle', 'tram:vehicle']"
     program = ('-m', 'dcfm_ros.ros.run_length_node')
     with (
+        domain_of_its_own(),  # labels are latched, and not to be those of the test before
         running_node(tmp_path / 'log', program=program, class_map=class_map) as process,
         running_peer() as peer,
     ):
