@@ -31,7 +31,7 @@ def segment(
     output: Annotated[Path, typer.Option(help='Overlay video.')] = Path('out/segment/overlay.mp4'),
     masks: Annotated[
         OptionalPath,
-        typer.Option(help='Folder for one PNG mask per frame; numbered ones of a longer run go.'),
+        typer.Option(help='Folder for one PNG mask per frame; those of a longer run are removed.'),
     ] = None,
     checkpoint: Checkpoint = None,
     json_file: Json = None,

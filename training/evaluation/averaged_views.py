@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dcfm_ros.backends.interface import Backend
 from dcfm_ros.engine import FrameResult, SegmentationEngine
 from dcfm_ros.keyframes.schedule_options import ScheduleOptions
 from dcfm_ros.masks.class_mask import class_mask, confidence_map
@@ -39,6 +40,11 @@ class FlippedEngine:
         """Use an engine and a second one of its network."""
         self._engine = engine
         self._mirrored = engine.for_another_camera()
+
+    @property
+    def backend(self) -> Backend:
+        """See `SegmentationEngine.backend`."""
+        return self._engine.backend
 
     @property
     def schedule(self) -> ScheduleOptions:
@@ -99,6 +105,11 @@ class MultiScaleEngine:
         self._scales = scales
         self._height = height
         self._flip = flip
+
+    @property
+    def backend(self) -> Backend:
+        """See `SegmentationEngine.backend`."""
+        return self._engine.backend
 
     def step(self, image: Image, stamp_ns: int) -> FrameResult:
         """See `SegmentationEngine.step`; the logits are at image size, (1, K, H, W)."""

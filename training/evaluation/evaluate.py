@@ -116,7 +116,9 @@ def evaluate_clips(
             its keyframes' masks repeated until the next keyframe ('hold'), if not amortised.
         options: How networks are run.
         groups: Of the classes, to count the same pixels in, see `group_figures`.
-        jobs, ray_address, threads: See `map_in_order`.
+        jobs: See `map_in_order`, as for the rest.
+        ray_address: Where Ray is.
+        threads: Of each process.
 
     Returns:
         'rows', baselines and floors first, 'label_hold' {distance: mIoU}, how it was asked for,
@@ -125,9 +127,8 @@ def evaluate_clips(
         in use; `ms_key` and `ms_nonkey` are medians of the engine's time per frame.
         `average_interval` is frames per keyframe, of all frames of clips with a label. `by_age`
         has frames, mIoU and median time for every age of the feature in use, `ece` what
-        `Reliability` says. `hold_miou*` is what the keyframes' masks score when repeated,
-        `label_hold_miou*` their hand-made labels. Where labels have sets of classes, all count
-        pixels of one class; `coarse_*`: `CoarseScores`.
+        `Reliability` says, `hold_miou*` what the keyframes' masks score when repeated, and
+        `label_hold_miou*` their labels. Pixels of sets count in `coarse_*` (`CoarseScores`) only.
 
     Raises:
         ValueError: If networks, clips, settings and options do not fit each other.
@@ -139,7 +140,7 @@ def evaluate_clips(
     plans = _plans(main, settings, baselines)
     _check(nets, clips, plans, options)
     can_stream = _can_stream(plans, options)
-    is_alone = jobs == 1 and ray_address is None
+    is_alone = (jobs, ray_address) == (1, None)
     is_streaming = can_stream and (is_alone or options.frame_times is not None)
     heights = options.heights(nets, trained_heights or {})
     todo = [job for plan in plans for job in plan.jobs(clips, streaming=is_streaming)]

@@ -13,11 +13,10 @@ from dcfm_ros.masks.groups import ClassGroups
 from dcfm_ros.training.ablated_network import make_engine
 from dcfm_ros.training.evaluation.averaged_views import Engine, FlippedEngine, MultiScaleEngine
 from dcfm_ros.training.evaluation.clip_passes import score_label_hold, score_pass
-from dcfm_ros.training.evaluation.computed_by import computed_by
 from dcfm_ros.training.evaluation.frame_times import FrameTimes, MeasuredTimes
 from dcfm_ros.training.evaluation.group_scores import group_figures
 from dcfm_ros.training.evaluation.scores import LabelHold, PassScores, or_none
-from dcfm_ros.training.evaluation.setting import KEYFRAMES_ONLY, PER_FRAME, Setting
+from dcfm_ros.training.evaluation.setting import ALL_KEYFRAMES, PER_FRAME, Setting
 from dcfm_ros.training.evaluation.streaming import StreamScores, score_stream
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.decoding import read_frame
@@ -70,13 +69,13 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.setting.is_adaptive and self.setting.interval == 1:
             # With keyframes only, neither phase nor mode makes a difference.
-            only = KEYFRAMES_ONLY if self.setting.is_stream else PER_FRAME
+            only = ALL_KEYFRAMES if self.setting.is_stream else PER_FRAME
             object.__setattr__(self, 'setting', only)
 
     @property
     def is_video(self) -> bool:
         """False if every frame is a keyframe."""
-        return self.setting not in (KEYFRAMES_ONLY, PER_FRAME)
+        return self.setting not in (ALL_KEYFRAMES, PER_FRAME)
 
     def jobs(self, clips: Sequence[Clip], *, streaming: bool) -> Iterator[Job]:
         """All jobs of this plan."""
@@ -127,7 +126,8 @@ class ClipWork:
         if job.start is not None:
             height = self._heights[job.plan.network]
             scores = score_pass(engine, clip, setting, job.start, height)
-            scores.computed_by.add(computed_by(engine))
+            # One that has failed is PyTorch by now.
+            scores.computed_by.add((engine.backend.name, engine.backend.precision))
             self._times[job.plan].merge(scores.times)
             return scores
         engine.schedule = setting.keyframes

@@ -29,9 +29,10 @@ def note_on_held_out(share: float, clips: Sequence[Clip]) -> str:
 
 
 def notes_on_keyframes(clips: Sequence[Clip], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which rows' labels are met by keyframes at least twice as often as the interval says.
+    """Rows whose figures are not what they seem.
 
-    And whose held masks are of fewer frames than the engine's.
+    Their labels are met by keyframes at least twice as often as the interval says, or their held
+    masks are of fewer frames than the engine's.
     """
     if all(len(clip.frames) < 2 for clip in clips):
         return [KEYFRAMES_ONLY] * any(row['interval'] != 1 for row in rows)

@@ -125,9 +125,9 @@ class Setting:
             raise ValueError(f'`slices` must be {allowed}, got {self.slices}')
 
 
-KEYFRAMES_ONLY = Setting(keyframes=ScheduleOptions(keyframe_interval=1), phases='first')
+ALL_KEYFRAMES = Setting(keyframes=ScheduleOptions(keyframe_interval=1), phases='first')
 """Every frame a keyframe, of a stream."""
-PER_FRAME = replace(KEYFRAMES_ONLY, is_stream=False)
+PER_FRAME = replace(ALL_KEYFRAMES, is_stream=False)
 """Every frame by itself: what the network does to images."""
 
 

@@ -21,6 +21,7 @@ from dcfm_ros.models.checkpoint_header import find_checkpoint
 from dcfm_ros.models.labels import UNLABELLED
 from dcfm_ros.training.ablated_network import load_network, make_engine, read_network_metadata
 from dcfm_ros.training.evaluation.clip_choice import ClipChoice
+from dcfm_ros.training.evaluation.setting import PER_FRAME
 from dcfm_ros.training.footage.clips import Clip
 from dcfm_ros.training.footage.decoding import read_frame
 from dcfm_ros.training.footage.label_sets import LabelSet
@@ -80,11 +81,9 @@ def figure_10(excerpt: Excerpt | None) -> Drawing | str:
     for path, interval, name in wanted:
         metadata = read_network_metadata(path)
         clip.labels.check_classes(str(path), metadata.config.num_classes)
-        options = EngineOptions(
-            device=excerpt.device,
-            inference_height=metadata.image_height,
-            mask_blending=0.0 if interval == 1 else -1.0,  # by itself
-        )
+        options = EngineOptions(device=excerpt.device, inference_height=metadata.image_height)
+        if interval == 1:
+            options = PER_FRAME.of_engine(options)
         schedule = ScheduleOptions(keyframe_interval=interval)
         engine = make_engine(load_network(path), options, schedule)
         results = [engine.step(image, index) for index, image in enumerate(images)]

@@ -36,11 +36,6 @@ class Ending:
     left: tuple[str, ...] = ()
     """Files in shared memory that it had and that nobody uses any more."""
 
-    @property
-    def files(self) -> int:
-        """How many of them."""
-        return len(self.left)
-
     @classmethod
     def none(cls) -> Ending:
         """Of something that was no process, and left nothing."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -21,7 +22,7 @@ def watched(tmp_path: Path, code: str) -> Watched:
 def test_exit_code_and_signal(tmp_path: Path) -> None:
     process = watched(tmp_path, 'import sys; sys.exit(7)')
     ending = process.wait()
-    assert (ending.code, ending.strays, ending.files) == (7, 0, 0)
+    assert (ending.code, ending.strays, len(ending.left)) == (7, 0, 0)
     process = watched(tmp_path, 'import time; time.sleep(99)')
     assert not process.handles(signal.SIGTERM)
     assert process.end(signal.SIGTERM).code == -signal.SIGTERM
@@ -51,6 +52,7 @@ def test_process_that_outlives_it_is_counted(tmp_path: Path) -> None:
 
 _UNTIL_TOLD = """
 import signal
+import threading
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 print('ready')
 signal.sigwait([signal.SIGTERM])
@@ -72,9 +74,21 @@ mapped = mmap.mmap(file.fileno(), 4096)
     wait_for(lambda: 'ready' in process.output, 'it to map the file')
     try:
         ending = process.end(signal.SIGTERM)
-        assert (ending.code, ending.files) == (0, is_left)
+        assert (ending.code, len(ending.left)) == (0, is_left)
     finally:
         shared.unlink(missing_ok=True)
+
+
+def test_what_another_process_removes_a_moment_later_is_not_left(tmp_path: Path) -> None:
+    shared = Path(f'/dev/shm/fastdds_test_{os.getpid()}_late')
+    process = watched(tmp_path, f'file = open({str(shared)!r}, "ab")\n{_UNTIL_TOLD}')
+    wait_for(lambda: 'ready' in process.output, 'it to open the file')
+    remover = threading.Timer(0.4, shared.unlink)
+    remover.start()
+    ending = process.end(signal.SIGTERM)
+    remover.join()
+    assert (ending.code, ending.left) == (0, ())
+    assert ending.seconds < 0.4, 'the file was removed too early to tell'
 
 
 def test_what_another_process_uses_is_not_left(tmp_path: Path) -> None:
@@ -84,7 +98,7 @@ def test_what_another_process_uses_is_not_left(tmp_path: Path) -> None:
     try:
         with shared.open('rb'):
             ending = process.end(signal.SIGTERM)
-        assert (ending.code, ending.files) == (0, 0)
+        assert (ending.code, len(ending.left)) == (0, 0)
     finally:
         shared.unlink()
 
@@ -159,4 +173,4 @@ def test_what_a_killed_process_shared_is_not_counted_as_left_by_others(tmp_path:
     finally:
         talker.kill()
         ending = listener.end(signal.SIGTERM)
-    assert (ending.code, ending.files) == (0, 0)
+    assert (ending.code, len(ending.left)) == (0, 0)
